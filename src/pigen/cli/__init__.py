@@ -1,0 +1,117 @@
+"""The ``pigen`` command: a click group that imports a verb's module only when the verb is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+
+from pigen import __version__
+from pigen.errors import PigenError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+BROKEN_PIPE = 141
+"""Exit code when the reader of our output went away: 128 + SIGPIPE, as for any other tool."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb lives (``module:attribute``) and its one line in ``pigen --help``."""
+
+    target: str
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb("pigen.cli.run:run", "Run an experiment end to end: sample, filter, table."),
+    "train": Verb("pigen.cli.model:train", "Train a model on labelled structures."),
+    "sample": Verb("pigen.cli.model:sample", "Draw new crystals from a trained model."),
+    "label": Verb("pigen.cli.filter:label", "Compute descriptor columns for structures."),
+    "filter": Verb("pigen.cli.filter:filter", "Keep the structures that pass the criteria."),
+    "spp-fit": Verb("pigen.cli.filter:spp_fit", "Fit a table of statistical pair potentials."),
+    "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),
+    "export": Verb("pigen.cli.data:export", "Write a bundle as CIF, extxyz, CSV or POSCAR."),
+    "show": Verb("pigen.cli.data:show", "Summarise a bundle."),
+    "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its verbs by name and imports each on first use.
+
+    Every failure a user can cause ends as one line on stderr and an exit code: 1 the work failed,
+    2 bad usage, 130 interrupted.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command behind a verb, imported now; None for an unknown verb."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        module, attribute = verb.target.split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, print any expected failure as one line, and exit with its code."""
+        try:
+            result = super().main(
+                args, prog_name or "pigen", complete_var, False, windows_expand_args, **extra
+            )
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            _fail(error.format_message(), error.exit_code, getattr(error, "ctx", None))
+        except PigenError as error:
+            _fail(str(error), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _fail("interrupted", INTERRUPTED)
+        except BrokenPipeError:
+            # Python flushes stdout again at exit: give it somewhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(BROKEN_PIPE)
+        except OSError as error:  # a full disk, a missing permission: not a bug, no traceback
+            where = f": {error.filename}" if error.filename else ""
+            _fail(f"{error.strerror or error}{where}", PigenError.exit_code)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(message: str, code: int, ctx: click.Context | None = None) -> None:
+    hint = f" (see '{ctx.command_path} --help')" if ctx else ""
+    click.echo(f"pigen: error: {' '.join(message.split())}{hint}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pigen")
+def main() -> None:
+    """Generate crystal structures beyond known motifs and tell which are worth a calculation.
+
+    Start with: pigen run pigen_mled_c --out runs/first
+    """
