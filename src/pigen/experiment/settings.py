@@ -1,0 +1,232 @@
+"""What an experiment is: frozen dataclasses, one per TOML table, each field with its meaning.
+
+The dataclasses are the one description of the configuration: the strict loader, the TOML writer
+and ``docs/experiments.md`` are all driven by their types and by the notes given to `setting`.
+A rule that joins two fields belongs in ``__post_init__`` as a ValueError; the loader adds the
+file and the table to its message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
+"""Structure labels a model can be conditioned on."""
+
+REQUIRED: Any = dataclasses.MISSING
+"""Default of a setting that every experiment must give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the loader and the reference page know of one setting beyond its type.
+
+    Attributes:
+        doc: one-line meaning.
+        unit: unit of the value, empty for a pure number or text.
+        lo, hi: inclusive bounds of every number in the value.
+        above: exclusive lower bound of every number in the value.
+        choices: the texts allowed where the value is a text.
+        keys: the keys allowed where the value is a table.
+        window: the value (or each pair in it) is ``[lo, hi]`` with lo ≤ hi.
+        path: texts are paths relative to the TOML file, except those in ``names``.
+        names: texts that are not paths (a shipped checkpoint, say).
+    """
+
+    doc: str
+    unit: str = ""
+    lo: float | None = None
+    hi: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    window: bool = False
+    path: bool = False
+    names: tuple[str, ...] = ("",)
+
+
+def setting(default: Any, doc: str, **note: Any) -> Any:
+    """A dataclass field with a `Note`; a mutable default is copied for each instance."""
+    metadata = {"note": Note(doc, **note)}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """The structures a model is trained on."""
+
+    train: tuple[str, ...] = setting(
+        (), "Training sources: labelled bundles or anything `pigen import` reads.", path=True
+    )
+    val: tuple[str, ...] = setting((), "Validation sources, same kinds.", path=True)
+    max_atoms: int = setting(20, "Structures with more atoms are left out.", lo=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The equivariant denoising network."""
+
+    scalars: int = setting(128, "Scalar (l = 0) channels per atom.", lo=1)
+    vectors: int = setting(48, "Vector (l = 1) channels per atom.", lo=1)
+    messages: int = setting(24, "Channels of each message.", lo=1)
+    layers: int = setting(4, "Message-passing layers.", lo=1)
+    radial: int = setting(12, "Radial basis functions.", lo=1)
+    cutoff: float = setting(6.0, "Neighbour cutoff; all periodic images.", unit="Å", above=0.0)
+    l_max: int = setting(1, "Highest degree of spherical harmonics.", lo=1, hi=3)
+    labels: tuple[str, ...] = setting(LABELS, "Labels the model can be guided by.", choices=LABELS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionConfig:
+    """The corruption processes of elements, coordinates and lattice."""
+
+    sigma_min: float = setting(
+        0.012, "Smallest noise of the coordinates, for an 8-atom cell.", unit="Å", above=0.0
+    )
+    sigma_max: float = setting(
+        0.65, "Largest noise of the coordinates, for an 8-atom cell.", unit="Å", above=0.0
+    )
+    time_power: float = setting(
+        2.0, "Elements and lattice are denoised at time t to this power.", above=0.0
+    )
+
+    def __post_init__(self) -> None:
+        """Noise must grow."""
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"sigma_min must be below sigma_max, got {self.sigma_min} and {self.sigma_max}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss components."""
+
+    types: float = setting(0.3, "Weight λ_A of the element loss.", lo=0.0)
+    coords: float = setting(4.0, "Weight λ_F of the coordinate loss.", lo=0.0)
+    lattice: float = setting(1.0, "Weight λ_L of the lattice loss.", lo=0.0)
+    compactness: float = setting(
+        1.0, "Weight λ_C of the physics-informed compactness loss; 0 switches it off.", lo=0.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Optimisation."""
+
+    epochs: float = setting(50.0, "Passes over the training set.", above=0.0)
+    batch_size: int = setting(32, "Structures per step.", lo=1)
+    lr: float = setting(1e-3, "Peak learning rate of AdamW.", above=0.0)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.", lo=0.0)
+    clip: float = setting(1.0, "Largest norm of the gradient.", above=0.0)
+    ema: float = setting(0.999, "Decay of the moving average of the weights.", lo=0.0, hi=1.0)
+    p_drop: float = setting(
+        0.2, "Probability of hiding each label of a structure during training.", lo=0.0, hi=1.0
+    )
+    checkpoint_minutes: float = setting(3.0, "Time between checkpoints.", unit="min", above=0.0)
+    device: str = setting(
+        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleConfig:
+    """Sampling from a trained model."""
+
+    n: int = setting(64, "Structures to generate.", lo=1)
+    steps: int = setting(50, "Denoising steps.", lo=1)
+    guidance: float = setting(
+        1.0, "Strength g of classifier-free guidance; 0 is plain conditioning.", lo=0.0
+    )
+    noise: float = setting(
+        0.0, "Scale η of the noise added to coordinates and lattice at each step.", lo=0.0
+    )
+    targets: Mapping[str, float | tuple[float, float]] = setting(
+        {},
+        "Label → target value, or [lo, hi] to draw each structure's target from.",
+        keys=LABELS,
+        window=True,
+    )
+    n_atoms: str | int | tuple[int, ...] = setting(
+        "train",
+        "Atoms per cell: the training distribution (train), that distribution given the targets "
+        "(targets), one number, or a list to draw from.",
+        choices=("train", "targets"),
+        lo=1,
+    )
+    elements_allowed: tuple[str, ...] = setting((), "Only these elements; empty allows all.")
+    elements_required: tuple[str, ...] = setting((), "Elements every structure must hold.")
+    batch_size: int = setting(64, "Structures denoised together; no effect on results.", lo=1)
+    checkpoint: str = setting(
+        "",
+        "A checkpoint file, the shipped one (pigen), or empty: train first.",
+        path=True,
+        names=("", "pigen"),
+    )
+    device: str = setting(
+        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoRandomConfig:
+    """Pseudo-random cells, the baseline without a model."""
+
+    n: int = setting(64, "Structures to generate.", lo=1)
+    n_atoms: tuple[int, int] = setting(
+        (1, 20), "Atoms per cell, drawn uniformly.", lo=1, hi=200, window=True
+    )
+    min_separation: float = setting(
+        1.0, "Least distance between atoms, own images included.", unit="Å", above=0.0, hi=5.0
+    )
+    volume_per_atom: tuple[float, float] = setting(
+        (5.0, 40.0), "Volume per atom, drawn uniformly.", unit="Å^3", above=0.0, window=True
+    )
+    elements: tuple[str, ...] = setting(
+        (), "Elements to draw from; empty: those of the training set."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterConfig:
+    """The criteria of the paper's filters."""
+
+    min_distance: float = setting(
+        0.5, "A': every interatomic distance above this.", unit="Å", lo=0.0
+    )
+    spp: float = setting(0.362, "A: statistical proxy potential below this.")
+    novel: bool = setting(True, "B: composition absent from the known ones.")
+    c: tuple[float, float] = setting(
+        (0.55, 0.85), "C: compactness strictly inside this window.", window=True
+    )
+    mled: float = setting(9.0, "D: local environment diversity above this.", unit="bits")
+    k: float = setting(3.9, "K: crystallographic complexity above this.", unit="bits/atom")
+    spp_table: str = setting("", "SPP table; empty: the shipped one.", path=True)
+    known: str = setting(
+        "", "Known compositions (any source of structures); empty: the shipped list.", path=True
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One experiment: what is generated, how it is filtered, and its row in the paper's tables."""
+
+    name: str = setting(REQUIRED, "Name of the experiment and of its run folder.")
+    row: str = setting("", "Row of the published tables to show beside the measured figures.")
+    seed: int = setting(0, "Seed of every random number.", lo=0)
+    generator: str = setting(
+        "model", "What makes the structures.", choices=("model", "pseudo_random")
+    )
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
+    pseudo_random: PseudoRandomConfig = dataclasses.field(default_factory=PseudoRandomConfig)
+    filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
