@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -74,13 +74,12 @@ class LazyGroup(click.Group):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
-        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Run, print any expected failure as one line, and exit with its code."""
         try:
             result = super().main(
-                args, prog_name or "pigen", complete_var, False, windows_expand_args, **extra
+                args, prog_name or "pigen", complete_var, standalone_mode=False, **extra
             )
             sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
@@ -102,9 +101,9 @@ class LazyGroup(click.Group):
         sys.exit(result if isinstance(result, int) else 0)
 
 
-def _fail(message: str, code: int, ctx: click.Context | None = None) -> None:
+def _fail(message: str, code: int, ctx: click.Context | None = None) -> NoReturn:
     hint = f" (see '{ctx.command_path} --help')" if ctx else ""
-    click.echo(f"pigen: error: {' '.join(message.split())}{hint}", err=True)
+    click.echo(f"pigen: error: {' '.join(message.split()).rstrip('.')}{hint}", err=True)
     sys.exit(code)
 
 

@@ -1,0 +1,21 @@
+"""The bundle: crystals with named columns, verdicts and provenance, in memory and as HDF5."""
+
+from pigen.bundle.memory import Bundle, Column, Reject, Verdict, count_rejects, strings
+from pigen.bundle.reading import BundleInfo, ColumnInfo, bundle_info, iter_bundle, read_bundle
+from pigen.bundle.writing import BundleWriter, write_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleInfo",
+    "BundleWriter",
+    "Column",
+    "ColumnInfo",
+    "Reject",
+    "Verdict",
+    "bundle_info",
+    "count_rejects",
+    "iter_bundle",
+    "read_bundle",
+    "strings",
+    "write_bundle",
+]

@@ -1,0 +1,321 @@
+"""`Bundle`: the in-memory form, and the only thing that streams between stages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.crystals import Crystals
+
+Strings = NDArray[np.object_]
+Rows = slice | NDArray[np.bool_] | NDArray[np.int64]
+
+
+def strings(values: Iterable[str]) -> Strings:
+    """A read-only (n,) object array of Python strings."""
+    listed = list(values)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = [str(v) for v in listed]
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One named quantity of a bundle.
+
+    Attributes:
+        values: (B,), or (N,) when `per_atom`; float64, int64, bool, or object holding str. Missing
+            values are NaN in a float column and "" in a string column; the others have none.
+        unit: as printed, e.g. "eV/atom"; "" for a dimensionless number or a text.
+        source: how it was made: a descriptor with its settings, or the column it was read from.
+        per_atom: whether there is one value for each atom rather than for each crystal.
+    """
+
+    values: NDArray[Any]
+    unit: str
+    source: str
+    per_atom: bool = False
+
+    def __post_init__(self) -> None:
+        """Bring values to one of the four kinds; raise ValueError if they fit none."""
+        values = np.asarray(self.values)
+        if values.ndim != 1:
+            raise ValueError(f"column values must have shape (n,), got {values.shape}")
+        object.__setattr__(self, "values", _read_only(values))
+
+    @property
+    def kind(self) -> str:
+        """One of "float64", "int64", "bool", "str"."""
+        return kind_of(self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What one criterion said of every crystal.
+
+    Attributes:
+        passed: (B,) bool.
+        reasons: (B,) str, "" where passed.
+        source: the criterion as text, e.g. "spp < 0.362".
+    """
+
+    passed: NDArray[np.bool_]
+    reasons: Strings
+    source: str
+
+    def __post_init__(self) -> None:
+        """Check that both arrays have one shape (B,)."""
+        passed = np.array(self.passed, dtype=bool)
+        reasons = strings(self.reasons)
+        if passed.shape != reasons.shape:
+            raise ValueError(f"passed has shape {passed.shape} but reasons {reasons.shape}")
+        passed.setflags(write=False)
+        object.__setattr__(self, "passed", passed)
+        object.__setattr__(self, "reasons", reasons)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An input entry that never became a crystal, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Bundle:
+    """B crystals with what is known of them. A chunk of a stream is a Bundle too.
+
+    Attributes:
+        crystals: the structures.
+        ids: (B,) str, the name of each.
+        parents: (B,) str, the id each was made from, "" if none.
+        columns: named quantities, one value per crystal or per atom.
+        verdicts: named criteria with pass or fail and reason.
+        rejects: entries of the source that were refused; kept + rejected = read.
+        provenance: how the bundle came about, text by key.
+    """
+
+    crystals: Crystals
+    ids: Strings
+    parents: Strings = field(default_factory=lambda: strings([]))
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    rejects: tuple[Reject, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that everything has the length of `crystals`; ValueError names what does not."""
+        n = len(self.crystals)
+        n_atoms = len(self.crystals.atomic_numbers)
+        object.__setattr__(self, "ids", strings(self.ids))
+        parents = self.parents if len(self.parents) else [""] * n
+        object.__setattr__(self, "parents", strings(parents))
+        object.__setattr__(self, "rejects", tuple(self.rejects))
+        for what, array in (("ids", self.ids), ("parents", self.parents)):
+            if len(array) != n:
+                raise ValueError(f"{what} must have length {n}, got {len(array)}")
+        for name, column in self.columns.items():
+            check_name(name)
+            expected = n_atoms if column.per_atom else n
+            if len(column.values) != expected:
+                raise ValueError(
+                    f"column {name!r} must have length {expected}, got {len(column.values)}"
+                )
+        for name, verdict in self.verdicts.items():
+            check_name(name)
+            if len(verdict.passed) != n:
+                raise ValueError(
+                    f"verdict {name!r} must have length {n}, got {len(verdict.passed)}"
+                )
+
+    def __len__(self) -> int:
+        """Number of crystals B."""
+        return len(self.crystals)
+
+    def __repr__(self) -> str:
+        """Counts and names: the arrays are too long to print."""
+        return (
+            f"Bundle({len(self)} crystals, {len(self.rejects)} rejects, "
+            f"columns {list(self.columns)}, verdicts {list(self.verdicts)})"
+        )
+
+    def select(self, rows: Rows | Sequence[int] | Sequence[bool]) -> Bundle:
+        """The chosen crystals with their values, in the order asked for; rejects are kept.
+
+        Args:
+            rows: a mask (B,), indices, or a slice.
+        """
+        chosen = np.arange(len(self))[_as_rows(rows)]
+        ptr = self.crystals.ptr
+        atoms = np.concatenate([np.arange(ptr[i], ptr[i + 1]) for i in chosen] or [np.arange(0)])
+        return replace(
+            self,
+            crystals=self.crystals[chosen],
+            ids=self.ids[chosen],
+            parents=self.parents[chosen],
+            columns={
+                name: replace(c, values=c.values[atoms if c.per_atom else chosen])
+                for name, c in self.columns.items()
+            },
+            verdicts={
+                name: replace(v, passed=v.passed[chosen], reasons=v.reasons[chosen])
+                for name, v in self.verdicts.items()
+            },
+        )
+
+    def with_columns(self, columns: Mapping[str, Column]) -> Bundle:
+        """This bundle with columns added, or replaced where the name exists."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def with_verdicts(self, verdicts: Mapping[str, Verdict]) -> Bundle:
+        """This bundle with verdicts added, or replaced where the name exists."""
+        return replace(self, verdicts={**self.verdicts, **verdicts})
+
+    @classmethod
+    def empty(cls) -> Bundle:
+        """No crystals, no columns."""
+        return cls(crystals=Crystals.empty(), ids=strings([]))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Bundle]) -> Bundle:
+        """All parts, in order; the provenance is that of the first.
+
+        A part lacking a column gets missing values there (an int64 or bool column becomes float64
+        to hold them); columns of different kinds meet in float64 or else str.
+
+        Raises:
+            ValueError: a column has two units, or is per atom in one part only, or the parts that
+                hold crystals have different verdicts.
+        """
+        if not parts:
+            return cls.empty()
+        # A part without crystals lacks nothing: it must not turn an int column into float.
+        filled = [p for p in parts if len(p)] or list(parts[:1])
+        verdict_names = list(filled[0].verdicts)
+        for part in filled:
+            if list(part.verdicts) != verdict_names:
+                raise ValueError(
+                    f"verdicts differ between parts: {verdict_names} and {list(part.verdicts)}"
+                )
+        names = dict.fromkeys(name for part in filled for name in part.columns)
+        return cls(
+            crystals=Crystals.concatenate([p.crystals for p in parts]),
+            ids=np.concatenate([p.ids for p in parts]),
+            parents=np.concatenate([p.parents for p in parts]),
+            columns={name: _concatenate_column(name, filled) for name in names},
+            verdicts={
+                name: Verdict(
+                    np.concatenate([p.verdicts[name].passed for p in filled]),
+                    np.concatenate([p.verdicts[name].reasons for p in filled]),
+                    merge_sources([p.verdicts[name].source for p in filled]),
+                )
+                for name in verdict_names
+            },
+            rejects=tuple(reject for part in parts for reject in part.rejects),
+            provenance=parts[0].provenance,
+        )
+
+
+def count_rejects(rejects: Iterable[Reject]) -> dict[str, int]:
+    """How many rejects have each reason, the most frequent first.
+
+    What follows a colon in a reason is detail of that one entry ("unknown element: Xx") and is
+    left out of the count's key.
+    """
+    counts = Counter(reject.reason.split(":")[0] for reject in rejects)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+# -- column kinds --------------------------------------------------------------------------------
+def kind_of(values: NDArray[Any]) -> str:
+    """The kind of a column's values: "float64", "int64", "bool" or "str"."""
+    kinds = {"f": "float64", "i": "int64", "b": "bool", "O": "str"}
+    return kinds[values.dtype.kind]
+
+
+def common_kind(a: str, b: str) -> str:
+    """The kind that holds values of both kinds."""
+    if a == b:
+        return a
+    return "str" if "str" in (a, b) else "float64"
+
+
+def with_missing(kind: str) -> str:
+    """The kind that holds values of this kind and a missing one."""
+    return "float64" if kind in ("int64", "bool") else kind
+
+
+def missing(kind: str, n: int) -> NDArray[Any]:
+    """Values (n,) that are all missing, of kind "float64" or "str"."""
+    return strings([""] * n) if kind == "str" else np.full(n, np.nan)
+
+
+def convert(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Values in another kind that `common_kind` or `with_missing` gave; NaN becomes ""."""
+    if kind_of(values) == kind:
+        return values
+    if kind != "str":
+        return values.astype(np.dtype(kind))
+    return strings("" if v != v else str(v) for v in values.tolist())
+
+
+def merge_sources(sources: Iterable[str]) -> str:
+    """One text naming every distinct source once, in order."""
+    return "; ".join(dict.fromkeys(s for source in sources for s in source.split("; ")))
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for a column or verdict name that HDF5 cannot hold as one link."""
+    if not name or name == "." or "/" in name or "\0" in name:
+        raise ValueError(f"a column or verdict name must be non-empty without '/', got {name!r}")
+
+
+def _concatenate_column(name: str, parts: Sequence[Bundle]) -> Column:
+    present = [p.columns[name] for p in parts if name in p.columns]
+    first = present[0]
+    for column in present:
+        if (column.unit, column.per_atom) != (first.unit, first.per_atom):
+            raise ValueError(
+                f"column {name!r} is (unit {first.unit!r}, per_atom {first.per_atom}) in one part "
+                f"and (unit {column.unit!r}, per_atom {column.per_atom}) in another"
+            )
+    kind = present[0].kind
+    for column in present:
+        kind = common_kind(kind, column.kind)
+    if len(present) < len(parts):
+        kind = with_missing(kind)
+    pieces = []
+    for part in parts:
+        if name in part.columns:
+            pieces.append(convert(part.columns[name].values, kind))
+        else:
+            n = len(part.crystals.atomic_numbers) if first.per_atom else len(part)
+            pieces.append(missing(kind, n))
+    source = merge_sources(column.source for column in present)
+    return replace(first, values=np.concatenate(pieces), source=source)
+
+
+def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+    kind = values.dtype.kind
+    if kind in "OU":
+        return strings(values.tolist())
+    if kind not in "fiub":
+        raise ValueError(f"column values must be float, int, bool or str, got {values.dtype}")
+    target = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}[kind]
+    copied: NDArray[Any] = np.array(values, dtype=target)
+    copied.setflags(write=False)
+    return copied
+
+
+def _as_rows(rows: Rows | Sequence[int] | Sequence[bool]) -> Rows:
+    if isinstance(rows, slice):
+        return rows
+    array = np.asarray(rows)
+    return array.astype(np.int64) if array.size == 0 and array.dtype != bool else array

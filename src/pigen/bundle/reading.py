@@ -1,0 +1,253 @@
+"""Reading bundles from HDF5: every file is treated as hostile until its shapes are checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.bundle.memory import Bundle, Column, Reject, Strings, Verdict, check_name, strings
+from pigen.crystals import Crystals
+from pigen.errors import PigenError, UsageError
+
+SCHEMA = "pigen-bundle"
+VERSION = 1
+LIBVER = ("v110", "v110")
+"""File format bounds: since 1.10 HDF5 holds attributes over 64 KiB, which a provenance may be."""
+CHUNK_SIZE = 1000
+"""Crystals in a chunk of a stream unless a caller says otherwise."""
+
+_MAX_COMPRESSION = 1100
+"""deflate shrinks by at most 1,032: a dataset declaring more than its storage can hold is a lie."""
+_LOCK_WAIT_S = 1.0
+"""How long to wait for a writer that is just now swapping the file under our hands."""
+
+
+@dataclass(frozen=True)
+class ColumnInfo:
+    """What a column is, without its values; `kind` is float64, int64, bool or str."""
+
+    kind: str
+    unit: str
+    source: str
+    per_atom: bool
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle file holds, without its crystals.
+
+    `complete` is False while it is being written, and stays so if its writer was killed.
+    """
+
+    n_crystals: int
+    n_atoms: int
+    n_rejects: int
+    complete: bool
+    columns: Mapping[str, ColumnInfo]
+    verdicts: Mapping[str, str]
+    provenance: Mapping[str, str]
+
+
+def bundle_info(path: str | PathLike[str]) -> BundleInfo:
+    """Counts, columns, verdict criteria and provenance of a bundle file.
+
+    Raises:
+        UsageError: no such file, or not a bundle of this version.
+        PigenError: the file is damaged.
+    """
+    with _opened(path) as file:
+        return _info(file)
+
+
+def read_bundle(path: str | PathLike[str]) -> Bundle:
+    """The whole bundle. Raises as `bundle_info`."""
+    with _opened(path) as file:
+        info = _info(file)
+        return _rows(file, info, 0, info.n_crystals, _rejects(file))
+
+
+def iter_bundle(path: str | PathLike[str], chunk_size: int = CHUNK_SIZE) -> Iterator[Bundle]:
+    """The bundle as chunks of at most `chunk_size` crystals, in order. Raises as `bundle_info`.
+
+    The first chunk carries the rejects; there is always one, so that an empty bundle still brings
+    its columns and provenance.
+    """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    with _opened(path) as file:
+        info = _info(file)
+        rejects = _rejects(file)
+    for start in range(0, max(info.n_crystals, 1), chunk_size):
+        # Reopened for each chunk: a consumer may hold the iterator for hours, and an open file
+        # would lock out the writer that is still appending to it.
+        with _opened(path) as file:
+            stop = min(start + chunk_size, info.n_crystals)
+            chunk = _rows(file, info, start, stop, rejects if start == 0 else ())
+        yield chunk
+
+
+# -- the file ------------------------------------------------------------------------------------
+@contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"no such file: {path}")
+    if path.is_dir() or not h5py.is_hdf5(path):
+        raise UsageError(f"{path} is not a PIGEN bundle (not an HDF5 file)")
+    try:
+        with _open_patiently(path) as file:
+            _check_schema(file, path)
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # What h5py raises on a damaged or forged file; none of it is a bug of ours to trace.
+        raise PigenError(f"{path} is damaged: {error}") from error
+
+
+def _open_patiently(path: Path) -> h5py.File:
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            return h5py.File(path, "r", libver=LIBVER)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _check_schema(file: h5py.File, path: Path) -> None:
+    if file.attrs.get("schema") != SCHEMA:
+        raise UsageError(f"{path} is not a PIGEN bundle (an HDF5 file of another kind)")
+    version = int(file.attrs["version"])
+    if version != VERSION:
+        raise UsageError(f"{path} has bundle version {version}; this PIGEN reads {VERSION}")
+
+
+def dataset(file: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """The dataset `name`, if it really is in this file with this shape; ValueError if not."""
+    parent: h5py.Group = file
+    for part in name.split("/"):
+        # Soft and external links could lead to another file of the user's.
+        if not isinstance(parent.get(part, getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is missing or a link")
+        parent = parent[part]
+    found = parent
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name} is not a dataset")
+    if found.is_virtual or found.external:
+        raise ValueError(f"{name} keeps its data in another file")
+    if found.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
+    declared = found.size * found.dtype.itemsize
+    if declared > _MAX_COMPRESSION * found.id.get_storage_size():
+        raise ValueError(f"{name} declares {declared} bytes and holds far fewer")
+    return found
+
+
+def counts(file: h5py.File) -> tuple[int, int, int]:
+    """(crystals, atoms, rejects) that the file says it holds."""
+    n, n_atoms, n_rejects = (
+        int(file.attrs[name]) for name in ("n_crystals", "n_atoms", "n_rejects")
+    )
+    if min(n, n_atoms, n_rejects) < 0:
+        raise ValueError("a negative count")
+    return n, n_atoms, n_rejects
+
+
+def stored_kind(found: h5py.Dataset) -> str:
+    """The column kind of a stored dataset."""
+    if h5py.check_string_dtype(found.dtype) is not None:
+        return "str"
+    kind = {"f": "float64", "i": "int64", "u": "int64", "b": "bool"}.get(found.dtype.kind)
+    if kind is None:
+        raise ValueError(f"{found.name} holds {found.dtype}, not float, int, bool or str")
+    return kind
+
+
+def values_of(found: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
+    """Rows start … stop of a column's dataset."""
+    if stored_kind(found) == "str":
+        return _text(found, start, stop)
+    return np.asarray(found[start:stop])
+
+
+def _text(found: h5py.Dataset, start: int, stop: int) -> Strings:
+    return strings(found.asstr(errors="replace")[start:stop])
+
+
+def _info(file: h5py.File) -> BundleInfo:
+    n, n_atoms, n_rejects = counts(file)
+    columns = {}
+    for name in file["columns"]:
+        check_name(name)
+        per_atom = bool(file[f"columns/{name}"].attrs["per_atom"])
+        found = dataset(file, f"columns/{name}", (n_atoms if per_atom else n,))
+        columns[name] = ColumnInfo(
+            stored_kind(found), str(found.attrs["unit"]), str(found.attrs["source"]), per_atom
+        )
+    return BundleInfo(
+        n_crystals=n,
+        n_atoms=n_atoms,
+        n_rejects=n_rejects,
+        complete=bool(file.attrs["complete"]),
+        columns=columns,
+        verdicts={name: str(file[f"verdicts/{name}"].attrs["source"]) for name in file["verdicts"]},
+        provenance={key: str(value) for key, value in file["provenance"].attrs.items()},
+    )
+
+
+def _rejects(file: h5py.File) -> tuple[Reject, ...]:
+    n = counts(file)[2]
+    ids = _text(dataset(file, "rejects/id", (n,)), 0, n)
+    reasons = _text(dataset(file, "rejects/reason", (n,)), 0, n)
+    return tuple(Reject(i, r) for i, r in zip(ids, reasons, strict=True))
+
+
+def _rows(
+    file: h5py.File, info: BundleInfo, start: int, stop: int, rejects: tuple[Reject, ...]
+) -> Bundle:
+    n, n_atoms = info.n_crystals, info.n_atoms
+    ptr = np.asarray(dataset(file, "crystals/ptr", (n + 1,))[start : stop + 1], dtype=np.int64)
+    first, last = int(ptr[0]), int(ptr[-1])
+    if not 0 <= first <= last <= n_atoms:
+        raise ValueError("crystals/ptr points outside the atoms")
+
+    def per_crystal(name: str, *rest: int) -> NDArray[Any]:
+        return np.asarray(dataset(file, name, (n, *rest))[start:stop])
+
+    columns = {}
+    for name, column in info.columns.items():
+        found = dataset(file, f"columns/{name}", (n_atoms if column.per_atom else n,))
+        window = (first, last) if column.per_atom else (start, stop)
+        columns[name] = Column(
+            values_of(found, *window), column.unit, column.source, column.per_atom
+        )
+    return Bundle(
+        crystals=Crystals(
+            lattice=per_crystal("crystals/lattice", 3, 3),
+            frac_coords=dataset(file, "crystals/frac_coords", (n_atoms, 3))[first:last],
+            atomic_numbers=dataset(file, "crystals/atomic_numbers", (n_atoms,))[first:last],
+            ptr=ptr - first,
+        ),
+        ids=_text(dataset(file, "id", (n,)), start, stop),
+        parents=_text(dataset(file, "parent", (n,)), start, stop),
+        columns=columns,
+        verdicts={
+            name: Verdict(
+                per_crystal(f"verdicts/{name}/passed"),
+                _text(dataset(file, f"verdicts/{name}/reason", (n,)), start, stop),
+                source,
+            )
+            for name, source in info.verdicts.items()
+        },
+        rejects=rejects,
+        provenance=info.provenance,
+    )

@@ -1,0 +1,358 @@
+"""Writing bundles to HDF5 so that whoever opens the file, at any time, finds whole chunks.
+
+HDF5 cannot change a file in one atomic step: a writer killed inside an append may leave a file
+nobody can open. So the file under the bundle's name is never touched. A second file, the shadow,
+is one chunk behind it; an append brings the shadow up to date, syncs it to disk, and renames it
+over the bundle, whose old file becomes the next shadow. Each chunk is written twice, and the disk
+holds the bundle twice while it grows: the price of never losing what was computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.bundle.memory import (
+    Bundle,
+    Column,
+    common_kind,
+    convert,
+    merge_sources,
+    missing,
+    with_missing,
+)
+from pigen.bundle.reading import (
+    LIBVER,
+    SCHEMA,
+    VERSION,
+    bundle_info,
+    counts,
+    stored_kind,
+    values_of,
+)
+from pigen.errors import PigenError, UsageError
+
+_STORAGE_CHUNK = 1024
+"""Rows in one storage chunk of a dataset: small, so that a bundle of one crystal stays small."""
+VOLATILE = frozenset({"created"})
+"""Provenance keys that may differ between a run and its resumption."""
+
+
+class BundleWriter:
+    """Appends chunks to a bundle file; a context manager.
+
+    After every `append` the file under `path` is complete and on disk up to and with that chunk.
+    Leaving the context marks the bundle complete; leaving it by an exception does not, and what was
+    appended stays readable. Without `resume`, an existing file is replaced at the first append.
+
+    Args:
+        path: where to write.
+        provenance: how the bundle came about. On resume it must equal what the file says.
+        resume: continue after the crystals that an existing file holds.
+
+    Raises:
+        UsageError: no such folder; resumed with another provenance (names the difference).
+        PigenError: another writer holds the file (names it); the disk is full.
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], provenance: Mapping[str, str], *, resume: bool = False
+    ) -> None:
+        """Claim the file; nothing is written yet."""
+        self._path = Path(path)
+        self._provenance = dict(provenance)
+        self._shadow = self._path.with_name(f".{self._path.name}.shadow")
+        self._previous = self._path.with_name(f".{self._path.name}.previous")
+        self._behind: list[Bundle] = []  # what the bundle has and the shadow lacks
+        self._started = False  # whether the file under our name is ours
+        self._complete = False
+        self._n = 0
+        self._n_rejects = 0
+        if not self._path.parent.is_dir():
+            raise UsageError(f"no such folder: {self._path.parent}")
+        if self._path.is_dir():
+            raise UsageError(f"{self._path} is a folder")
+        if resume and self._path.exists():
+            info = bundle_info(self._path)
+            check_same_provenance(self._path, info.provenance, provenance)
+            self._n, self._n_rejects = info.n_crystals, info.n_rejects
+            self._started, self._complete = True, info.complete
+        self._lock = _Lock(self._path)
+        self._drop_shadow()  # of a writer that was killed
+
+    @property
+    def n_written(self) -> int:
+        """Crystals in the file."""
+        return self._n
+
+    @property
+    def n_rejected(self) -> int:
+        """Rejects in the file."""
+        return self._n_rejects
+
+    def append(self, chunk: Bundle) -> None:
+        """Add a chunk's crystals and rejects; on return they are safe on disk.
+
+        Columns behave as in `Bundle.concatenate`. The chunk's provenance is not used.
+
+        Raises:
+            PigenError: the chunk's columns or verdicts contradict the file's, or the file cannot
+                be written; the file still holds every chunk before this one.
+        """
+        if self._started and not len(chunk) and not chunk.rejects:
+            return
+        self._publish(chunk, complete=False)
+
+    def close(self) -> None:
+        """Mark the bundle complete and let go of it."""
+        if not self._complete or not self._started:
+            self._publish(Bundle.empty(), complete=True)
+        self._release()
+
+    def __enter__(self) -> BundleWriter:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; after an exception only let go."""
+        if error is None:
+            self.close()
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        self._drop_shadow()
+        self._lock.release()
+
+    def _drop_shadow(self) -> None:
+        self._behind = []
+        for path in (self._shadow, self._previous):
+            path.unlink(missing_ok=True)
+
+    def _publish(self, chunk: Bundle, *, complete: bool) -> None:
+        try:
+            with self._open_shadow() as file:
+                for part in (*self._behind, chunk):
+                    _append(file, part)
+                file.attrs["complete"] = complete
+            _sync(self._shadow)
+            self._swap()
+        except BaseException as error:
+            self._drop_shadow()  # it may hold half a chunk
+            if not isinstance(error, OSError | RuntimeError):
+                raise
+            kept = f"; it holds the {self._n} crystals before" if self._started else ""
+            raise PigenError(f"cannot write {self._path}: {_plain(error)}{kept}") from error
+        self._behind = [chunk] if self._shadow.exists() else []
+        self._started, self._complete = True, complete
+        self._n += len(chunk)
+        self._n_rejects += len(chunk.rejects)
+
+    def _open_shadow(self) -> h5py.File:
+        if self._shadow.exists():
+            try:
+                return h5py.File(self._shadow, "r+", libver=LIBVER)
+            except BlockingIOError:  # a reader opened it while it was the bundle, and still reads
+                self._shadow.unlink()
+        self._behind = []
+        if self._started:
+            shutil.copyfile(self._path, self._shadow)
+            return h5py.File(self._shadow, "r+", libver=LIBVER)
+        file = h5py.File(self._shadow, "w", libver=LIBVER)
+        _create(file, self._provenance)
+        return file
+
+    def _swap(self) -> None:
+        if self._started:
+            # Without hard links (some network file systems) the next append copies the bundle.
+            with contextlib.suppress(OSError):
+                os.link(self._path, self._previous)
+        os.replace(self._shadow, self._path)
+        if self._previous.exists():
+            os.replace(self._previous, self._shadow)
+        _sync(self._path.parent)
+
+
+def write_bundle(path: str | PathLike[str], bundle: Bundle) -> None:
+    """Write a whole bundle in one atomic step. Raises as `BundleWriter`."""
+    with BundleWriter(path, bundle.provenance) as writer:
+        writer._publish(bundle, complete=True)
+
+
+def check_same_provenance(path: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Raise UsageError naming the first setting that differs between a file and its resumption."""
+    for key in sorted((old.keys() | new.keys()) - VOLATILE):
+        if old.get(key) != new.get(key):
+            raise UsageError(
+                f"cannot resume {path}: {key} was {old.get(key)!r} and is now {new.get(key)!r}"
+            )
+
+
+# -- HDF5 ----------------------------------------------------------------------------------------
+def _create(file: h5py.File, provenance: Mapping[str, str]) -> None:
+    file.attrs["schema"] = SCHEMA
+    file.attrs["version"] = VERSION
+    for name in ("n_crystals", "n_atoms", "n_rejects"):
+        file.attrs[name] = 0
+    file.create_group("provenance").attrs.update(provenance)
+    for name in ("columns", "verdicts"):
+        file.create_group(name, track_order=True)
+    _extend(file, "crystals/ptr", np.zeros(1, dtype=np.int64), 0)
+
+
+def _append(file: h5py.File, chunk: Bundle) -> None:
+    n, n_atoms, n_rejects = counts(file)
+    crystals = chunk.crystals
+    _extend(file, "crystals/lattice", crystals.lattice, n)
+    _extend(file, "crystals/ptr", crystals.ptr[1:] + n_atoms, n + 1)
+    _extend(file, "crystals/frac_coords", crystals.frac_coords, n_atoms)
+    _extend(file, "crystals/atomic_numbers", crystals.atomic_numbers, n_atoms)
+    _extend(file, "id", chunk.ids, n)
+    _extend(file, "parent", chunk.parents, n)
+    _extend(file, "rejects/id", _objects([r.id for r in chunk.rejects]), n_rejects)
+    _extend(file, "rejects/reason", _objects([r.reason for r in chunk.rejects]), n_rejects)
+    if n == 0:  # columns of a part without crystals say nothing about the next
+        file["columns"].clear()
+        file["verdicts"].clear()
+    if n == 0 or len(chunk):
+        for name in dict.fromkeys([*file["columns"], *chunk.columns]):
+            _append_column(file, name, chunk, n, n_atoms)
+        _append_verdicts(file, chunk, n)
+    file.attrs["n_crystals"] = n + len(chunk)
+    file.attrs["n_atoms"] = n_atoms + len(crystals.atomic_numbers)
+    file.attrs["n_rejects"] = n_rejects + len(chunk.rejects)
+
+
+def _append_column(file: h5py.File, name: str, chunk: Bundle, n: int, n_atoms: int) -> None:
+    columns: h5py.Group = file["columns"]
+    column = chunk.columns.get(name)
+    stored = columns.get(name)
+    per_atom = column.per_atom if column is not None else bool(stored.attrs["per_atom"])
+    start = n_atoms if per_atom else n
+    if column is None:
+        kind = with_missing(stored_kind(stored))
+        n_new = len(chunk.crystals.atomic_numbers) if per_atom else len(chunk)
+        column = Column(
+            missing(kind, n_new), stored.attrs["unit"], stored.attrs["source"], per_atom
+        )
+    elif stored is None:
+        kind = column.kind if n == 0 else with_missing(column.kind)
+        _extend(columns, name, missing(kind, start) if n else column.values[:0], 0)
+    else:
+        _check_same_column(name, column, stored)
+        kind = common_kind(stored_kind(stored), column.kind)
+    if stored is not None and kind != stored_kind(stored):
+        before = convert(values_of(stored, 0, start), kind)
+        del columns[name]
+        _extend(columns, name, before, 0)
+    _extend(columns, name, convert(column.values, kind), start)
+    source = column.source
+    if stored is not None:
+        source = merge_sources([str(stored.attrs["source"]), source])
+    columns[name].attrs.update(unit=column.unit, source=source, per_atom=per_atom)
+
+
+def _check_same_column(name: str, column: Column, stored: h5py.Dataset) -> None:
+    old = (str(stored.attrs["unit"]), bool(stored.attrs["per_atom"]))
+    if old != (column.unit, column.per_atom):
+        raise PigenError(
+            f"column {name!r} has (unit, per atom) {old} in the file and "
+            f"{(column.unit, column.per_atom)} in the chunk"
+        )
+
+
+def _append_verdicts(file: h5py.File, chunk: Bundle, n: int) -> None:
+    stored: h5py.Group = file["verdicts"]
+    if n and set(stored) != set(chunk.verdicts):
+        raise PigenError(
+            f"the file has verdicts {sorted(stored)} and the chunk {sorted(chunk.verdicts)}"
+        )
+    for name, verdict in chunk.verdicts.items():
+        _extend(stored, f"{name}/passed", verdict.passed, n)
+        _extend(stored, f"{name}/reason", verdict.reasons, n)
+        sources = [str(stored[name].attrs.get("source", verdict.source)), verdict.source]
+        stored[name].attrs["source"] = merge_sources(sources)
+
+
+def _extend(group: h5py.Group, name: str, values: NDArray[Any], start: int) -> None:
+    """Write values after the first `start` rows of a dataset, made here if there is none."""
+    if name not in group:
+        group.create_dataset(
+            name,
+            shape=(0, *values.shape[1:]),
+            maxshape=(None, *values.shape[1:]),
+            chunks=(_STORAGE_CHUNK, *values.shape[1:]),
+            dtype=h5py.string_dtype() if values.dtype == object else values.dtype,
+        )
+    found = group[name]
+    found.resize(start + len(values), axis=0)
+    if len(values):
+        found[start:] = values
+
+
+def _objects(values: list[str]) -> NDArray[np.object_]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+# -- files ---------------------------------------------------------------------------------------
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)
+
+
+class _Lock:
+    """One writer per bundle: an flock, so a killed holder holds nothing."""
+
+    def __init__(self, target: Path) -> None:
+        self._path = target.with_name(f".{target.name}.lock")
+        while True:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(self._descriptor, 200).decode(errors="replace")
+                os.close(self._descriptor)
+                raise PigenError(f"{target} is being written by {holder or 'another'}") from error
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                    raise
+            # The holder before us may have removed the file between our open and our lock.
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(self._descriptor).st_ino == os.stat(self._path).st_ino:
+                    break
+            os.close(self._descriptor)
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
