@@ -1,5 +1,7 @@
 """Experiments: one TOML file → frozen, validated dataclasses."""
 
+from pigen.experiment.dump import dump_experiment
+from pigen.experiment.load import load_experiment, shipped_experiments
 from pigen.experiment.settings import (
     LABELS,
     DataConfig,
@@ -24,4 +26,7 @@ __all__ = [
     "PseudoRandomConfig",
     "SampleConfig",
     "TrainConfig",
+    "dump_experiment",
+    "load_experiment",
+    "shipped_experiments",
 ]
