@@ -77,6 +77,8 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run, print any expected failure as one line, and exit with its code."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
             result = super().main(
                 args, prog_name or "pigen", complete_var, standalone_mode=False, **extra
