@@ -262,13 +262,14 @@ def _nearest_key(unknown: str) -> str:
 
     def score(known: str) -> float:
         known_table, _, known_leaf = known.rpartition(".")
-        return _likeness(leaf, known_leaf) + 0.2 * (table == known_table)
+        return _likeness(leaf, known_leaf) + 0.3 * (table == known_table)
 
     return max(known_keys(), key=score)
 
 
 def _likeness(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(None, a.lower(), b.lower()).ratio()
+    a, b = a.lower(), b.lower()
+    return difflib.SequenceMatcher(None, a, b).ratio() + 0.2 * (a[:1] == b[:1])
 
 
 def known_keys(cls: type[Any] = Experiment, key: str = "") -> Iterator[str]:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pigen.elements import SYMBOLS
+
 LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
 """Structure labels a model can be conditioned on."""
 
@@ -159,8 +161,12 @@ class SampleConfig:
         choices=("train", "targets"),
         lo=1,
     )
-    elements_allowed: tuple[str, ...] = setting((), "Only these elements; empty allows all.")
-    elements_required: tuple[str, ...] = setting((), "Elements every structure must hold.")
+    elements_allowed: tuple[str, ...] = setting(
+        (), "Only these elements; empty allows all.", choices=SYMBOLS[1:]
+    )
+    elements_required: tuple[str, ...] = setting(
+        (), "Elements every structure must hold.", choices=SYMBOLS[1:]
+    )
     batch_size: int = setting(64, "Structures denoised together; no effect on results.", lo=1)
     checkpoint: str = setting(
         "",
@@ -188,7 +194,7 @@ class PseudoRandomConfig:
         (5.0, 40.0), "Volume per atom, drawn uniformly.", unit="Å^3", above=0.0, window=True
     )
     elements: tuple[str, ...] = setting(
-        (), "Elements to draw from; empty: those of the training set."
+        (), "Elements to draw from; empty: those of the training set.", choices=SYMBOLS[1:]
     )
 
 
@@ -230,3 +236,16 @@ class Experiment:
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     pseudo_random: PseudoRandomConfig = dataclasses.field(default_factory=PseudoRandomConfig)
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+
+    def __post_init__(self) -> None:
+        """The name must be one of a folder, and guidance needs a model that knows the labels."""
+        if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
+            raise ValueError(f"name: expected the name of a folder, got {self.name!r}")
+        if self.generator == "model" and not self.sample.checkpoint:
+            for label in self.sample.targets:
+                if label not in self.model.labels:
+                    known = ", ".join(self.model.labels) or "none"
+                    raise ValueError(
+                        f"sample.targets.{label}: not among the labels of the model to train "
+                        f"(model.labels: {known})"
+                    )
