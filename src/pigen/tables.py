@@ -1,0 +1,303 @@
+"""The paper's tables: what a run measured beside what was published.
+
+A run's rates are kept as counts in its ``table.json``; every percentage, standard error and
+difference is computed from them when a table is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib import resources
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli
+
+from pigen.bundle import Verdict
+from pigen.errors import PigenError, UsageError
+
+PUBLISHED_BATCH = 10_000
+"""Structures behind each published percentage."""
+
+LETTERS: dict[str, str] = {
+    "A_prime": "min_distance",
+    "A": "spp",
+    "B": "novel",
+    "C": "c",
+    "D": "mled",
+    "K": "k",
+}
+"""Columns of Extended Data Table 1 → the verdict each one counts."""
+
+SEQUENCE = ("A", "B", "C", "D")
+"""The filters of Table 1, in the order they are applied."""
+
+MATTERGEN_NOTE = (
+    "The source disagrees with itself on MatterGen: its Table 1 prints 17.8 % for the sequence A–D "
+    "(which Extended Data Table 2 gives to DiffCSP+PI loss), its Extended Data Table 2 16.4 %."
+)
+
+
+_TABLES = {"1": ("sequence",), "ed1": tuple(LETTERS)}
+_TITLES = {
+    "1": "Table 1, column D: % passing the filters A–D in sequence",
+    "ed1": "Extended Data Table 1: % passing each criterion on its own",
+}
+TABLES = tuple(_TABLES)
+"""Tables that `join` can write."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many of a number of structures passed."""
+
+    passed: int
+    total: int
+
+    @property
+    def fraction(self) -> float:
+        """Share that passed, NaN of none."""
+        return self.passed / self.total if self.total else float("nan")
+
+    @property
+    def standard_error(self) -> float:
+        """Binomial standard error of the fraction."""
+        return sqrt(self.fraction * (1 - self.fraction) / self.total) if self.total else 0.0
+
+    def __str__(self) -> str:
+        """``n / N (x.x ± s.e. %)``."""
+        percent, error = 100 * self.fraction, 100 * self.standard_error
+        return f"{self.passed} / {self.total} ({percent:.1f} ± {error:.1f} %)"
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """What a run measured.
+
+    Attributes:
+        name: of the experiment.
+        row: its row in the published tables, "" if none.
+        rates: column (of `LETTERS`, and ``sequence``) → rate.
+        funnel: what is left after each filter of `SEQUENCE`.
+        criteria: column → the criterion as text, e.g. ``spp < 0.362``.
+        provenance: what the figures rest on: training set, checkpoint, SPP table, seed, versions.
+    """
+
+    name: str
+    row: str
+    rates: Mapping[str, Rate]
+    funnel: Sequence[Rate]
+    criteria: Mapping[str, str]
+    provenance: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """As JSON text, with the derived figures beside the counts for other programs to read."""
+        content = asdict(self)
+        for key, rate in self.rates.items():
+            content["rates"][key] |= {
+                "percent": 100 * rate.fraction,
+                "standard_error": 100 * rate.standard_error,
+                "published_percent": published(self.row, key),
+                "difference_in_standard_errors": difference(rate, published(self.row, key)),
+            }
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, run_folder: str | Path) -> RunTable:
+        """The table of a finished run; UsageError if there is none, PigenError if it is broken."""
+        path = Path(run_folder) / "table.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{run_folder}: no table.json; not a finished run") from None
+        except ValueError as error:
+            raise PigenError(f"{path}: not valid JSON: {error}") from None
+
+        def rate(counts: Mapping[str, Any]) -> Rate:
+            return Rate(int(counts["passed"]), int(counts["total"]))
+
+        try:
+            return cls(
+                name=content["name"],
+                row=content["row"],
+                rates={key: rate(counts) for key, counts in content["rates"].items()},
+                funnel=[rate(counts) for counts in content["funnel"]],
+                criteria=content["criteria"],
+                provenance=content["provenance"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PigenError(f"{path}: not a table of a run: {error!r}") from None
+
+
+def measure(
+    name: str,
+    row: str,
+    verdicts: Mapping[str, Verdict],
+    provenance: Mapping[str, str],
+    n_rejects: int = 0,
+) -> RunTable:
+    """Count the verdicts on all structures of a run.
+
+    Args:
+        name: of the experiment.
+        row: its row in the published tables.
+        verdicts: one for each of `LETTERS`, over the same B structures.
+        provenance: what the figures rest on.
+        n_rejects: structures that never became a crystal; they count as failing everything.
+    """
+    passed = {letter: verdicts[verdict].passed for letter, verdict in LETTERS.items()}
+    total = len(passed["A"]) + n_rejects
+    left = np.ones(len(passed["A"]), dtype=bool)
+    funnel = []
+    for letter in SEQUENCE:
+        left = left & passed[letter]
+        funnel.append(Rate(int(left.sum()), total))
+    rates = {letter: Rate(int(p.sum()), total) for letter, p in passed.items()}
+    return RunTable(
+        name=name,
+        row=row,
+        rates={**rates, "sequence": funnel[-1]},
+        funnel=funnel,
+        criteria={letter: verdicts[verdict].source for letter, verdict in LETTERS.items()},
+        provenance=dict(provenance),
+    )
+
+
+# -- published -----------------------------------------------------------------------------------
+@lru_cache(maxsize=1)
+def published_tables() -> dict[str, Any]:
+    """The figures printed in the paper, as the package carries them."""
+    path = resources.files("pigen") / "data" / "published_tables.toml"
+    return tomli.loads(path.read_text(encoding="utf-8"))
+
+
+def published_rows() -> list[str]:
+    """Models of Extended Data Table 1, in its order."""
+    return [row["model"] for row in published_tables()["extended_data_table_1"]["rows"]]
+
+
+def published_figures(row: str, column: str) -> tuple[float, ...]:
+    """The distinct percentages printed for a model: none, one, or (MatterGen) two."""
+    tables, entry = ["extended_data_table_1"], column
+    if column == "sequence":
+        tables, entry = ["extended_data_table_2", "table_1"], "D"
+    found = [
+        float(model[entry])
+        for table in tables
+        for model in published_tables()[table]["rows"]
+        if model["model"] == row
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def published(row: str, column: str) -> float | None:
+    """The published percentage to compare with, None if there is none.
+
+    Where the paper prints two, that of the Extended Data, which has all rows.
+    """
+    return next(iter(published_figures(row, column)), None)
+
+
+def difference(rate: Rate, published_percent: float | None) -> float | None:
+    """Measured minus published in standard errors of the difference (two-proportion z).
+
+    Both samples share the pooled proportion; None without a published figure, 0 if both are
+    exactly 0 or 100 %.
+    """
+    if published_percent is None or not rate.total:
+        return None
+    expected = published_percent / 100
+    pooled = (rate.passed + expected * PUBLISHED_BATCH) / (rate.total + PUBLISHED_BATCH)
+    error = sqrt(max(pooled * (1 - pooled), 0.0) * (1 / rate.total + 1 / PUBLISHED_BATCH))
+    return (rate.fraction - expected) / error if error else 0.0
+
+
+# -- Markdown ------------------------------------------------------------------------------------
+def render(table: RunTable) -> str:
+    """One run as Markdown: each criterion, measured and published, and the funnel."""
+    lines = [f"# {table.name}", ""]
+    if table.row:
+        lines += [f"Row of the paper: {table.row}", ""]
+    lines += [f"- {key}: {value}" for key, value in table.provenance.items()]
+    lines += ["", "| | criterion | measured | published | difference |", "|---|---|---|---|---|"]
+    for letter in LETTERS:
+        lines.append(_row(table, letter, _heading(letter), table.criteria[letter]))
+    lines.append(_row(table, "sequence", "A–D", "A, B, C, D in sequence (Table 1, column D)"))
+    steps = [
+        f"{letter} → {rate.passed}" for letter, rate in zip(SEQUENCE, table.funnel, strict=True)
+    ]
+    lines += ["", f"In sequence: {table.funnel[0].total} structures; {'; '.join(steps)}.", ""]
+    lines += [_footnote()]
+    if table.row == "MatterGen":
+        lines += ["", MATTERGEN_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+def join(which: str, tables: Iterable[RunTable]) -> str:
+    """A table of the paper as Markdown: every published row, measured ones below theirs.
+
+    Args:
+        which: one of `TABLES`.
+        tables: of finished runs, in any order; those of no published row come last.
+    """
+    columns = _TABLES[which]
+    headings = [_heading(column) for column in columns]
+    lines = [f"# {_TITLES[which]}", ""]
+    lines += [f"| model | source | {' | '.join(headings)} |", "|---" * (2 + len(columns)) + "|"]
+    runs: dict[str, list[RunTable]] = {row: [] for row in published_rows()}
+    for table in tables:
+        runs.setdefault(table.row, []).append(table)
+    for row, measured in runs.items():
+        figures = [published_figures(row, column) for column in columns]
+        if any(figures):
+            shown = " | ".join(_percent(found) for found in figures)
+            lines.append(f"| {_escape(row)} | published | {shown} |")
+        for table in measured:
+            cells = [_cell(table.rates[column], published(row, column)) for column in columns]
+            total = table.rates["A"].total
+            lines.append(f"| {_escape(table.name)} | measured, n = {total} | {' | '.join(cells)} |")
+    lines += ["", "Measured: % ± standard error (difference to the published row).", _footnote()]
+    if which == "1":  # every published row is shown, MatterGen's too
+        lines += ["", MATTERGEN_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(column: str) -> str:
+    return {"A_prime": "A′", "sequence": "A–D"}.get(column, column)
+
+
+def _row(table: RunTable, column: str, heading: str, criterion: str) -> str:
+    rate, figures = table.rates[column], published_figures(table.row, column)
+    cells = [heading, _escape(criterion), str(rate), _percent(figures, " %")]
+    signed = _signed(difference(rate, published(table.row, column)))
+    return f"| {' | '.join(cells)} | {signed} |"
+
+
+def _cell(rate: Rate, figure: float | None) -> str:
+    text = f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f}"
+    return text if figure is None else f"{text} ({_signed(difference(rate, figure))})"
+
+
+def _percent(figures: Sequence[float], unit: str = "") -> str:
+    return " or ".join(f"{figure:g}{unit}" for figure in figures) or "–"
+
+
+def _signed(number: float | None) -> str:
+    return "–" if number is None else f"{number:+.1f} s.e.".replace("-", "−")
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _footnote() -> str:
+    return (
+        f"Published figures rest on {PUBLISHED_BATCH} structures a row, another training set "
+        "(Alex-MP-20) and potentials from ICSD; a difference is in standard errors of two "
+        "proportions."
+    )

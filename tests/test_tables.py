@@ -1,0 +1,146 @@
+"""Rates, differences and the tables written from them."""
+
+from __future__ import annotations
+
+import json
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pigen.bundle import Verdict, strings
+from pigen.errors import PigenError, UsageError
+from pigen.tables import (
+    LETTERS,
+    MATTERGEN_NOTE,
+    Rate,
+    RunTable,
+    difference,
+    join,
+    measure,
+    published,
+    published_figures,
+    published_rows,
+    render,
+)
+
+PIGEN_ROW = "PIGEN | (M_LED=9, C=0.7)"
+
+
+def verdicts(n: int = 100) -> dict[str, Verdict]:
+    """Structure i passes A if i < 80, B if i is even, C if i < 60, D if i < 40, K if i < 10."""
+    i = np.arange(n)
+    passes = {
+        "min_distance": i >= 0,
+        "spp": i < 80,
+        "novel": i % 2 == 0,
+        "c": i < 60,
+        "mled": i < 40,
+        "k": i < 10,
+    }
+    return {
+        name: Verdict(p, strings("" if ok else "no" for ok in p), f"{name} criterion")
+        for name, p in passes.items()
+    }
+
+
+def table(row: str = PIGEN_ROW, name: str = "run") -> RunTable:
+    return measure(name, row, verdicts(), {"seed": "0", "training set": "a file"})
+
+
+def test_rates_count_each_criterion_alone_and_in_sequence() -> None:
+    measured = table()
+    alone = {letter: measured.rates[letter].passed for letter in LETTERS}
+    assert alone == {"A_prime": 100, "A": 80, "B": 50, "C": 60, "D": 40, "K": 10}
+    assert [rate.passed for rate in measured.funnel] == [80, 40, 30, 20]
+    assert measured.rates["sequence"] == Rate(20, 100)
+
+
+def test_rejects_count_as_failing() -> None:
+    measured = measure("run", PIGEN_ROW, verdicts(), {}, n_rejects=25)
+    assert measured.rates["A_prime"] == Rate(100, 125)
+    assert measured.rates["sequence"] == Rate(20, 125)
+
+
+def test_rate_prints_as_the_issue_asks() -> None:
+    assert str(Rate(64, 64)) == "64 / 64 (100.0 ± 0.0 %)"
+    assert str(Rate(42, 100)) == "42 / 100 (42.0 ± 4.9 %)"
+
+
+def test_published_figures_are_those_of_the_paper() -> None:
+    assert published(PIGEN_ROW, "A") == 78.4
+    assert published(PIGEN_ROW, "sequence") == 42.0
+    assert published("Pseudo-random", "sequence") == 0.03
+    assert published("no such model", "A") is None
+    assert published_figures("MatterGen", "sequence") == (16.4, 17.8)
+    assert len(published_rows()) == 13
+
+
+def test_difference_is_a_two_proportion_z() -> None:
+    pooled = (50 + 4200) / 10_100
+    expected = (0.5 - 0.42) / sqrt(pooled * (1 - pooled) * (1 / 100 + 1 / 10_000))
+    assert difference(Rate(50, 100), 42.0) == pytest.approx(expected)
+    assert difference(Rate(100, 100), 100.0) == 0.0
+    assert difference(Rate(0, 100), 0.0) == 0.0
+    assert difference(Rate(1, 2), None) is None
+    assert difference(Rate(0, 0), 42.0) is None
+
+
+def test_difference_has_unit_spread_when_nothing_differs() -> None:
+    counts = np.random.default_rng(0).binomial(200, 0.42, size=4000)
+    z = [difference(Rate(int(k), 200), 42.0) for k in counts]
+    assert np.mean(np.array(z, dtype=float)) == pytest.approx(0, abs=0.06)
+    assert np.std(np.array(z, dtype=float)) == pytest.approx(1, abs=0.05)
+
+
+def test_json_holds_counts_and_derived_figures_and_reads_back(tmp_path: Path) -> None:
+    measured = table()
+    (tmp_path / "table.json").write_text(measured.to_json(), encoding="utf-8")
+    assert RunTable.read(tmp_path) == measured
+    content = json.loads(measured.to_json())
+    assert content["rates"]["A"]["percent"] == 80.0
+    assert content["rates"]["A"]["published_percent"] == 78.4
+
+
+def test_reading_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a finished run"):
+        RunTable.read(tmp_path)
+    (tmp_path / "table.json").write_text("{", encoding="utf-8")
+    with pytest.raises(PigenError, match="not valid JSON"):
+        RunTable.read(tmp_path)
+    (tmp_path / "table.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(PigenError, match="not a table of a run"):
+        RunTable.read(tmp_path)
+
+
+def test_run_markdown_shows_measured_published_and_difference() -> None:
+    text = render(table())
+    assert "- training set: a file" in text
+    assert (
+        "| A′ | min_distance criterion | 100 / 100 (100.0 ± 0.0 %) | 99.8 % | +0.4 s.e. |" in text
+    )
+    assert "| 20 / 100 (20.0 ± 4.0 %) | 42 % | −4.4 s.e. |" in text
+    assert "100 structures; A → 80; B → 40; C → 30; D → 20" in text
+    assert MATTERGEN_NOTE not in text
+    assert MATTERGEN_NOTE in render(table("MatterGen"))
+    assert "| 16.4 % or 17.8 % |" in render(table("MatterGen"))
+
+
+def test_run_without_a_published_row_shows_dashes() -> None:
+    assert "| 80 / 100 (80.0 ± 4.0 %) | – | – |" in render(table(""))
+
+
+@pytest.mark.parametrize("which", ["1", "ed1"])
+def test_joined_table_is_well_formed_and_holds_every_row(which: str) -> None:
+    text = join(which, [table(), table("Pseudo-random", "random"), table("", "mine")])
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    bars = {line.replace("\\|", "").count("|") for line in rows}
+    assert len(bars) == 1
+    published_models = {line.split("| published")[0] for line in rows if "| published" in line}
+    assert len(published_models) == {"1": 12, "ed1": 13}[which]
+    order = [i for i, line in enumerate(rows) if "measured" in line]
+    assert "Pseudo-random" in rows[order[0] - 1]
+    assert PIGEN_ROW.replace("|", "\\|") in rows[order[1] - 1]
+    assert rows[-1].startswith("| mine | measured, n = 100 |")
+    assert (MATTERGEN_NOTE in text) == (which == "1")
