@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -34,12 +35,14 @@ def atomic_radii() -> NDArray[np.float64]:
     from pymatgen.core import Element  # here: importing pymatgen takes a second
 
     radii = np.full(MAX_Z + 1, np.nan)
-    for z in range(1, MAX_Z + 1):
-        element = Element(SYMBOLS[z])
-        radius = element.atomic_radius
-        if radius is None:
-            radius = element.atomic_radius_calculated
-        if radius is not None:
-            radii[z] = float(radius)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No data available")  # the NaN says it
+        for z in range(1, MAX_Z + 1):
+            element = Element(SYMBOLS[z])
+            radius = element.atomic_radius
+            if radius is None:
+                radius = element.atomic_radius_calculated
+            if radius is not None:
+                radii[z] = float(radius)
     radii.setflags(write=False)
     return radii
