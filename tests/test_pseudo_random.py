@@ -16,8 +16,8 @@ from pigen.pseudo_random import pseudo_random_bundles, pseudo_random_crystal
 ELEMENTS = SYMBOLS[1:84]
 
 
-def generate(config: PseudoRandomConfig, seed: int = 0, **options: int) -> Bundle:
-    return Bundle.concatenate(list(pseudo_random_bundles(config, seed, ELEMENTS, **options)))
+def generate(config: PseudoRandomConfig, n: int, seed: int = 0, **options: int) -> Bundle:
+    return Bundle.concatenate(list(pseudo_random_bundles(config, n, seed, ELEMENTS, **options)))
 
 
 def shortest(crystal: Crystals, reach: int = 3) -> float:
@@ -32,8 +32,8 @@ def shortest(crystal: Crystals, reach: int = 3) -> float:
 
 
 def test_settings_hold_in_every_cell() -> None:
-    config = PseudoRandomConfig(n=300)
-    crystals = generate(config, seed=3).crystals
+    config = PseudoRandomConfig()
+    crystals = generate(config, 300, seed=3).crystals
     assert len(crystals) == 300
     assert set(crystals.n_atoms.tolist()) == set(range(1, 21))
     per_atom = crystals.volume / crystals.n_atoms
@@ -47,18 +47,18 @@ def test_settings_hold_in_every_cell() -> None:
 def test_dense_and_small_cells_stay_apart() -> None:
     """Own images count too: a one-atom cell below 1 Å^3 has to be made larger."""
     for config in (
-        PseudoRandomConfig(n=30, n_atoms=(1, 3), volume_per_atom=(0.05, 0.5)),
-        PseudoRandomConfig(n=10, n_atoms=(20, 20), volume_per_atom=(0.05, 0.5)),
-        PseudoRandomConfig(n=10, n_atoms=(2, 5), min_separation=2.5, volume_per_atom=(5.0, 10.0)),
+        PseudoRandomConfig(n_atoms=(1, 3), volume_per_atom=(0.05, 0.5)),
+        PseudoRandomConfig(n_atoms=(20, 20), volume_per_atom=(0.05, 0.5)),
+        PseudoRandomConfig(n_atoms=(2, 5), min_separation=2.5, volume_per_atom=(5.0, 10.0)),
     ):
-        for crystal in generate(config).crystals:
+        for crystal in generate(config, 10).crystals:
             assert shortest(crystal, reach=4) >= config.min_separation
 
 
 def test_crystal_depends_on_seed_and_index_alone() -> None:
-    config = PseudoRandomConfig(n=40)
-    whole = generate(config, seed=5)
-    resumed = generate(config, seed=5, start=17, chunk_size=3)
+    config = PseudoRandomConfig()
+    whole = generate(config, 40, seed=5)
+    resumed = generate(config, 40, seed=5, start=17, chunk_size=3)
     assert list(resumed.ids) == list(whole.ids[17:])
     np.testing.assert_array_equal(resumed.crystals.lattice, whole.crystals.lattice[17:])
     np.testing.assert_array_equal(
@@ -71,7 +71,7 @@ def test_crystal_depends_on_seed_and_index_alone() -> None:
 
 
 def test_sizes_and_elements_are_uniform() -> None:
-    crystals = generate(PseudoRandomConfig(n=4000), seed=1).crystals
+    crystals = generate(PseudoRandomConfig(), 4000, seed=1).crystals
     assert crystals.n_atoms.mean() == pytest.approx(10.5, abs=0.4)
     counts = np.bincount(crystals.atomic_numbers, minlength=104)[1:84]
     expected = len(crystals.atomic_numbers) / len(ELEMENTS)
@@ -80,8 +80,8 @@ def test_sizes_and_elements_are_uniform() -> None:
 
 def test_hopeless_settings_end() -> None:
     config = PseudoRandomConfig(
-        n=3, n_atoms=(60, 60), min_separation=5.0, volume_per_atom=(0.001, 0.002)
+        n_atoms=(60, 60), min_separation=5.0, volume_per_atom=(0.001, 0.002)
     )
     started = time.perf_counter()
-    assert len(generate(config)) == 3
+    assert len(generate(config, 3)) == 3
     assert time.perf_counter() - started < 10

@@ -27,18 +27,19 @@ _GROWTH = 1.25  # factor on the volume of a box that was too small
 
 def pseudo_random_bundles(
     config: PseudoRandomConfig,
+    n: int,
     seed: int,
     elements: Sequence[str],
     *,
     start: int = 0,
     chunk_size: int = 500,
 ) -> Iterator[Bundle]:
-    """Chunks of pseudo-random crystals ``start … config.n - 1``, named ``pseudo-random-<i>``.
+    """Chunks of pseudo-random crystals ``start … n - 1``, named ``pseudo-random-<i>``.
 
     Crystal i depends on (seed, i) and the settings alone, whatever the chunks or the start.
     """
-    for first in range(start, config.n, chunk_size):
-        rows = range(first, min(first + chunk_size, config.n))
+    for first in range(start, n, chunk_size):
+        rows = range(first, min(first + chunk_size, n))
         cells = [pseudo_random_crystal(config, seed, i, elements) for i in rows]
         yield Bundle(
             crystals=Crystals.concatenate(cells),

@@ -181,9 +181,8 @@ class SampleConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PseudoRandomConfig:
-    """Pseudo-random cells, the baseline without a model."""
+    """Pseudo-random cells, the baseline without a model; `sample.n` of them."""
 
-    n: int = setting(64, "Structures to generate.", lo=1)
     n_atoms: tuple[int, int] = setting(
         (1, 20), "Atoms per cell, drawn uniformly.", lo=1, hi=200, window=True
     )
