@@ -1,0 +1,144 @@
+"""Local environment diversity M_LED: how many kinds of site a crystal has, shape and chemistry.
+
+Definition and conventions: the project's physics page, section M_LED.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.crystals import Crystals
+from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
+from pigen.descriptors.standard_cell import standard_cells
+from pigen.elements import MAX_Z
+from pigen.errors import UsageError
+
+Axis = Literal["published", "corrected"]
+
+N_MOTIFS = 37
+MAX_ATOMS = 1000
+"""Atoms a cell may have: beyond, the symmetry search alone can take seconds."""
+
+MIN_VOLUME_PER_ATOM = 0.01
+"""Å^3: a cell below is a degenerate one (solid hydrogen has 3 at 100 GPa)."""
+
+_SIGMA_P = 10.0  # bins: the Gaussian on each active bin of p
+_CHEMICAL = 2 * N_MOTIFS  # first bin of the chemical part; motif m has bin 2m
+_TE = 52
+_SITE_REASONS = (
+    "",
+    "two atoms share a place",
+    "the Voronoi cell of an atom does not close",
+    "the Voronoi cell of an atom has too many faces",
+)
+
+
+def _element_bins(axis: Axis) -> NDArray[np.int64]:
+    """Bin of each atomic number on the axis of p, (104,); -1 for those it leaves out."""
+    z = np.arange(MAX_Z + 1)
+    if axis == "published":  # 85 elements, H … Rn without Te
+        bins = np.where(z < _TE, z - 1, z - 2)
+        bins[(z == _TE) | (z > 86)] = -1
+    else:
+        bins = z - 1
+    return np.where(bins >= 0, bins + _CHEMICAL, -1)
+
+
+@descriptor(
+    "mled",
+    ColumnSpec("mled", "bits", "local environment diversity M_LED = H(p) + H(S)"),
+    ColumnSpec("h_p", "bits", "entropy of the active motifs and elements, smoothed"),
+    ColumnSpec("h_s", "bits", "entropy of the motif counts"),
+    ColumnSpec("motif", "", "closest coordination polyhedron, 0 … 36", per_atom=True),
+)
+def mled(crystals: Crystals, *, sigma_s: float = 0.0, axis: Axis = "published") -> Evaluated:
+    """M_LED of each crystal, on its standardised primitive cell.
+
+    Args:
+        crystals: B crystals with N atoms.
+        sigma_s: width in motifs of a Gaussian on each motif count of S; 0 for the plain counts.
+        axis: ``published`` (Te and what lies beyond Rn have no bin and, as central atoms, no
+            motif count) or ``corrected`` (every element up to Lr has a bin).
+
+    Returns:
+        ``mled``, ``h_p``, ``h_s`` in bits, (B,); ``motif`` (N,), the place of the largest of the
+        37 order parameters of matminer's ``OPSiteFingerprint``, whatever the axis counts.
+
+    Raises:
+        UsageError: an unknown axis or a negative width.
+    """
+    if axis not in ("published", "corrected"):
+        raise UsageError(f"axis must be 'published' or 'corrected', got {axis!r}")
+    if not sigma_s >= 0.0:
+        raise UsageError(f"sigma_s must be >= 0, got {sigma_s}")
+    from pigen.local_env import DONE, local_environments  # here: it imports numba
+
+    reasons = _cell_reasons(crystals)
+    fine = np.flatnonzero(reasons == "")
+    cells = standard_cells(crystals[fine])
+    orbits = np.unique(cells.orbit)
+    found = local_environments(cells.lattice, cells.frac_coords, cells.ptr, orbits)
+
+    # From orbits to atoms of the primitive cells.
+    orbit_of = np.searchsorted(orbits, cells.orbit)
+    crystal_of = np.repeat(np.arange(len(fine)), np.diff(cells.ptr))
+    status = np.full(len(fine), DONE)
+    np.maximum.at(status, crystal_of, found.status[orbit_of])
+    motif = found.motif[orbit_of]
+
+    # Which bins are active, and how often each motif occurs.
+    bins = _element_bins(axis)
+    n_bins = int(bins.max()) + 1
+    active = np.zeros((len(fine), n_bins), dtype=bool)
+    motif_counts = np.zeros((len(fine), N_MOTIFS))
+    central = bins[cells.atomic_numbers]
+    counted = np.flatnonzero((central >= 0) & (motif >= 0))
+    active[crystal_of[counted], central[counted]] = True
+    active[crystal_of[counted], 2 * motif[counted]] = True
+    np.add.at(motif_counts, (crystal_of[counted], motif[counted]), 1.0)
+    around = bins[cells.atomic_numbers[found.neighbour]]
+    home = crystal_of[np.repeat(orbits, np.diff(found.neighbour_ptr))]
+    active[home[around >= 0], around[around >= 0]] = True
+
+    h_p = _entropy(active.astype(np.float64) @ _gaussians(n_bins, _SIGMA_P))
+    smooth = np.eye(N_MOTIFS) if sigma_s == 0.0 else _gaussians(N_MOTIFS, sigma_s)
+    h_s = _entropy(motif_counts @ smooth)
+
+    empty = (status == DONE) & (motif_counts.sum(axis=1) == 0)
+    reasons[fine] = np.array(_SITE_REASONS, dtype=object)[status]
+    reasons[fine[empty]] = f"no central element on the {axis} axis"
+    values = {name: np.full(len(crystals), np.nan) for name in ("mled", "h_p", "h_s")}
+    good = reasons[fine] == ""
+    for name, column in (("mled", h_p + h_s), ("h_p", h_p), ("h_s", h_s)):
+        values[name][fine[good]] = column[good]
+    motifs = np.full(len(crystals.atomic_numbers), -1, dtype=np.int64)
+    motifs[np.isin(crystals.batch, fine)] = motif[cells.primitive_of]
+    motifs[reasons[crystals.batch] != ""] = -1
+    return Evaluated(values={**values, "motif": motifs}, reasons=reasons)
+
+
+def _cell_reasons(crystals: Crystals) -> NDArray[np.object_]:
+    """Why a crystal can't be evaluated, from its cell alone; empty where it can."""
+    reasons = np.array([""] * len(crystals), dtype=object)
+    n = crystals.n_atoms
+    reasons[crystals.volume < MIN_VOLUME_PER_ATOM * n] = "degenerate cell: next to no volume"
+    reasons[n > MAX_ATOMS] = f"more than {MAX_ATOMS} atoms"
+    reasons[n == 0] = "no atoms"
+    return reasons
+
+
+def _gaussians(n_bins: int, sigma: float) -> NDArray[np.float64]:
+    """(n, n): row i a Gaussian about bin i."""
+    bins = np.arange(n_bins)
+    gaussians: NDArray[np.float64] = np.exp(-0.5 * ((bins[:, None] - bins) / sigma) ** 2)
+    return gaussians
+
+
+def _entropy(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shannon entropy in bits of each row of weights, (B,); NaN for a row of zeros."""
+    total = weights.sum(axis=1, keepdims=True)
+    p = np.divide(weights, total, out=np.full_like(weights, np.nan), where=total > 0)
+    return np.abs(np.sum(p * np.log2(p, out=np.zeros_like(p), where=p > 0), axis=1))

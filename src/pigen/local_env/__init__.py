@@ -1,0 +1,22 @@
+"""Local environments of many sites at once: order parameters, motifs, CrystalNN neighbours.
+
+Compiled kernels, arrays in and arrays out; they know nothing of elements or of descriptors.
+"""
+
+from pigen.local_env.batch import (
+    COINCIDENT,
+    DONE,
+    OPEN_CELL,
+    TOO_COMPLEX,
+    LocalEnvironments,
+    local_environments,
+)
+
+__all__ = [
+    "COINCIDENT",
+    "DONE",
+    "OPEN_CELL",
+    "TOO_COMPLEX",
+    "LocalEnvironments",
+    "local_environments",
+]
