@@ -1,0 +1,198 @@
+"""Texts other than CIF to structures: POSCAR, extended XYZ, pymatgen's JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pigen.read.cif import parse_cif
+from pigen.read.entry import (
+    Limits,
+    Parsed,
+    Refused,
+    Structure,
+    atomic_number,
+    check_number,
+    check_occupancy,
+    check_size,
+    checked,
+    lattice_from_parameters,
+)
+
+ID_KEYS = ("material_id", "id", "entry_id")
+"""Where a document or a table keeps the name of a structure."""
+
+
+def parse(text: str, form: str, limits: Limits) -> Parsed:
+    """Every structure of a text in a form of `PARSERS`, checked, or the reason it is refused.
+
+    Never raises for what the text holds: whatever goes wrong in a parser, ours or a library's, is
+    the reason of a reject.
+    """
+    try:
+        found = PARSERS[form](text, limits)
+    except Exception as error:
+        return [("", _refusal(error, form))]
+    return [(name, _check(one, form, limits)) for name, one in found]
+
+
+def _check(one: Structure | Refused, form: str, limits: Limits) -> Structure | Refused:
+    if isinstance(one, Refused):
+        return one
+    try:
+        return checked(one, limits)
+    except Exception as error:
+        return _refusal(error, form)
+
+
+def _refusal(error: Exception, form: str) -> Refused:
+    if isinstance(error, Refused):
+        return error
+    return Refused(f"unreadable {form}: {error or type(error).__name__}")
+
+
+# -- POSCAR --------------------------------------------------------------------------------------
+def parse_poscar(text: str, limits: Limits) -> Parsed:
+    """The structure of a VASP POSCAR or CONTCAR.
+
+    Symbols come from their own line (VASP 5) or else from the comment (VASP 4).
+
+    Raises:
+        Refused: it names no elements, or more or fewer than it has counts.
+    """
+    lines = text.splitlines()
+    if len(lines) < 7:
+        raise Refused(f"unreadable POSCAR: {len(lines)} lines")
+    lattice = np.array([[float(x) for x in line.split()[:3]] for line in lines[2:5]])
+    scale = [float(x) for x in lines[1].split()[:3] if _is_number(x)]
+    if len(scale) == 1 and scale[0] < 0:  # the volume
+        scale = [(-scale[0] / abs(float(np.linalg.det(lattice)))) ** (1 / 3)]
+    if len(scale) not in (1, 3):
+        raise Refused(f"unreadable POSCAR: scale {lines[1][:30]!r}")
+    factors = np.array(scale)
+    lattice = lattice * factors
+    has_symbols = not lines[5].split()[0].isdigit()
+    symbols = lines[5 if has_symbols else 0].split()
+    at = 6 if has_symbols else 5
+    counts = [int(word) for word in lines[at].split() if word.isdigit()]
+    if len(symbols) != len(counts):
+        raise Refused(f"no elements: {len(symbols)} symbols for {len(counts)} counts")
+    n = sum(counts)
+    check_size(n, limits)
+    at += 2 if lines[at + 1].strip()[:1].lower() == "s" else 1  # selective dynamics
+    cartesian = lines[at].strip()[:1].lower() in ("c", "k")
+    rows = [[float(x) for x in line.split()[:3]] for line in lines[at + 1 : at + 1 + n]]
+    if len(rows) != n or any(len(row) != 3 for row in rows):
+        raise Refused(f"no coordinates: fewer than {n} rows of three")
+    positions = np.array(rows).reshape(-1, 3)
+    if cartesian:
+        positions = (positions * factors) @ np.linalg.inv(lattice)
+    # "Fe_pv" and "Fe/1a2b" name a potential too.
+    numbers = [atomic_number(symbol.replace("_", "/").split("/")[0]) for symbol in symbols]
+    return [("", Structure(lattice, positions, np.repeat(numbers, counts)))]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+# -- extended XYZ --------------------------------------------------------------------------------
+def parse_extxyz(text: str, limits: Limits) -> Parsed:
+    """The frames of an extended XYZ text; numbers and words of the comment line become values.
+
+    Raises:
+        Refused: a frame is not periodic in three directions.
+    """
+    from ase.io.extxyz import key_val_str_to_dict, read_extxyz
+
+    comment = text.split("\n", 2)[1]
+    stated: dict[str, Any] = key_val_str_to_dict(comment)  # type: ignore[no-untyped-call]
+    name = next((str(stated[key]) for key in ID_KEYS if key in stated), "")
+    values: dict[str, float | str] = {}
+    for key, value in stated.items():
+        if key in ("Lattice", "Properties", "pbc", *ID_KEYS):
+            continue
+        if isinstance(value, str):
+            values[key] = value
+        elif np.ndim(value) == 0 and np.isrealobj(value) and value is not None:
+            values[key] = float(value)
+    found: Parsed = []
+    for atoms in read_extxyz(io.StringIO(text), slice(None)):
+        if not atoms.pbc.all() or atoms.cell.rank < 3:
+            raise Refused("no cell: the frame is not periodic in three directions")
+        frac = atoms.get_scaled_positions(wrap=False)
+        numbers = [check_number(int(z)) for z in atoms.numbers]
+        found.append((name, Structure(atoms.cell.array, frac, np.array(numbers), values)))
+    return found
+
+
+# -- pymatgen JSON -------------------------------------------------------------------------------
+def parse_json(text: str, limits: Limits) -> Parsed:
+    """Structures written by pymatgen: one, a list, or a mapping from id to structure.
+
+    A structure may also stand under "structure" in a document, beside its id.
+
+    Raises:
+        Refused: it holds none of these.
+    """
+    data = json.loads(text)
+    if isinstance(data, list):
+        entries = [(f"#{i}", one) for i, one in enumerate(data, start=1)]
+    elif isinstance(data, dict) and not ({"lattice", "structure"} & data.keys()):
+        entries = list(data.items())
+    else:
+        entries = [("", data)]
+    if not entries:
+        raise Refused("no structure: the JSON is empty")
+    found: Parsed = []
+    for name, one in entries:
+        try:
+            if not isinstance(one, dict):
+                raise Refused("no structure: not a JSON object")
+            named = next((str(one[key]) for key in ID_KEYS if key in one), name)
+            found.append((named, _from_dict(one.get("structure", one), limits)))
+        except Exception as error:
+            found.append((name, _refusal(error, "json")))
+    return found
+
+
+def _from_dict(data: Mapping[str, Any], limits: Limits) -> Structure:
+    if "lattice" not in data or "sites" not in data:
+        raise Refused("no structure: no lattice and sites in the JSON object")
+    cell, sites = data["lattice"], data["sites"]
+    check_size(len(sites), limits)
+    if "matrix" in cell:
+        lattice = np.array(cell["matrix"], dtype=float).reshape(3, 3)
+    else:
+        lattice = lattice_from_parameters(
+            [cell[key] for key in ("a", "b", "c")], [cell[k] for k in ("alpha", "beta", "gamma")]
+        )
+    frac, numbers = [], []
+    for site in sites:
+        species = site["species"]
+        if len(species) != 1:
+            raise Refused(f"disordered: {len(species)} species on one site")
+        check_occupancy(float(species[0]["occu"]), str(species[0]["element"]))
+        numbers.append(atomic_number(str(species[0]["element"])))
+        if "abc" in site:
+            frac.append(np.array(site["abc"], dtype=float))
+        else:
+            frac.append(np.array(site["xyz"], dtype=float) @ np.linalg.inv(lattice))
+    return Structure(lattice, np.array(frac).reshape(-1, 3), np.array(numbers, dtype=np.int64))
+
+
+PARSERS: dict[str, Callable[[str, Limits], Parsed]] = {
+    "cif": parse_cif,
+    "poscar": parse_poscar,
+    "extxyz": parse_extxyz,
+    "json": parse_json,
+}
+"""The forms in which a structure is written as text."""

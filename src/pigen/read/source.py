@@ -1,0 +1,74 @@
+"""A source, opened: the entries it holds, as text, one at a time."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from pigen.bundle import Bundle, Reject
+from pigen.read.entry import clean_text
+
+Columns = tuple[tuple[str, str], ...]
+"""(name, kind) of what a table says of each entry; the kind is "float64" or "str"."""
+
+READ_ERRORS = (OSError, EOFError, zlib.error)
+"""What reading a truncated or corrupt compressed file raises."""
+MAX_NAME = 200
+"""Characters of an id: file names have about that limit, and nobody reads more."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One entry of a source: text in a form of `formats.PARSERS`, and its row of the columns."""
+
+    id: str
+    text: str
+    form: str
+    values: tuple[str | float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source. Its entries can be gone through once.
+
+    Attributes:
+        columns: what the values of each record are.
+        entries: records, rejects for entries that are not even text, and ready chunks.
+        total: how many entries there are, None if only reading them all would tell.
+    """
+
+    columns: Columns
+    entries: Iterator[Record | Reject | Bundle]
+    total: int | None
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """The file's bytes, decompressed if it is gzip, whatever its name says."""
+    with path.open("rb") as raw:
+        if raw.peek(2)[:2] != b"\x1f\x8b":
+            yield raw
+            return
+        with gzip.open(raw) as unzipped:
+            yield cast(IO[bytes], unzipped)
+
+
+def decode(data: bytes) -> str:
+    """Text of a file: UTF-8 with or without its mark, anything else replaced."""
+    return data.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
+
+
+def clean_name(name: object, otherwise: str) -> str:
+    """A printable id of bounded length; what stands in for an empty one is given."""
+    return clean_text(str(name)).strip()[:MAX_NAME] or otherwise
+
+
+def stem(path: Path) -> str:
+    """File name without its last suffix, and without .gz before that."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return clean_name(Path(name).stem, "file")

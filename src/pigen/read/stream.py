@@ -1,0 +1,298 @@
+"""From sources to chunks: recognise, open, parse in parallel, name every entry once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from pigen.bundle import Bundle, Column, Reject, iter_bundle, strings
+from pigen.crystals import Crystals
+from pigen.errors import PigenError, UsageError
+from pigen.executor import SerialExecutor, map_ordered
+from pigen.read.entry import Limits, Structure, clean_text
+from pigen.read.files import open_file, open_folder, open_zip, text_form
+from pigen.read.formats import parse
+from pigen.read.source import READ_ERRORS, Columns, Record, Source, decode, open_bytes
+from pigen.read.tables import DESCRIPTOR_COLUMNS, UNITS, open_csv, open_parquet
+
+FORMATS = (
+    "CIF, a folder or zip of structure files, CSV or parquet with a 'cif' or 'structure' column "
+    "(.gz too), extxyz, POSCAR, pymatgen JSON, a PIGEN bundle (.h5)"
+)
+"""What can be read, in words."""
+
+CHUNK_SIZE = 1000
+_CHUNK_BYTES = 32 * 2**20
+"""Text in one chunk: few huge entries must not take the memory of a thousand."""
+_OTHER_FORMS = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".zip": "zip",
+    ".h5": "bundle",
+    ".hdf5": "bundle",
+}
+_MAGIC = {b"PK\x03\x04": "zip", b"PAR1": "parquet", b"\x89HDF": "bundle"}
+
+PathType = str | PathLike[str]
+
+
+def read_chunks(
+    sources: Iterable[PathType],
+    *,
+    chunk_size: int = CHUNK_SIZE,
+    executor: Executor | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Bundle]:
+    """Every entry of every source, in order: a crystal, or a reject with its reason.
+
+    Sources are opened, and tables gone through once, before this returns; entries are read while
+    the chunks are taken, so memory stays bounded however long a source is.
+
+    Args:
+        sources: files and folders of the kinds in `FORMATS`, recognised by name, else by content.
+        chunk_size: crystals in a chunk, at most.
+        executor: where texts are parsed; None for this process.
+        limits: what is too large.
+
+    Yields:
+        Bundles of at most `chunk_size` crystals; ids are unique over the whole stream. Columns
+        are those of the source, with what `Bundle.concatenate` says where they differ.
+
+    Raises:
+        UsageError: a source is missing or of no known kind (at once).
+        PigenError: more entries than the limit, or a damaged bundle (while reading).
+    """
+    limits = limits or Limits()
+    opened = [open_source(source, limits, chunk_size=chunk_size) for source in sources]
+    return stream(opened, chunk_size=chunk_size, executor=executor, limits=limits)
+
+
+def read(source: PathType, *, limits: Limits | None = None) -> Bundle:
+    """All of one source in memory. Raises as `read_chunks`."""
+    return Bundle.concatenate(list(read_chunks([source], limits=limits)))
+
+
+def open_source(
+    source: PathType, limits: Limits | None = None, *, chunk_size: int = CHUNK_SIZE
+) -> Source:
+    """Recognise and open one source. Raises UsageError if it is missing or of no known kind."""
+    path, limits = Path(source), limits or Limits()
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}")
+    if path.is_dir():
+        return open_folder(path, limits)
+    form = _recognise(path)
+    if form == "csv":
+        return open_csv(path, limits)
+    if form == "parquet":
+        return open_parquet(path, limits)
+    if form == "zip":
+        return open_zip(path, limits)
+    if form == "bundle":
+        chunks = iter_bundle(path, chunk_size)
+        first = next(chunks)  # a damaged file is found now
+        return Source((), _chain(first, chunks), None)
+    return open_file(path, form, limits)
+
+
+def stream(
+    sources: Sequence[Source],
+    *,
+    chunk_size: int = CHUNK_SIZE,
+    executor: Executor | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Bundle]:
+    """`read_chunks` for sources that are open already."""
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    limits = limits or Limits()
+    return _stream(sources, chunk_size, executor or SerialExecutor(), limits)
+
+
+def _stream(
+    sources: Sequence[Source], chunk_size: int, executor: Executor, limits: Limits
+) -> Iterator[Bundle]:
+    names = _Names()
+    n_read = 0
+    for bundle in map_ordered(executor, _parse, _jobs(sources, chunk_size, limits)):
+        n_read += len(bundle) + len(bundle.rejects)
+        if n_read > limits.max_entries:
+            raise PigenError(f"more than {limits.max_entries} entries (--max-entries)")
+        named = names.make_unique(bundle)
+        if len(named) <= chunk_size:
+            yield named
+            continue
+        for start in range(0, len(named), chunk_size):  # a file of many structures
+            part = named.select(slice(start, start + chunk_size))
+            yield part if start == 0 else replace(part, rejects=())
+
+
+# -- recognising ---------------------------------------------------------------------------------
+def _recognise(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    known = text_form(path.name) or _OTHER_FORMS.get(Path(name).suffix)
+    if known:
+        return known
+    try:
+        with open_bytes(path) as opened:
+            head = opened.read(4096)
+    except READ_ERRORS as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    found = _MAGIC.get(head[:4]) or _by_content(decode(head))
+    if found is None:
+        raise UsageError(f"{path} is of no kind that can be read. Accepted: {FORMATS}")
+    return found
+
+
+def _by_content(head: str) -> str | None:
+    lines = head.splitlines() + [""] * 3
+    if re.search(r"^\s*data_\S*\s*$", head, re.MULTILINE):
+        return "csv" if "," in lines[0] and not lines[0].startswith(("#", "data_")) else "cif"
+    if head.lstrip()[:1] in ("{", "["):
+        return "json"
+    if lines[0].strip().isdecimal() and "Lattice=" in lines[1]:
+        return "extxyz"
+    if {"cif", "structure"} & {word.strip(' "').lower() for word in lines[0].split(",")}:
+        return "csv"
+    if all(re.fullmatch(r"\s*([-+.\deE]+\s+){2}[-+.\deE]+\s*", line) for line in lines[2:5]):
+        return "poscar"
+    return None
+
+
+# -- parsing -------------------------------------------------------------------------------------
+@dataclass
+class _Job:
+    """Entries that are parsed together."""
+
+    columns: Columns
+    limits: Limits
+    records: list[Record] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    size: int = 0  # characters; 0 if and only if there is no entry
+
+
+def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterator[_Job | Bundle]:
+    job = _Job((), limits)
+    for source in sources:
+        for entry in source.entries:
+            if isinstance(entry, Bundle):
+                if job.size:
+                    yield job
+                    job = _Job((), limits)
+                yield entry
+                continue
+            n = len(job.records) + len(job.rejects)
+            if job.columns != source.columns or n >= chunk_size or job.size > _CHUNK_BYTES:
+                if job.size:
+                    yield job
+                job = _Job(source.columns, limits)
+            if isinstance(entry, Reject):
+                job.rejects.append(entry)
+                job.size += 1
+            else:
+                job.records.append(entry)
+                job.size += len(entry.text) + 1
+    if job.size:
+        yield job
+
+
+def _parse(job: _Job | Bundle) -> Bundle:
+    """A chunk of the stream from a job; runs in a worker."""
+    if isinstance(job, Bundle):
+        return job
+    ids: list[str] = []
+    structures: list[Structure] = []
+    rejects = list(job.rejects)
+    rows: list[tuple[str | float, ...]] = []
+    for record in job.records:
+        for name, one in parse(record.text, record.form, job.limits):
+            key = record.id + name if name.startswith("#") else name or record.id
+            if isinstance(one, Structure):
+                ids.append(key)
+                structures.append(one)
+                rows.append(record.values)
+            else:
+                rejects.append(Reject(key, str(one)))
+    columns = {
+        name: _column(name, kind, [row[k] for row in rows])
+        for k, (name, kind) in enumerate(job.columns)
+    }
+    columns.update(_value_columns(structures))
+    parents = columns.pop("parent", None)
+    return Bundle(
+        crystals=_crystals(structures),
+        ids=strings(ids),
+        parents=parents.values if parents and parents.kind == "str" else strings([]),
+        columns=columns,
+        rejects=tuple(rejects),
+    )
+
+
+def _crystals(structures: Sequence[Structure]) -> Crystals:
+    if not structures:
+        return Crystals.empty()
+    return Crystals(
+        lattice=np.array([s.lattice for s in structures]),
+        frac_coords=np.concatenate([s.frac_coords for s in structures]),
+        atomic_numbers=np.concatenate([s.atomic_numbers for s in structures]).astype(np.uint8),
+        ptr=np.cumsum([0, *(len(s.atomic_numbers) for s in structures)]),
+    )
+
+
+def _column(name: str, kind: str, values: Sequence[str | float]) -> Column:
+    unit = UNITS.get(name, "")
+    if kind == "float64":
+        return Column(np.array(values, dtype=np.float64), unit, "imported")
+    return Column(strings(clean_text(str(value)) for value in values), unit, "imported")
+
+
+def _value_columns(structures: Sequence[Structure]) -> dict[str, Column]:
+    """Columns from what came inside the texts (the comment line of extended XYZ)."""
+    keys = dict.fromkeys(key for structure in structures for key in structure.values)
+    columns = {}
+    for key in keys:
+        values = [structure.values.get(key) for structure in structures]
+        text = any(isinstance(value, str) for value in values)
+        missing: str | float = "" if text else np.nan
+        name = clean_text(key).replace("/", "_")
+        name = f"imported_{name}" if name in DESCRIPTOR_COLUMNS else name
+        filled = [missing if value is None else value for value in values]
+        columns[name] = _column(name, "str" if text else "float64", filled)
+    return columns
+
+
+class _Names:
+    """Makes ids unique over a stream: the second "a" becomes "a#2"."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def make_unique(self, bundle: Bundle) -> Bundle:
+        """The bundle with its crystals, then its rejects, named as no entry before."""
+        return replace(
+            bundle,
+            ids=strings(self._unique(clean_text(i)) for i in bundle.ids),
+            rejects=tuple(Reject(self._unique(r.id), r.reason) for r in bundle.rejects),
+        )
+
+    def _unique(self, name: str) -> str:
+        k = self._last.get(name, 0)
+        candidate = name
+        while k and candidate in self._last:
+            k += 1
+            candidate = f"{name}#{k}"
+        self._last[name] = max(k, 1)
+        self._last.setdefault(candidate, 1)
+        return candidate
+
+
+def _chain(first: Bundle, rest: Iterator[Bundle]) -> Iterator[Bundle]:
+    yield first
+    yield from rest
