@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "pigen"
 # those before it, and no cycle may arise.
 LAYERS = [
     {"__init__", "errors", "elements", "crystals", "geometry", "executor", "resources"},
-    {"experiment", "bundle", "read", "export", "symmetry", "local_env", "descriptors"},
+    {"experiment", "bundle", "read", "export", "symmetry", "local_env", "spp", "descriptors"},
     {"diffusion", "model"},
     {"train", "sample", "filter", "label", "tables", "pseudo_random"},
     {"run"},

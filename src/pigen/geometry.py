@@ -138,7 +138,7 @@ def shortest_distances(
 
 def degenerate_reason(volume: float) -> str:
     """Why a structure whose cell could not be reduced has no value."""
-    return f"degenerate cell (volume {volume:.2g} Å^3)"
+    return f"degenerate cell: volume {volume:.2g} Å^3"
 
 
 @njit(cache=True)

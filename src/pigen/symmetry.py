@@ -8,13 +8,20 @@ map them onto each other); nothing is idealised beyond that.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystals import Crystals
-from pigen.geometry import degenerate_reason, inverse3, minimum_image, minkowski_reduce, reduced_coords
+from pigen.geometry import (
+    degenerate_reason,
+    inverse3,
+    minimum_image,
+    minkowski_reduce,
+    reduced_coords,
+)
 
 PRIMITIVE_SYMPREC = 0.01
 """Å: how far two sites may be from exact translation copies in `primitive_cells`."""
@@ -54,14 +61,14 @@ def orbit_sizes(primitive: Crystals, symprec: float) -> NDArray[np.int64]:
     """
     cell = (primitive.lattice[0], primitive.frac_coords, primitive.atomic_numbers)
     if np.linalg.norm(cell[0], axis=1).min() <= symprec:
-        raise ValueError(f"a cell vector is shorter than the tolerance of {symprec} Å")
+        raise ValueError(f"a cell vector is shorter than the symmetry tolerance: {symprec} Å")
     orbits = _cubic_face_centred_orbits(cell, symprec)
     if orbits is None:
         orbits = _spglib_orbits(cell, symprec)
     return np.unique(orbits, return_counts=True)[1]
 
 
-_Cell = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]
+_Cell = tuple[Any, Any, Any]  # lattice, coordinates, numbers, as spglib takes them
 
 
 def _spglib_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]:

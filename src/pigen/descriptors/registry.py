@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
@@ -77,6 +80,7 @@ def descriptor(
 
 def get_descriptor(name: str) -> DescriptorFunction:
     """The descriptor of that name; UsageError listing the known ones otherwise."""
+    _load_all()
     try:
         return _REGISTRY[name]
     except KeyError:
@@ -86,7 +90,16 @@ def get_descriptor(name: str) -> DescriptorFunction:
 
 def descriptor_names() -> list[str]:
     """Names of all registered descriptors."""
+    _load_all()
     return sorted(_REGISTRY)
+
+
+@lru_cache(maxsize=1)
+def _load_all() -> None:
+    """Import every module beside this one: each registers its descriptors."""
+    package = import_module(__name__.rpartition(".")[0])
+    for module in iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
 
 
 def no_reasons(crystals: Crystals) -> NDArray[np.object_]:

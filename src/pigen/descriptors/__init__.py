@@ -1,0 +1,23 @@
+"""Descriptors: every module of this package that registers one is found by itself."""
+
+from pigen.descriptors.evaluate import column_source, evaluate, resolve_settings
+from pigen.descriptors.registry import (
+    ColumnSpec,
+    DescriptorFunction,
+    Evaluated,
+    descriptor,
+    descriptor_names,
+    get_descriptor,
+)
+
+__all__ = [
+    "ColumnSpec",
+    "DescriptorFunction",
+    "Evaluated",
+    "column_source",
+    "descriptor",
+    "descriptor_names",
+    "evaluate",
+    "get_descriptor",
+    "resolve_settings",
+]

@@ -1,0 +1,35 @@
+"""Compactness: the share of the cell's volume that spheres of the atomic radii would fill."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pigen.crystals import Crystals
+from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
+from pigen.elements import SYMBOLS, atomic_radii
+from pigen.geometry import MIN_VOLUME, degenerate_reason
+
+
+@descriptor("c", ColumnSpec("c", "", "compactness, volume of atomic spheres over cell volume"))
+def compactness(crystals: Crystals) -> Evaluated:
+    """C = (4π/3) Σ r³ / V with Slater radii; overlaps count twice. A missing radius is a reason."""
+    cubes = atomic_radii()[crystals.atomic_numbers] ** 3
+    volume = crystals.volume
+    reasons = no_reasons(crystals)
+    spheres = 4 / 3 * np.pi * np.bincount(crystals.batch, cubes, minlength=len(crystals))
+    flat = ~(volume >= MIN_VOLUME)
+    values = np.divide(spheres, volume, out=np.full(len(crystals), np.nan), where=~flat)
+    for i in np.flatnonzero(~np.isfinite(values)):
+        reasons[i] = (
+            degenerate_reason(volume[i])
+            if flat[i]
+            else f"no atomic radius for {_unknown(crystals, i)}"
+        )
+    for i in np.flatnonzero(crystals.n_atoms == 0):
+        values[i], reasons[i] = np.nan, "no atoms in the cell"
+    return Evaluated({"c": values}, reasons)
+
+
+def _without_radius(crystals: Crystals, i: np.int64) -> str:
+    numbers = np.unique(crystals.atomic_numbers[crystals.ptr[i] : crystals.ptr[i + 1]])
+    return ", ".join(SYMBOLS[z] for z in numbers if np.isnan(atomic_radii()[z]))

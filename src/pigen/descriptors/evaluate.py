@@ -1,0 +1,105 @@
+"""Descriptors on bundles: which columns are missing, and how each column was made."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen import __version__
+from pigen.bundle import Bundle, Column
+from pigen.descriptors.registry import Evaluated, get_descriptor
+from pigen.errors import UsageError
+
+Settings = Mapping[str, Mapping[str, Any]]
+"""Keyword settings by descriptor; a descriptor left out takes its defaults."""
+
+Reasons = dict[str, NDArray[np.object_]]
+"""For each descriptor, (B,) why a crystal has no value, "" where it has one."""
+
+
+def evaluate(
+    bundle: Bundle, names: Iterable[str], settings: Settings | None = None
+) -> tuple[Bundle, Reasons]:
+    """The bundle with the columns of the named descriptors, and the reasons where one is missing.
+
+    Columns that are there already are kept if their `source` says that they were made the same
+    way, by this version; only crystals without a value are then evaluated, for their reason.
+
+    Raises:
+        UsageError: an unknown descriptor or setting, or a settings file that can't be read.
+    """
+    columns: dict[str, Column] = {}
+    reasons: Reasons = {}
+    for name in names:
+        chosen = resolve_settings(name, (settings or {}).get(name, {}))
+        source = column_source(name, chosen)
+        specs = get_descriptor(name).columns
+        present = [bundle.columns.get(spec.name) for spec in specs]
+        if all(c is not None and c.source == source for c in present):
+            assert present[0] is not None
+            reasons[name] = _reasons_of_missing(bundle, name, chosen, present[0])
+            continue
+        found = get_descriptor(name)(bundle.crystals, **chosen)
+        reasons[name] = found.reasons
+        for spec in specs:
+            columns[spec.name] = Column(found.values[spec.name], spec.unit, source, spec.per_atom)
+    return bundle.with_columns(columns), reasons
+
+
+def _reasons_of_missing(
+    bundle: Bundle, name: str, settings: Mapping[str, Any], column: Column
+) -> NDArray[np.object_]:
+    reasons = np.array([""] * len(bundle), dtype=object)
+    without = np.isnan(column.values) if column.kind == "float64" else bundle.crystals.n_atoms == 0
+    rows = np.flatnonzero(without)
+    if len(rows):
+        found: Evaluated = get_descriptor(name)(bundle.crystals[rows], **settings)
+        reasons[rows] = found.reasons
+    return reasons
+
+
+def resolve_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a descriptor, defaults filled in; UsageError for one it does not have."""
+    parameters = list(inspect.signature(get_descriptor(name).compute).parameters.values())[1:]
+    resolved = {parameter.name: parameter.default for parameter in parameters}
+    for key, value in settings.items():
+        if key not in resolved:
+            known = ", ".join(resolved) or "none"
+            raise UsageError(f"descriptor {name!r} has no setting {key!r}; it has: {known}")
+        resolved[key] = value
+    return resolved
+
+
+def column_source(name: str, settings: Mapping[str, Any]) -> str:
+    """How a column was made, e.g. ``pigen 0.1.0 k(symprec=0.1)``; a file by name and hash.
+
+    Equal texts mean equal values, so the text decides whether a column can be used again.
+
+    Raises:
+        UsageError: a settings file that can't be read.
+    """
+    resolved = resolve_settings(name, settings)
+    listed = ", ".join(f"{key}={_shown(value)}" for key, value in resolved.items())
+    return f"pigen {__version__} {name}({listed})"
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, Path):
+        return str(value)
+    try:
+        stamp = value.stat()
+    except OSError as error:
+        raise UsageError(f"{value}: {error.strerror}") from None
+    return f"{value.name} sha256 {_digest(value, stamp.st_mtime_ns, stamp.st_size)}"
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, mtime_ns: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

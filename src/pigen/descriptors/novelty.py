@@ -1,0 +1,108 @@
+"""Compositional novelty: is the reduced formula absent from a list of known ones?"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+
+from pigen import resources
+from pigen.crystals import Crystals
+from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
+from pigen.elements import Z_OF
+from pigen.errors import UsageError
+
+_PLAIN = re.compile(r"(?:[A-Z][a-z]?\d*)+")
+_PART = re.compile(r"([A-Z][a-z]?)(\d*)")
+
+
+@descriptor("novel", ColumnSpec("novel", "", "reduced formula absent from the known compositions"))
+def novel(crystals: Crystals, known: Path = resources.KNOWN_COMPOSITIONS) -> Evaluated:
+    """Whether the reduced formula of each crystal is absent from a list.
+
+    Args:
+        crystals: B crystals.
+        known: file of formulas, for `read_formulas`.
+    """
+    formulas = read_formulas(known)
+    reasons = no_reasons(crystals)
+    reasons[crystals.n_atoms == 0] = "no atoms in the cell"
+    own = crystals.reduced_formulas()
+    return Evaluated({"novel": np.array([bool(f) and f not in formulas for f in own])}, reasons)
+
+
+def read_formulas(path: Path) -> frozenset[str]:
+    """Reduced formulas, as `Crystals.reduced_formulas` writes them, of a text file.
+
+    One formula a line in any usual notation ("NaCl", "Mg(InSe2)2"); lines starting with # and
+    empty ones are skipped. The file may be gzipped.
+
+    Raises:
+        UsageError: no such file, or a line that is not a formula (named).
+    """
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return _read(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, mtime_ns: int, size: int) -> frozenset[str]:
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text file of formulas") from None
+    formulas = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        try:
+            formulas.add(canonical_formula(text))
+        except ValueError:
+            raise UsageError(f"{path}: line {number}: {text[:40]!r} is not a formula") from None
+    return frozenset(formulas)
+
+
+def write_formulas(path: Path, formulas: Iterable[str], header: str) -> int:
+    """Write distinct formulas, sorted, one a line and gzipped; returns how many there are.
+
+    The bytes depend on the formulas and the header alone.
+    """
+    distinct = sorted(set(formulas))
+    lines = [f"# {line}" for line in header.splitlines()] + distinct
+    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
+    return len(distinct)
+
+
+def canonical_formula(text: str) -> str:
+    """The reduced formula of a text like "Mg(InSe2)2", as `Crystals.reduced_formulas` writes it.
+
+    Raises:
+        ValueError: not a formula, or one with fractional amounts.
+    """
+    counts: dict[str, int] = {}
+    if _PLAIN.fullmatch(text):
+        for symbol, count in _PART.findall(text):
+            counts[symbol] = counts.get(symbol, 0) + int(count or 1)
+    else:
+        from pymatgen.core import Composition  # here: importing pymatgen takes a second
+
+        for element, amount in Composition(text).items():
+            if amount != int(amount):
+                raise ValueError(f"{text!r} has fractional amounts")
+            counts[str(element)] = int(amount)
+    counts = {symbol: count for symbol, count in counts.items() if count}
+    if not counts or not counts.keys() <= Z_OF.keys():
+        raise ValueError(f"{text!r} is not a formula")
+    divisor = gcd(*counts.values())
+    return "".join(f"{symbol}{counts[symbol] // divisor}" for symbol in sorted(counts))

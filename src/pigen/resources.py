@@ -1,0 +1,22 @@
+"""What travels with the package: the files in ``pigen/data``."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+DATA = Path(str(resources.files("pigen"))) / "data"
+"""Folder of the package data."""
+SPP_TABLE = DATA / "spp.npz"
+"""Pair potentials fitted to the training split."""
+KNOWN_COMPOSITIONS = DATA / "compositions.txt.gz"
+"""Reduced formulas of every structure that the shipped model saw."""
+PUBLISHED_TABLES = DATA / "published_tables.toml"
+"""The figures printed in the paper."""
+EXPERIMENTS = DATA / "experiments"
+"""Folder of the shipped experiments, a TOML each."""
+
+
+def checkpoint(name: str) -> Path:
+    """Where the shipped checkpoint of that name is, if there is one."""
+    return DATA / "checkpoints" / name
