@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -99,39 +98,78 @@ def parse_poscar(text: str, limits: Limits) -> Parsed:
 
 def _is_number(word: str) -> bool:
     try:
-        return math.isfinite(float(word))
+        float(word)
     except ValueError:
         return False
+    return "_" not in word  # Python's 1_000 is nobody else's number
 
 
 # -- extended XYZ --------------------------------------------------------------------------------
+_PAIR = re.compile(r"""([^\s="']+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S+))""")
+_DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
+
+
 def parse_extxyz(text: str, limits: Limits) -> Parsed:
-    """The frames of an extended XYZ text; numbers and words of the comment line become values.
+    """One frame of extended XYZ. Numbers and words of its comment line become values.
+
+    Of the atoms only species and positions are read, of the comment no vectors.
 
     Raises:
-        Refused: a frame is not periodic in three directions.
+        Refused: no cell, not periodic in three directions, or no species and positions.
     """
-    from ase.io.extxyz import key_val_str_to_dict, read_extxyz
+    lines = text.splitlines()
+    n = int(lines[0])
+    check_size(n, limits)
+    stated, values = _comment(lines[1])
+    periodic = stated.get("pbc", "T T T").replace(",", " ").split()
+    if "Lattice" not in stated or not all(word[:1].upper() in ("T", "1") for word in periodic):
+        raise Refused("no cell: the frame is not periodic in three directions")
+    lattice = np.array([float(x) for x in stated["Lattice"].split()]).reshape(3, 3)
+    places = _places(stated.get("Properties", _DEFAULT_PROPERTIES))
+    rows = [line.split() for line in lines[2 : 2 + n]]
+    if len(rows) != n:
+        raise Refused(f"no coordinates: {len(rows)} rows for {n} atoms")
+    at = places["pos"]
+    positions = np.array([[float(x) for x in row[at : at + 3]] for row in rows]).reshape(-1, 3)
+    if "species" in places:
+        numbers = [atomic_number(row[places["species"]]) for row in rows]
+    else:
+        numbers = [check_number(int(row[places["Z"]])) for row in rows]
+    name = next((stated[key] for key in ID_KEYS if key in stated), "")
+    frac = positions @ np.linalg.inv(lattice)
+    return [(name, Structure(lattice, frac, np.array(numbers, dtype=np.int64), values))]
 
-    comment = text.split("\n", 2)[1]
-    stated: dict[str, Any] = key_val_str_to_dict(comment)  # type: ignore[no-untyped-call]
-    name = next((str(stated[key]) for key in ID_KEYS if key in stated), "")
+
+def _comment(line: str) -> tuple[dict[str, str], dict[str, float | str]]:
+    """All pairs of a comment line as text, and those that are scalars of the structure.
+
+    What stands in quotes is text even if it looks like a number: a formula may read NaN.
+    """
+    stated: dict[str, str] = {}
     values: dict[str, float | str] = {}
-    for key, value in stated.items():
-        if key in ("Lattice", "Properties", "pbc", *ID_KEYS):
+    for key, double, single, bare in _PAIR.findall(line):
+        value = re.sub(r"\\(.)", r"\1", double) or single or bare
+        stated[key] = value
+        if key in ("Lattice", "Properties", "pbc", *ID_KEYS) or value[:1] in ("[", "{"):
             continue
-        if isinstance(value, str):
+        words = value.split()
+        if bare and _is_number(bare):
+            values[key] = float(bare)
+        elif not (len(words) > 1 and all(_is_number(word) for word in words)):
             values[key] = value
-        elif np.ndim(value) == 0 and np.isrealobj(value) and value is not None:
-            values[key] = float(value)
-    found: Parsed = []
-    for atoms in read_extxyz(io.StringIO(text), slice(None)):
-        if not atoms.pbc.all() or atoms.cell.rank < 3:
-            raise Refused("no cell: the frame is not periodic in three directions")
-        frac = atoms.get_scaled_positions(wrap=False)
-        numbers = [check_number(int(z)) for z in atoms.numbers]
-        found.append((name, Structure(atoms.cell.array, frac, np.array(numbers), values)))
-    return found
+    return stated, values
+
+
+def _places(properties: str) -> dict[str, int]:
+    """First column of each per-atom property, from e.g. "species:S:1:pos:R:3"."""
+    words = properties.split(":")
+    places, at = {}, 0
+    for name, width in zip(words[::3], words[2::3], strict=True):
+        places[name] = at
+        at += int(width)
+    if "pos" not in places or not {"species", "Z"} & places.keys():
+        raise Refused(f"no coordinates: Properties={properties[:60]}")
+    return places
 
 
 # -- pymatgen JSON -------------------------------------------------------------------------------

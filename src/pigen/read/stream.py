@@ -263,7 +263,9 @@ def _value_columns(structures: Sequence[Structure]) -> dict[str, Column]:
         missing: str | float = "" if text else np.nan
         name = clean_text(key).replace("/", "_")
         name = f"imported_{name}" if name in DESCRIPTOR_COLUMNS else name
-        filled = [missing if value is None else value for value in values]
+        # In a column of texts a bare NaN is a formula: sodium nitride's.
+        words = ["NaN" if text and value != value else value for value in values]
+        filled = [missing if word is None else word for word in words]
         columns[name] = _column(name, "str" if text else "float64", filled)
     return columns
 

@@ -1,0 +1,290 @@
+"""Verbs that move structures in and out of bundles: import, export, show."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pigen.errors import PigenError, UsageError
+
+if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.bundle import Bundle
+    from pigen.bundle.summary import ColumnSummary, Summary
+    from pigen.read import Limits
+
+EXISTING = click.Path(exists=True, path_type=Path)
+MIB = 2**20
+_WORTH_WORKERS = 20_000
+"""Entries below which starting worker processes takes longer than they save."""
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that raise what is too large to read; `limits_of` takes their values."""
+    for name, default, text in (
+        ("--max-entries", 10_000_000, "Most entries in all sources together."),
+        ("--max-file-mib", 64, "Largest file that is read whole (CIF, POSCAR, JSON)."),
+        ("--max-entry-mib", 16, "Largest text of one structure in a table or an archive."),
+        ("--max-atoms", 200, "Most atoms in a cell."),
+    ):
+        option = click.option(
+            name, type=click.IntRange(min=1), default=default, show_default=True, help=text
+        )
+        command = option(command)
+    return command
+
+
+def limits_of(max_atoms: int, max_entry_mib: int, max_file_mib: int, max_entries: int) -> Limits:
+    """Limits from the values of `limit_options`."""
+    from pigen.read import Limits
+
+    return Limits(max_atoms, max_entry_mib * MIB, max_file_mib * MIB, max_entries)
+
+
+def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], Iterable[Bundle]]:
+    """A wrapper that shows how many entries of a stream of chunks have passed.
+
+    It is silent where stderr is no terminal, and for work that takes less than a second.
+    """
+    from tqdm import tqdm
+
+    def wrap(chunks: Iterator[Bundle]) -> Iterator[Bundle]:
+        with tqdm(total=total, unit=what, delay=1.0, disable=not sys.stderr.isatty()) as bar:
+            for chunk in chunks:
+                yield chunk
+                bar.update(len(chunk) + len(chunk.rejects))
+
+    return wrap
+
+
+@click.command("import")
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core by default.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@limit_options
+def import_(
+    sources: tuple[Path, ...],
+    output: Path,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+    **limits: int,
+) -> None:
+    r"""Read structure files into a bundle.
+
+    SRC is a CIF, a folder or zip of structure files, a CSV or parquet with a column 'cif' or
+    'structure' (its other columns are kept), extxyz, POSCAR, pymatgen JSON or another bundle. Each
+    entry becomes a crystal or a counted reject with its reason: kept + rejected = read.
+
+    \b
+    Example:
+        pigen import train.csv.gz more_cifs/ -o data.h5
+    """
+    from pigen.bundle import BundleWriter, count_rejects
+    from pigen.executor import local_executor
+    from pigen.export import check_target
+    from pigen.read import open_source, stream
+
+    if any(output.exists() and output.samefile(source) for source in sources):
+        raise UsageError(f"{output} is a source too; write to another file")
+    check_target(output, force=force)
+    allowed = limits_of(**limits)
+    opened = [open_source(source, allowed) for source in sources]
+    totals = [source.total for source in opened]
+    total = None if None in totals else sum(t for t in totals if t is not None)
+    reasons: dict[str, int] = {}
+    started = time.monotonic()
+    if workers is None and total is not None and total < _WORTH_WORKERS:
+        workers = 1
+    with (
+        local_executor(workers) as executor,
+        BundleWriter(output, _provenance(sources)) as writer,
+    ):
+        chunks = stream(opened, executor=executor, limits=allowed)
+        for chunk in progress_over(total, "entry")(chunks):
+            writer.append(chunk)
+            for reason, n in count_rejects(chunk.rejects).items():
+                reasons[reason] = reasons.get(reason, 0) + n
+    kept, rejected = writer.n_written, writer.n_rejected
+    ordered = dict(sorted(reasons.items(), key=lambda item: -item[1]))
+    counts = {
+        "read": kept + rejected,
+        "kept": kept,
+        "rejected": rejected,
+        "reasons": ordered,
+        "seconds": round(time.monotonic() - started, 2),
+        "output": str(output),
+    }
+    if as_json:
+        click.echo(json.dumps(counts))
+    else:
+        click.echo(f"{output}: read {kept + rejected}, kept {kept}, rejected {rejected}")
+        for reason, n in ordered.items():
+            click.echo(f"  {n:7d}  {reason}")
+    if rejected and not kept:
+        raise PigenError(f"no entry became a crystal; pigen show {output} tells why")
+
+
+def _provenance(sources: Iterable[Path]) -> dict[str, str]:
+    from datetime import datetime, timezone
+    from hashlib import sha256
+
+    from pigen import __version__
+
+    listed = list(sources)
+    provenance = {
+        "made_by": "pigen import",
+        "pigen_version": __version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "sources": "\n".join(str(source) for source in listed),
+    }
+    for source in listed[:100]:  # a folder is named, not hashed
+        if source.is_file():
+            digest = sha256()
+            with source.open("rb") as file:
+                while block := file.read(MIB):
+                    digest.update(block)
+            provenance[f"sha256 of {source}"] = digest.hexdigest()
+    return provenance
+
+
+@click.command()
+@click.argument("bundle", type=EXISTING)
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["cif", "extxyz", "csv", "poscar"]),
+    help="cif and poscar: a file for each crystal; extxyz and csv: one for all, with the columns.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A folder, or a .zip, for cif and poscar; else a file.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+def export(bundle: Path, form: str, output: Path, force: bool) -> None:
+    r"""Write a bundle as CIF, extxyz, CSV or POSCAR.
+
+    \b
+    Example:
+        pigen export survivors.h5 --format cif -o survivors.zip
+    """
+    from pigen.bundle import bundle_info
+    from pigen.export import export_bundle
+
+    progress = progress_over(bundle_info(bundle).n_crystals, "crystal")
+    n = export_bundle(bundle, output, form, force=force, progress=progress)
+    click.echo(f"{output}: {n} crystals")
+
+
+@click.command()
+@click.argument("bundle", type=EXISTING)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def show(bundle: Path, as_json: bool) -> None:
+    r"""Summarise a bundle: counts, columns with their ranges, verdicts, rejects, provenance.
+
+    \b
+    Example:
+        pigen show survivors.h5
+    """
+    from pigen.bundle import bundle_info
+    from pigen.bundle.summary import summarise
+
+    progress = progress_over(bundle_info(bundle).n_crystals, "crystal")
+    summary = summarise(bundle, progress)
+    if as_json:
+        click.echo(json.dumps(_as_json(summary), allow_nan=False))
+    else:
+        click.echo("\n".join(_as_text(bundle, summary)))
+
+
+def _as_json(summary: Summary) -> dict[str, Any]:
+    from pigen.elements import SYMBOLS
+
+    info = summary.info
+    return {
+        "crystals": info.n_crystals,
+        "atoms": info.n_atoms,
+        "rejected": info.n_rejects,
+        "complete": info.complete,
+        "atoms_per_crystal": list(summary.atoms),
+        "elements": {SYMBOLS[z]: n for z, n in summary.elements.items()},
+        "columns": {name: _column_json(column) for name, column in summary.columns.items()},
+        "verdicts": {
+            name: {"criterion": criterion, "passed": summary.passed[name]}
+            for name, criterion in info.verdicts.items()
+        },
+        "rejects": dict(summary.rejects),
+        "provenance": dict(info.provenance),
+    }
+
+
+def _column_json(column: ColumnSummary) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "kind": column.kind,
+        "unit": column.unit,
+        "source": column.source,
+        "per_atom": column.per_atom,
+        "n": column.n,
+        "missing": column.n_missing,
+    }
+    if column.kind == "str":
+        return {**said, "distinct": column.distinct}
+    present = column.n > column.n_missing
+    values = (column.low, column.mean, column.high) if present else (None, None, None)
+    # JSON knows no infinity.
+    finite = [v if v is not None and abs(v) < float("inf") else None for v in values]
+    return {**said, **dict(zip(("min", "mean", "max"), finite, strict=True))}
+
+
+def _as_text(path: Path, summary: Summary) -> Iterator[str]:
+    info = summary.info
+    fewest, most = summary.atoms
+    yield (
+        f"{path}: {info.n_crystals} crystals of {fewest} to {most} atoms, "
+        f"{len(summary.elements)} elements; {info.n_rejects} rejected"
+    )
+    if not info.complete:
+        yield "incomplete: its writer has not finished, or was stopped"
+    if summary.columns:
+        yield ""
+        yield f"{'column':<28} {'unit':<8} {'min':>11} {'mean':>11} {'max':>11} {'missing':>8}"
+    for name, column in summary.columns.items():
+        yield f"{name:<28} {column.unit:<8} {_range(column)} {column.n_missing:>8}"
+    if info.verdicts:
+        yield ""
+        yield f"{'verdict':<28} {'passed':>20}   criterion"
+    for name, criterion in info.verdicts.items():
+        share = f"{summary.passed[name]} / {info.n_crystals}"
+        yield f"{name:<28} {share:>20}   {criterion}"
+    if summary.rejects:
+        yield ""
+        yield "rejected"
+    for reason, n in summary.rejects.items():
+        yield f"{n:7d}  {reason}"
+    if info.provenance:
+        yield ""
+        yield "provenance"
+    for key, value in info.provenance.items():
+        lines = value.splitlines() or [""]
+        more = f" … ({len(lines)} lines)" if len(lines) > 1 else ""
+        yield f"  {key}: {lines[0][:100]}{more}"
+
+
+def _range(column: ColumnSummary) -> str:
+    if column.kind == "str":
+        n = "many" if column.distinct is None else str(column.distinct)
+        return f"{n + ' distinct texts':>35}"
+    if column.n == column.n_missing:
+        return f"{'no values':>35}"
+    return " ".join(f"{value:>11.5g}" for value in (column.low, column.mean, column.high))
