@@ -82,13 +82,11 @@ class Crystals:
     @property
     def volume(self) -> NDArray[np.float64]:
         """Cell volume |det L| in Å^3, (B,): cells may be left-handed."""
-        return np.abs(np.linalg.det(self.lattice))
+        return np.asarray(np.abs(np.linalg.det(self.lattice)))
 
     def __getitem__(self, index: int | slice | NDArray[np.bool_] | NDArray[np.int64]) -> Crystals:
         """The chosen crystals, in the order asked for."""
-        if isinstance(index, int | np.integer):
-            index = slice(int(index), int(index) + 1 or None)
-        rows = np.arange(len(self))[index]
+        rows = np.atleast_1d(np.arange(len(self))[index])
         atoms = np.concatenate(
             [np.arange(self.ptr[i], self.ptr[i + 1]) for i in rows] or [np.arange(0)]
         )
