@@ -77,7 +77,7 @@ def import_(
     as_json: bool,
     **limits: int,
 ) -> None:
-    r"""Read structure files into a bundle.
+    """Read structure files into a bundle.
 
     SRC is a CIF, a folder or zip of structure files, a CSV or parquet with a column 'cif' or
     'structure' (its other columns are kept), extxyz, POSCAR, pymatgen JSON or another bundle. Each
@@ -105,7 +105,7 @@ def import_(
         workers = 1
     with (
         local_executor(workers) as executor,
-        BundleWriter(output, _provenance(sources)) as writer,
+        BundleWriter(output, provenance_of("pigen import", sources)) as writer,
     ):
         chunks = stream(opened, executor=executor, limits=allowed)
         for chunk in progress_over(total, "entry")(chunks):
@@ -132,7 +132,8 @@ def import_(
         raise PigenError(f"no entry became a crystal; pigen show {output} tells why")
 
 
-def _provenance(sources: Iterable[Path]) -> dict[str, str]:
+def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
+    """What a bundle made from sources by a verb says of itself: version, time, files and hashes."""
     from datetime import datetime, timezone
     from hashlib import sha256
 
@@ -140,7 +141,7 @@ def _provenance(sources: Iterable[Path]) -> dict[str, str]:
 
     listed = list(sources)
     provenance = {
-        "made_by": "pigen import",
+        "made_by": made_by,
         "pigen_version": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "sources": "\n".join(str(source) for source in listed),
@@ -173,7 +174,7 @@ def _provenance(sources: Iterable[Path]) -> dict[str, str]:
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 def export(bundle: Path, form: str, output: Path, force: bool) -> None:
-    r"""Write a bundle as CIF, extxyz, CSV or POSCAR.
+    """Write a bundle as CIF, extxyz, CSV or POSCAR.
 
     \b
     Example:
@@ -191,7 +192,7 @@ def export(bundle: Path, form: str, output: Path, force: bool) -> None:
 @click.argument("bundle", type=EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def show(bundle: Path, as_json: bool) -> None:
-    r"""Summarise a bundle: counts, columns with their ranges, verdicts, rejects, provenance.
+    """Summarise a bundle: counts, columns with their ranges, verdicts, rejects, provenance.
 
     \b
     Example:

@@ -1,6 +1,6 @@
 """Descriptors: every module of this package that registers one is found by itself."""
 
-from pigen.descriptors.evaluate import column_source, evaluate, resolve_settings
+from pigen.descriptors.evaluate import Settings, column_source, evaluate, resolve_settings
 from pigen.descriptors.registry import (
     ColumnSpec,
     DescriptorFunction,
@@ -14,6 +14,7 @@ __all__ = [
     "ColumnSpec",
     "DescriptorFunction",
     "Evaluated",
+    "Settings",
     "column_source",
     "descriptor",
     "descriptor_names",

@@ -20,11 +20,8 @@ def compactness(crystals: Crystals) -> Evaluated:
     flat = ~(volume >= MIN_VOLUME)
     values = np.divide(spheres, volume, out=np.full(len(crystals), np.nan), where=~flat)
     for i in np.flatnonzero(~np.isfinite(values)):
-        reasons[i] = (
-            degenerate_reason(volume[i])
-            if flat[i]
-            else f"no atomic radius for {_unknown(crystals, i)}"
-        )
+        lacking = f"no atomic radius: {_without_radius(crystals, i)}"
+        reasons[i] = degenerate_reason(volume[i]) if flat[i] else lacking
     for i in np.flatnonzero(crystals.n_atoms == 0):
         values[i], reasons[i] = np.nan, "no atoms in the cell"
     return Evaluated({"c": values}, reasons)

@@ -211,7 +211,7 @@ def _shrunk(
     edges = np.arange(N_BINS + 1) * BIN
     ideal = density[:, None] * (4 / 3 * np.pi * np.diff(edges**3))
     constant, slope = _SMOOTHING
-    sigma: NDArray[np.float64] = (constant + slope * (edges[:-1] + BIN / 2)) / BIN
+    sigma = np.asarray(constant + slope * (edges[:-1] + BIN / 2), dtype=np.float64) / BIN
     smooth = _gaussians(sigma).T
     return (counts @ smooth + _PRIOR * prior) / (ideal @ smooth + _PRIOR)
 

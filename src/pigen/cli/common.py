@@ -1,0 +1,138 @@
+"""What the verbs that go through structures share: options, sources, outputs, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pigen.cli.data import limit_options
+from pigen.errors import UsageError
+
+if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from tqdm import tqdm
+
+    from pigen.bundle import Bundle
+    from pigen.read import Limits
+    from pigen.read.source import Source
+
+CHUNK = 250
+"""Structures in a task for a worker: about a second of work."""
+_FEW = 500
+"""Starting workers takes seconds: not worth it for fewer structures."""
+
+
+def workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--workers``."""
+    return click.option(
+        "--workers", type=click.IntRange(min=1), help="Processes; one per core by default."
+    )(command)
+
+
+def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a verb that evaluates descriptors on a stream into a bundle."""
+    for option in (
+        click.option("--force", is_flag=True, help="Replace an existing output."),
+        click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON."),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="DESCRIPTOR.SETTING=VALUE",
+            help="A setting of a descriptor, e.g. k.symprec=0.05 or mled.axis=corrected.",
+        ),
+        workers_option,
+    ):
+        command = option(command)
+    return limit_options(command)
+
+
+class Sources:
+    """Opened sources, and the pool of processes they are worth.
+
+    Attributes:
+        total: entries, None if only reading them all would tell.
+    """
+
+    def __init__(self, paths: Sequence[Path], limits: Limits) -> None:
+        """Open all; UsageError for one that is missing or of no known kind."""
+        from pigen.read import open_source
+
+        self._limits = limits
+        self._opened: list[Source] = [open_source(path, limits, chunk_size=CHUNK) for path in paths]
+        totals = [source.total for source in self._opened]
+        self.total = None if None in totals else sum(t for t in totals if t is not None)
+
+    @contextmanager
+    def executor(self, workers: int | None) -> Iterator[Executor]:
+        """A local pool; none but this process for few structures."""
+        from pigen.executor import local_executor
+
+        few = self.total is not None and self.total <= _FEW
+        with local_executor(1 if few else workers) as executor:
+            yield executor
+
+    def chunks(self, executor: Executor) -> Iterator[Bundle]:
+        """All entries, in order, parsed in the executor."""
+        from pigen.read import stream
+
+        return stream(self._opened, chunk_size=CHUNK, executor=executor, limits=self._limits)
+
+    def bar(self, done: int = 0) -> tqdm[Any]:
+        """A progress bar over the entries; silent where stderr is no terminal."""
+        from tqdm import tqdm
+
+        return tqdm(
+            total=self.total,
+            initial=done,
+            unit="structure",
+            delay=1.0,
+            disable=not sys.stderr.isatty(),
+        )
+
+
+def size_of(chunk: Bundle) -> int:
+    """Entries of the source that a chunk stands for."""
+    return len(chunk) + len(chunk.rejects)
+
+
+def settings_of(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings by descriptor from ``descriptor.setting=value`` texts, typed as their defaults.
+
+    Raises:
+        UsageError: an assignment that is none, of an unknown setting, or of a wrong type.
+    """
+    from pigen.descriptors import resolve_settings
+
+    settings: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        name, dot, key = target.strip().partition(".")
+        if not (equals and dot):
+            raise UsageError(f"--set {assignment}: expected DESCRIPTOR.SETTING=VALUE")
+        resolve_settings(name, {key: text})  # refuses what the descriptor does not have
+        default: Any = resolve_settings(name, {})[key]
+        try:
+            value = Path(text) if isinstance(default, Path) else type(default)(text)
+        except ValueError:
+            expected = type(default).__name__
+            raise UsageError(f"--set {assignment}: expected a {expected}") from None
+        settings.setdefault(name, {})[key] = value
+    return settings
+
+
+def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:
+    """UsageError unless a file may be written there."""
+    if output.exists() and any(output.samefile(source) for source in sources):
+        raise UsageError(f"{output} is a source too; write to another file")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder")
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists; --force replaces it")
+    if not output.parent.is_dir():
+        raise UsageError(f"no such folder: {output.parent}")

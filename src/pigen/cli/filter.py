@@ -1,0 +1,165 @@
+"""The verb filter."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pigen.cli.common import Sources, check_output, descriptor_options, settings_of, size_of
+from pigen.cli.data import EXISTING, limits_of, provenance_of
+from pigen.errors import UsageError
+
+if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.filter import Criterion
+
+Window = tuple[float | None, float | None]
+
+
+class WindowType(click.ParamType[Window]):
+    """``lo:hi``, ``lo:``, ``:hi`` or a number, which is the natural bound of the quantity."""
+
+    name = "window"
+
+    def __init__(self, bound: str) -> None:
+        """``bound``: what a bare number is, "low" or "high", or "" where it must be a window."""
+        self.bound = bound
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """How the help shows it."""
+        return "LO:HI"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Window:
+        """Parse; BadParameter for what is no window, or one that holds no number."""
+        if isinstance(value, tuple):
+            return value
+        low_text, colon, high_text = str(value).partition(":")
+        low, high = self._number(low_text, param, ctx), self._number(high_text, param, ctx)
+        if not colon and not self.bound:
+            self.fail(f"{value!r}: give a window, like 0.55:0.85 or 0.55:", param, ctx)
+        if not colon and self.bound == "high":
+            low, high = None, low
+        if low is None and high is None:
+            self.fail(f"{value!r} has neither a lower nor an upper end", param, ctx)
+        if low is not None and high is not None and not low < high:
+            self.fail(f"{value!r}: the lower end must be below the upper", param, ctx)
+        return low, high
+
+    def _number(
+        self, text: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        if not text.strip():
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            self.fail(f"{text!r} is not a number", param, ctx)
+        if not abs(number) < float("inf"):
+            self.fail(f"{text!r}: leave an end open instead, like 9:", param, ctx)
+        return number
+
+
+@click.command("filter")
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option("--min-distance", type=WindowType("low"), help="A′, Å; a number is the least.")
+@click.option("--spp", type=WindowType("high"), help="A; a number is the most.")
+@click.option("--novel", is_flag=True, help="B: composition not among the known ones.")
+@click.option("--c", type=WindowType(""), help="C, compactness.")
+@click.option("--mled", type=WindowType("low"), help="D, bits; a number is the least.")
+@click.option("--k", type=WindowType("low"), help="K, bits/atom; a number is the least.")
+@click.option("--spp-table", type=EXISTING, help="SPP table, ours or published JSON.")
+@click.option("--known", type=EXISTING, help="Known compositions: formulas (.txt) or structures.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the survivors.")
+@click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
+@descriptor_options
+def filter(
+    sources: tuple[Path, ...],
+    spp_table: Path | None,
+    known: Path | None,
+    output: Path | None,
+    keep_all: bool,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+    assignments: tuple[str, ...],
+    novel: bool,
+    **options: Any,
+) -> None:
+    """Keep the structures that pass the criteria, and count what each takes out.
+
+    A window is LO:HI with either end open; ends are excluded. Without criteria: the paper's A′, A,
+    B, C, D and K each alone, and A to D in sequence. SRC is anything that `pigen import` reads.
+    Columns that are missing are computed. Survivors go to SRC_passed.h5 in this folder unless -o
+    says otherwise, and with them the id and reason of every reject: kept + rejected = read.
+
+    \b
+    Example:
+        pigen filter candidates.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
+    """
+    from pigen.bundle import BundleWriter
+    from pigen.filter import (
+        KEPT_BY,
+        Criterion,
+        Funnel,
+        check_criteria,
+        in_paper_order,
+        judge,
+        known_compositions,
+        paper_criteria,
+    )
+
+    output = output or Path(f"{_stem(sources[0])}_passed.h5")
+    check_output(output, sources, force=force)
+    limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
+    windows: dict[str, Window | None] = {**options, "novel": (None, None) if novel else None}
+    given = [Criterion(name, *window) for name, window in windows.items() if window is not None]
+    settings = settings_of(assignments)
+    if spp_table is not None:
+        settings.setdefault("spp", {})["table"] = spp_table
+    opened = Sources(sources, limits)
+    with tempfile.TemporaryDirectory() as folder, opened.executor(workers) as executor:
+        if known is not None:
+            found = known_compositions(known, Path(folder), executor)
+            settings.setdefault("novel", {})["known"] = found
+        criteria = _with_settings(in_paper_order(given) or paper_criteria(), settings)
+        check_criteria(criteria)
+        funnel = Funnel(criteria)
+        said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
+        provenance = {
+            **provenance_of("pigen filter", sources),
+            "judged_by" if keep_all else KEPT_BY: said,
+        }
+        with BundleWriter(output, provenance) as writer, opened.bar() as bar:
+            for chunk in judge(opened.chunks(executor), criteria, executor):
+                survivors = funnel.add(chunk)
+                writer.append(chunk if keep_all else survivors)
+                bar.set_postfix_str(funnel.running(), refresh=False)
+                bar.update(size_of(chunk))
+    if as_json:
+        click.echo(json.dumps({**funnel.to_json(), "output": str(output)}, ensure_ascii=False))
+    else:
+        click.echo("\n".join(funnel.lines()))
+        click.echo(f"{output}: {writer.n_written} crystals")
+
+
+def _with_settings(
+    criteria: Sequence[Criterion], settings: dict[str, dict[str, Any]]
+) -> tuple[Criterion, ...]:
+    from dataclasses import replace
+
+    unused = settings.keys() - {criterion.name for criterion in criteria}
+    if unused:
+        raise UsageError(f"settings for {', '.join(sorted(unused))}, which is no criterion here")
+    return tuple(replace(c, settings=settings.get(c.name, {})) for c in criteria)
+
+
+def _stem(source: Path) -> str:
+    from pigen.read.source import stem
+
+    return stem(source) if source.is_file() else source.resolve().name

@@ -1,0 +1,305 @@
+"""Filters: criteria on descriptors, verdicts on structures, and the funnel that counts them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pigen.bundle import Bundle, Reject, Verdict, strings
+from pigen.descriptors import column_source, evaluate, get_descriptor
+from pigen.descriptors.novelty import write_formulas
+from pigen.errors import UsageError
+from pigen.executor import map_ordered
+from pigen.experiment import FilterConfig
+from pigen.read import read_chunks
+from pigen.tables import LETTERS, SEQUENCE, Rate
+
+KEPT_BY = "kept_by"
+"""Provenance key of a bundle of survivors: the criteria. Its rejects have been counted."""
+
+_LETTER_OF = {name: letter.replace("_prime", "′") for letter, name in LETTERS.items()}
+_ORDER = tuple(LETTERS.values())
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A window on the main value of a descriptor; ends are excluded.
+
+    Attributes:
+        name: the descriptor, also the verdict's name.
+        low: values must exceed it; None for no lower end.
+        high: values must be below it. Both ends None: the value itself must be true.
+        settings: of the descriptor.
+        in_sequence: whether failing it takes a structure out; otherwise it is only counted alone.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    in_sequence: bool = True
+
+    @property
+    def text(self) -> str:
+        """Like ``0.55 < c < 0.85``, ``spp < 0.362`` or ``novel``."""
+        if self.low is not None and self.high is None:
+            return f"{self.name} > {self.low:g}"
+        low = f"{self.low:g} < " if self.low is not None else ""
+        return low + self.name + (f" < {self.high:g}" if self.high is not None else "")
+
+    @property
+    def heading(self) -> str:
+        """The text after the letter that the paper gives the criterion, if it does."""
+        letter = _LETTER_OF.get(self.name)
+        unit = get_descriptor(self.name).columns[0].unit
+        return f"{letter or '':<3}{self.text}{' ' + unit if unit else ''}"
+
+
+def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
+    """The paper's A′ A B C D K with the thresholds of a config, in the paper's order.
+
+    A–D are in sequence, as in its Table 1; A′ and K are counted alone. Without ``config.novel``
+    there is no B.
+    """
+    config = config or FilterConfig()
+    spp_settings = {"table": Path(config.spp_table)} if config.spp_table else {}
+    novel_settings = {"known": Path(config.known)} if config.known else {}
+    criteria = [
+        Criterion("min_distance", low=config.min_distance),
+        Criterion("spp", high=config.spp, settings=spp_settings),
+        Criterion("novel", settings=novel_settings),
+        Criterion("c", low=config.c[0], high=config.c[1]),
+        Criterion("mled", low=config.mled),
+        Criterion("k", low=config.k),
+    ]
+    sequence = {LETTERS[letter] for letter in SEQUENCE}
+    return tuple(
+        replace(criterion, in_sequence=criterion.name in sequence)
+        for criterion in criteria
+        if config.novel or criterion.name != "novel"
+    )
+
+
+def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
+    """The criteria in the order A′ A B C D K, so a sequence does not depend on how it was typed."""
+    return tuple(sorted(criteria, key=lambda criterion: _ORDER.index(criterion.name)))
+
+
+def known_compositions(source: Path, folder: Path, executor: Executor | None = None) -> Path:
+    """A file of formulas for the descriptor ``novel``, from formulas or from structures.
+
+    Args:
+        source: a text file of formulas (.txt, .txt.gz), or any source of structures.
+        folder: where the formulas of structures are written.
+        executor: where structures are parsed.
+
+    Returns:
+        The source itself if it is a text file, else the file written.
+    """
+    name = source.name.lower().removesuffix(".gz")
+    if name.endswith(".txt") and source.is_file():
+        return source
+    path = folder / f"{source.name}.compositions.txt.gz"
+    chunks = read_chunks([source], executor=executor)
+    formulas = (formula for chunk in chunks for formula in chunk.crystals.reduced_formulas())
+    if not write_formulas(path, formulas, f"reduced formulas of {source.name}"):
+        raise UsageError(f"{source}: no structure in it could be read")
+    return path
+
+
+# -- judging --------------------------------------------------------------------------------------
+def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
+    """The bundle with a verdict for each criterion, in place of any it had.
+
+    Columns that the criteria need are computed unless they are there, made the same way. A
+    structure that has no value fails with the reason for that. A reason's part before a colon says
+    what kind it is; what follows is particular to the structure.
+    """
+    settings = {criterion.name: criterion.settings for criterion in criteria}
+    bundle, reasons = evaluate(bundle, settings, settings)
+    verdicts = {}
+    for criterion in criteria:
+        values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
+        inside = values.astype(bool) if values.dtype == bool else np.isfinite(values)
+        why = [""] * len(bundle)
+        if values.dtype == bool:
+            why = [f"not {criterion.name}: {f}" for f in bundle.crystals.reduced_formulas()]
+        if criterion.low is not None:
+            above = values > criterion.low
+            why = _name_failed(why, above, f"{criterion.name} not above {criterion.low:g}", values)
+            inside = inside & above
+        if criterion.high is not None:
+            below = values < criterion.high
+            text = f"{criterion.name} not below {criterion.high:g}"
+            why = _name_failed(why, below, text, values)
+            inside = inside & below
+        for i in np.flatnonzero(reasons[criterion.name] != ""):
+            inside[i], why[i] = False, f"no {criterion.name}, {reasons[criterion.name][i]}"
+        passed = np.asarray(inside, dtype=bool)
+        shown = strings("" if ok else reason for ok, reason in zip(passed, why, strict=True))
+        verdicts[criterion.name] = Verdict(passed, shown, criterion.text)
+    return replace(bundle, verdicts=verdicts)
+
+
+def _name_failed(why: list[str], passed: Any, text: str, values: Any) -> list[str]:
+    return [
+        old if ok else f"{text}: {value:.4g}"
+        for old, ok, value in zip(why, passed, values, strict=True)
+    ]
+
+
+def judge(
+    chunks: Iterable[Bundle], criteria: Sequence[Criterion], executor: Executor
+) -> Iterator[Bundle]:
+    """`apply_filters` on every chunk of a stream, in order, a few at a time in the executor."""
+    return map_ordered(executor, partial(_apply, criteria=tuple(criteria)), chunks)
+
+
+def _apply(bundle: Bundle, criteria: tuple[Criterion, ...]) -> Bundle:
+    return apply_filters(bundle, criteria)
+
+
+def check_criteria(criteria: Sequence[Criterion]) -> None:
+    """Raise UsageError for a setting or a settings file that is wrong, before any work."""
+    for criterion in criteria:
+        column_source(criterion.name, criterion.settings)
+        # An evaluation of nothing loads the tables and lists that the settings name.
+        get_descriptor(criterion.name)(Bundle.empty().crystals, **criterion.settings)
+
+
+# -- counting -------------------------------------------------------------------------------------
+@dataclass
+class Funnel:
+    """Running counts over judged chunks; kept + rejected = read.
+
+    Attributes:
+        criteria: those of the verdicts.
+        unread: entries of the sources that never became a crystal; they fail every criterion.
+        judged: crystals.
+        passed: criterion → crystals that pass it.
+        left: criterion in sequence → crystals that pass it and all before it.
+        reasons: why a crystal was rejected first → how many.
+    """
+
+    criteria: tuple[Criterion, ...]
+    unread: int = 0
+    judged: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, judged: Bundle) -> Bundle:
+        """Count a chunk from `apply_filters`; returns its survivors.
+
+        The survivors carry the rejected crystals among their `rejects`, each with the reason of the
+        first criterion in sequence that it fails.
+        """
+        before = () if KEPT_BY in judged.provenance else judged.rejects
+        self.unread += len(before)
+        self.judged += len(judged)
+        for reject in before:
+            self.reasons[_kind(reject.reason)] += 1
+        alive = np.ones(len(judged), dtype=bool)
+        rejected: dict[int, Reject] = {}
+        for criterion in self.criteria:
+            verdict = judged.verdicts[criterion.name]
+            self.passed[criterion.name] += int(verdict.passed.sum())
+            if not criterion.in_sequence:
+                continue
+            for i in np.flatnonzero(alive & ~verdict.passed).tolist():
+                rejected[i] = Reject(judged.ids[i], verdict.reasons[i])
+                self.reasons[_kind(verdict.reasons[i])] += 1
+            alive &= verdict.passed
+            self.left[criterion.name] += int(alive.sum())
+        survivors = judged.select(alive)
+        in_order = tuple(rejected[i] for i in sorted(rejected))
+        return replace(survivors, rejects=(*before, *in_order))
+
+    @property
+    def read(self) -> int:
+        """Entries of the sources."""
+        return self.unread + self.judged
+
+    @property
+    def kept(self) -> int:
+        """Crystals that pass all criteria in sequence."""
+        sequence = [criterion.name for criterion in self.criteria if criterion.in_sequence]
+        return self.left[sequence[-1]] if sequence else self.judged
+
+    @property
+    def rejected(self) -> int:
+        """Entries that are not kept."""
+        return self.read - self.kept
+
+    def alone(self, criterion: Criterion) -> Rate:
+        """Share of all entries read that passes one criterion."""
+        return Rate(self.passed[criterion.name], self.read)
+
+    def sequence(self, criterion: Criterion) -> Rate | None:
+        """Share that passes it and those before it; None for one that is not in sequence."""
+        return Rate(self.left[criterion.name], self.read) if criterion.in_sequence else None
+
+    def running(self) -> str:
+        """The funnel so far on one line: ``A 93 % → B 61 %``."""
+        shown = []
+        for criterion in self.criteria:
+            rate = self.sequence(criterion)
+            if rate is not None and rate.total:
+                name = _LETTER_OF.get(criterion.name, criterion.name)
+                shown.append(f"{name} {100 * rate.fraction:.0f} %")
+        return " → ".join(shown)
+
+    def lines(self) -> Iterator[str]:
+        """The table of rates and the reasons, for people."""
+        width = max([len(criterion.heading) for criterion in self.criteria] + [9])
+        column = 2 * len(str(self.read)) + 22
+        yield f"{'criterion':<{width}}   {'alone':<{column}} in sequence"
+        for criterion in self.criteria:
+            after = self.sequence(criterion)
+            alone = str(self.alone(criterion))
+            yield f"{criterion.heading:<{width}}   {alone:<{column}} {after or '–'}"
+        yield ""
+        yield f"read {self.read}, kept {self.kept}, rejected {self.rejected}"
+        for reason, n in self.reasons.most_common():
+            yield f"  {n:7d}  {reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return {
+            "read": self.read,
+            "unreadable": self.unread,
+            "kept": self.kept,
+            "rejected": self.rejected,
+            "criteria": [
+                {
+                    "name": criterion.name,
+                    "text": criterion.text,
+                    "alone": _rate_json(self.alone(criterion)),
+                    "sequence": _rate_json(self.sequence(criterion)),
+                }
+                for criterion in self.criteria
+            ],
+            "reasons": dict(self.reasons.most_common()),
+        }
+
+
+def _kind(reason: str) -> str:
+    return reason.split(":")[0]
+
+
+def _rate_json(rate: Rate | None) -> dict[str, float | int] | None:
+    if rate is None:
+        return None
+    return {
+        "passed": rate.passed,
+        "total": rate.total,
+        "percent": 100 * rate.fraction if rate.total else 0.0,
+        "standard_error": 100 * rate.standard_error,
+    }
