@@ -174,5 +174,8 @@ def _crystals(
 def _origin(sources: Sequence[Path]) -> dict[str, str]:
     """Provenance that depends on the sources alone, so equal input makes an equal file."""
     said = provenance_of("", sources)
-    kept = {key: value for key, value in said.items() if key.startswith("sha256")}
-    return {"sources": ", ".join(source.name for source in sources), **kept}
+    hashes = {source.name: said.get(f"sha256 of {source}") for source in sources}
+    return {
+        "sources": ", ".join(source.name for source in sources),
+        **{f"sha256 of {name}": digest for name, digest in hashes.items() if digest},
+    }
