@@ -7,6 +7,7 @@ map them onto each other); nothing is idealised beyond that.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -97,6 +98,8 @@ def _cubic_face_centred_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]
         return None  # the shortest vectors of an F lattice are of one length
     from moyopy import Cell, MoyoDataset
 
+    # It warns of operations that the cell given does not show; none of them is used here.
+    logging.getLogger("moyo").setLevel(logging.ERROR)
     moyo_cell = Cell(cell[0].tolist(), cell[1].tolist(), cell[2].tolist())
     try:
         loose = MoyoDataset(moyo_cell, symprec=symprec)
