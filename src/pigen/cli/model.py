@@ -1,0 +1,101 @@
+"""Verbs that make a model and use it: train, sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pigen.errors import UsageError
+
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a setting, e.g. --set train.epochs=20. Repeatable.",
+)
+_RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlier call left.")
+
+
+@click.command()
+@click.argument("experiment", metavar="EXPERIMENT")
+@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Folder of the model.")
+@_RESUME
+@_SET
+def train(experiment: str, out_dir: Path | None, resume: bool, overrides: tuple[str, ...]) -> None:
+    r"""Train a model on labelled structures.
+
+    EXPERIMENT is a TOML file or the name of a shipped one. The folder (models/NAME unless given)
+    gets model.safetensors, metrics.csv with the losses of each epoch, and the state that --resume
+    needs; all are written every few minutes and on Ctrl-C.
+
+    \b
+    Example:
+        pigen label train.csv.gz -o train.h5
+        pigen train pigen_mled_c --set 'data.train=["train.h5"]' --out models/mine
+    """
+    from pigen.experiment import load_experiment
+    from pigen.train import train as train_model
+
+    loaded = load_experiment(experiment, overrides)
+    out_dir = out_dir or Path("models") / loaded.name
+    click.echo(f"{train_model(loaded, out_dir, resume=resume)}")
+
+
+@click.command()
+@click.argument("experiment", metavar="EXPERIMENT")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle file.")
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    help="Checkpoint to sample from, instead of the one the experiment names.",
+)
+@_RESUME
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@_SET
+def sample(
+    experiment: str,
+    output: Path | None,
+    checkpoint: str | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    r"""Draw new crystals from a trained model.
+
+    EXPERIMENT is a TOML file or the name of a shipped one. Crystals are written in batches as they
+    come (to NAME.h5 unless -o says otherwise); Ctrl-C leaves a readable bundle and --resume
+    completes it. Sample i depends on the seed and on i alone.
+
+    \b
+    Example:
+        pigen sample pigen_mled_c --set sample.n=500 --set seed=1 -o candidates.h5
+    """
+    from pigen.bundle import bundle_info
+    from pigen.experiment import load_experiment
+    from pigen.model.checkpoint import find_checkpoint
+    from pigen.sample import sample_to_bundle
+
+    if checkpoint is not None:
+        overrides = (*overrides, f"sample.checkpoint={json.dumps(checkpoint)}")
+    loaded = load_experiment(experiment, overrides)
+    if loaded.generator != "model":
+        raise UsageError(f"{experiment} uses no model; `pigen run` makes its structures")
+    if not loaded.sample.checkpoint:
+        raise UsageError(
+            f"{experiment} names no checkpoint: give --checkpoint FILE (made by `pigen train`)"
+        )
+    output = output or Path(f"{loaded.name}.h5")
+    if output.exists() and not (resume or force):
+        raise UsageError(f"{output} exists; use --resume to complete it or --force to replace it")
+    sample_to_bundle(loaded, find_checkpoint(loaded.sample.checkpoint), output, resume=resume)
+    info = bundle_info(output)
+    if as_json:
+        counts = {"crystals": info.n_crystals, "rejects": info.n_rejects, "output": str(output)}
+        click.echo(json.dumps(counts))
+    else:
+        click.echo(f"{output}: {info.n_crystals} crystals, {info.n_rejects} failed")

@@ -1,0 +1,1 @@
+"""Corruption processes of types A, coordinates F and lattice L. None knows a network."""

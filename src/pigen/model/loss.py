@@ -1,0 +1,180 @@
+"""Noising a batch and the loss of a prediction, with the physics-informed compactness term."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pigen.diffusion import coords, lattice, types
+from pigen.diffusion.lattice import LatticeScale
+from pigen.diffusion.state import Noised, Prediction
+from pigen.experiment import DiffusionConfig, LossConfig
+
+_FOCUS = 0.5
+"""How much denser than at the ends training times lie around t = 1/2; 0 is uniform."""
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A padded batch of training crystals.
+
+    Attributes:
+        types: (B, n) classes, 0 in the padding. frac: (B, n, 3). y: (B, 6) standardised lattice.
+        mask: (B, n), True for real atoms.
+    """
+
+    types: Tensor
+    frac: Tensor
+    y: Tensor
+    mask: Tensor
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms per crystal, (B,)."""
+        return self.mask.sum(1)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """The random numbers of one noising: t (B,), uniforms (B, n), normals (B, n, 3) and (B, 6)."""
+
+    t: Tensor
+    types: Tensor
+    coords: Tensor
+    lattice: Tensor
+
+    @classmethod
+    def draw(cls, clean: Clean, generator: torch.Generator) -> Corruption:
+        """Stratified times and the noise for a batch; the generator lives on the CPU."""
+        b, n = clean.types.shape
+        like = clean.frac
+
+        def place(x: Tensor) -> Tensor:
+            return x.to(dtype=like.dtype, device=like.device)
+
+        strata = (torch.randperm(b, generator=generator) + torch.rand(b, generator=generator)) / b
+        # Denser by 1/(1 - focus) at t = 1/2: there, not at the ends, a structure is won or lost.
+        warped = strata + _FOCUS / (2 * pi) * torch.sin(2 * pi * strata)
+        return cls(
+            t=place(warped.clamp(0.0, 1.0)),
+            types=place(torch.rand(b, n, generator=generator)),
+            coords=place(torch.randn(b, n, 3, generator=generator)),
+            lattice=place(torch.randn(b, 6, generator=generator)),
+        )
+
+
+def add_noise(
+    clean: Clean, draw: Corruption, scale: LatticeScale, config: DiffusionConfig
+) -> Noised:
+    """The batch at times ``draw.t``; types and lattice at time t ** time_power."""
+    tau = draw.t**config.time_power
+    width = coords.sigma(draw.t, clean.n_atoms, config.sigma_min, config.sigma_max)
+    a, s = lattice.signal(tau)
+    y_t = a[:, None] * clean.y + s[:, None] * draw.lattice
+    return Noised(
+        types=types.corrupt(clean.types, tau[:, None], draw.types),
+        frac=torch.remainder(clean.frac + width[:, None, None] * draw.coords, 1.0),
+        lattice=lattice.to_lattice(y_t, clean.n_atoms, scale),
+        shape=y_t[:, 1:],
+        mask=clean.mask,
+        t=draw.t,
+    )
+
+
+def noised_vector(noised: Noised, scale: LatticeScale) -> Tensor:
+    """The standardised lattice vector y_t, (B, 6), of a noised batch."""
+    n_atoms = noised.mask.sum(1).to(noised.lattice.dtype)
+    per_atom = (torch.linalg.det(noised.lattice).abs().log() - n_atoms.log()) / 3
+    return torch.cat([((per_atom - scale.mean) / scale.volume_sd)[:, None], noised.shape], dim=1)
+
+
+def expected_compactness(
+    logits: Tensor, known: Tensor, mask: Tensor, log_volume: Tensor, cubed_radii: Tensor
+) -> Tensor:
+    """Ĉ = (4π/3) Σ_a E[r_a³] / V̂, (B,), differentiable in the logits and the volume.
+
+    Args:
+        logits: (B, n, E). known: (B, n) classes already revealed (0: not), which count as certain.
+        mask: (B, n). log_volume: (B,). cubed_radii: (E,) Å^3.
+    """
+    expected = torch.softmax(logits, dim=-1) @ cubed_radii
+    certain = torch.cat([cubed_radii.new_zeros(1), cubed_radii])[known]
+    cubes = torch.where(known == types.MASK, expected, certain) * mask.to(expected.dtype)
+    return 4 * pi / 3 * cubes.sum(1) * torch.exp(-log_volume)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean loss of each component over a batch (each a scalar tensor), before weighting."""
+
+    types: Tensor
+    coords: Tensor
+    lattice: Tensor
+    compactness: Tensor
+
+    def total(self, weights: LossConfig) -> Tensor:
+        """λ_A types + λ_F coords + λ_L lattice + λ_C compactness."""
+        return (
+            weights.types * self.types
+            + weights.coords * self.coords
+            + weights.lattice * self.lattice
+            + weights.compactness * self.compactness
+        )
+
+
+def losses(
+    prediction: Prediction,
+    noised: Noised,
+    clean: Clean,
+    draw: Corruption,
+    *,
+    scale: LatticeScale,
+    cubed_radii: Tensor,
+    config: DiffusionConfig,
+) -> Losses:
+    """The four losses of a prediction.
+
+    Types: cross entropy over masked atoms. Coordinates: squared error of the normalised score, its
+    mean over each crystal taken out (a rigid shift is no error). Lattice: squared error of the
+    velocity. Compactness: |Ĉ0 − C_0|² with Ĉ0 from the estimate of the clean crystal.
+    """
+    dtype = clean.frac.dtype
+    real = clean.mask.to(dtype)
+    hidden = ((noised.types == types.MASK) & clean.mask).to(dtype)
+    surprise = cross_entropy(
+        prediction.logits.transpose(1, 2), (clean.types - 1).clamp_min(0), reduction="none"
+    )
+    type_loss = (surprise * hidden).sum() / hidden.sum().clamp_min(1.0)
+
+    width = coords.sigma(draw.t, clean.n_atoms, config.sigma_min, config.sigma_max)
+    wide = width[:, None, None].expand_as(draw.coords)
+    target = -coords.wrapped_score(wide * draw.coords, wide) * real[..., None]
+    target = target / coords.score_rms(width)[:, None, None]
+    target = (target - target.sum(1, keepdim=True) / real.sum(1)[:, None, None]) * real[..., None]
+    coord_loss = ((prediction.coords - target) ** 2).sum() / (3 * real.sum())
+
+    tau = draw.t**config.time_power
+    velocity = lattice.velocity(clean.y, draw.lattice, tau[:, None])
+    lattice_loss = ((prediction.lattice - velocity) ** 2).mean()
+
+    y0 = lattice.clean_estimate(noised_vector(noised, scale), prediction.lattice, tau[:, None])
+    n_atoms = clean.n_atoms
+    guessed = expected_compactness(
+        prediction.logits,
+        noised.types,
+        clean.mask,
+        lattice.log_volume(y0, n_atoms, scale),
+        cubed_radii,
+    )
+    true = expected_compactness(
+        prediction.logits.detach(),
+        clean.types,
+        clean.mask,
+        lattice.log_volume(clean.y, n_atoms, scale),
+        cubed_radii,
+    )
+    return Losses(type_loss, coord_loss, lattice_loss, ((guessed - true) ** 2).mean())

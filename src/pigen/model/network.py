@@ -1,0 +1,158 @@
+"""The denoiser: predicts types, coordinates and lattice jointly from a noised crystal."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from pigen.diffusion.lattice import polar, traceless_basis
+from pigen.diffusion.state import Noised, Prediction
+from pigen.experiment import ModelConfig
+from pigen.model.layers import (
+    LabelEmbedding,
+    Layer,
+    PairMatrices,
+    TimeEmbedding,
+    masked_mean,
+    vector_rms_norm,
+)
+from pigen.model.pairs import pair_basis
+
+_TYPICAL_VOLUME = 19.0  # Å^3 per atom, centres the volume feature
+_LATTICE_BOUND = 8.0  # in deviations; keeps a bad step from exploding the cell
+
+
+class Denoiser(nn.Module):
+    """Equivariant under O(3), translation and permutation; see the module tests for the proof.
+
+    Coordinates and the traceless part of the lattice leave the network as Cartesian vectors and a
+    Cartesian l = 2 tensor (a "virial" over all pairs); the lattice itself turns both into
+    frame-independent numbers: vectors by L⁻¹, the tensor by the orthogonal factor of L.
+    """
+
+    def __init__(self, config: ModelConfig, n_elements: int) -> None:
+        """For a vocabulary of ``n_elements`` elements (class 0 is the mask)."""
+        super().__init__()
+        self.config = config
+        self.n_elements = n_elements
+        s, v, m = config.scalars, config.vectors, config.messages
+        self.embed_type = nn.Embedding(n_elements + 1, s)
+        self.embed_time = TimeEmbedding(64)
+        self.embed_labels = LabelEmbedding(len(config.labels), s)
+        self.condition = nn.Sequential(
+            nn.Linear(64 + s + 2, s), nn.SiLU(), nn.Linear(s, s), nn.SiLU()
+        )
+        self.guess_types = nn.Linear(n_elements, s)
+        self.guess_lattice = nn.Linear(6, s)
+        self.guess_coords = nn.Linear(1, v, bias=False)
+        self.layers = nn.ModuleList(
+            Layer(scalars=s, vectors=v, messages=m, radial=config.radial, condition=s)
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(s)
+        self.type_head = nn.Sequential(nn.Linear(2 * s, s), nn.SiLU(), nn.Linear(s, n_elements))
+        self.copy_query = nn.Linear(s, 32)
+        self.copy_key = nn.Linear(s, 32)
+        self.coord_gate = nn.Linear(s, v)
+        self.coord_head = nn.Linear(v, 1, bias=False)
+        self.tensor_send = nn.Linear(s, m // 2)
+        self.tensor_weight = nn.Linear(s, config.radial * (m // 2))
+        self.lattice_head = nn.Sequential(nn.Linear(2 * s, s), nn.SiLU(), nn.Linear(s, 3))
+        self.register_buffer(
+            "harmonic_to_matrix", o3.wigner_3j(2, 1, 1) * sqrt(5), persistent=False
+        )
+        self.harmonic_to_matrix: Tensor
+        for module in (self.guess_types, self.guess_lattice, self.guess_coords):
+            nn.init.normal_(module.weight, std=0.02)
+
+    def forward(
+        self, noised: Noised, labels: Tensor, guess: Prediction | None = None
+    ) -> Prediction:
+        """Predict from a noised batch.
+
+        Args:
+            noised: the batch.
+            labels: (B, n_labels) standardised, NaN where not given.
+            guess: an earlier prediction for (almost) the same batch: self-conditioning.
+        """
+        config, mask, lattice = self.config, noised.mask, noised.lattice
+        n_atoms = mask.sum(1).to(lattice.dtype)
+        basis = pair_basis(
+            noised.frac, lattice, mask, cutoff=config.cutoff, radial=config.radial, l_max=2
+        )
+        device = lattice.device.type
+        if torch.is_autocast_enabled(device):  # once here, not in each product of each layer
+            basis = basis.to(torch.get_autocast_dtype(device))
+        pairs = PairMatrices.of(basis * 0.3)  # about unit variance of a summed message
+        length = torch.linalg.det(lattice).abs() ** (1 / 3)
+        size = torch.stack(
+            [3 * (length.log() - n_atoms.log() / 3) - _log(_TYPICAL_VOLUME), n_atoms / 10], dim=1
+        )
+        condition = self.condition(
+            torch.cat([self.embed_time(noised.t), self.embed_labels(labels), size], dim=1)
+        )
+
+        s = self.embed_type(noised.types)
+        v = s.new_zeros(*s.shape[:2], 3, config.vectors)
+        if guess is not None:
+            s = s + self.guess_types(torch.softmax(guess.logits, -1))
+            s = s + self.guess_lattice(guess.lattice)[:, None]
+            cartesian = guess.coords @ lattice / length[:, None, None]
+            v = v + self.guess_coords(cartesian[..., None])
+        real = mask[..., None].to(s.dtype)
+        s, v = s * real, v * real[..., None]
+        for layer in self.layers:
+            s, v = layer(s, v, pairs, condition, mask)
+        s = self.norm(s)
+        pooled = masked_mean(s, mask)
+        return Prediction(
+            logits=self._types(s, pooled, noised.types),
+            coords=self._coords(s, v, mask, lattice, length),
+            lattice=self._lattice(s, pooled, pairs, noised, lattice),
+        )
+
+    def _types(self, s: Tensor, pooled: Tensor, types: Tensor) -> Tensor:
+        """Element logits; a copy head raises those of elements the crystal has already revealed."""
+        logits: Tensor = self.type_head(torch.cat([s, pooled[:, None].expand_as(s)], dim=-1))
+        affinity = self.copy_query(s) @ self.copy_key(s).mT / sqrt(32)
+        weight = torch.exp(affinity.clamp(max=8.0))
+        shown = nn.functional.one_hot(types, self.n_elements + 1)[..., 1:].to(s.dtype)
+        copied: Tensor = torch.log1p(weight @ shown)
+        return logits + copied
+
+    def _coords(
+        self, s: Tensor, v: Tensor, mask: Tensor, lattice: Tensor, length: Tensor
+    ) -> Tensor:
+        """Fractional coordinates' prediction, with the mean over each crystal taken out."""
+        gated = vector_rms_norm(v) * self.coord_gate(s)[:, :, None]
+        cartesian = self.coord_head(gated)[..., 0].to(lattice.dtype)
+        inverse = torch.linalg.inv(lattice)
+        frac: Tensor = (cartesian @ inverse) * length[:, None, None]
+        frac = frac - masked_mean(frac, mask)[:, None]
+        return frac * mask[..., None].to(frac.dtype)
+
+    def _lattice(
+        self, s: Tensor, pooled: Tensor, pairs: PairMatrices, noised: Noised, lattice: Tensor
+    ) -> Tensor:
+        """Velocity of y: volume from pooled scalars, shape from the virial over all pairs."""
+        b, n, _ = s.shape
+        received = torch.bmm(pairs.tensor_rows, self.tensor_send(s)).view(b, n, 5, -1)
+        virial = torch.einsum("bimc,bic->bim", received, self.tensor_weight(s))
+        l2 = masked_mean(virial, noised.mask) / sqrt(received.shape[-1])
+        cartesian = torch.einsum("bm,mxy->bxy", l2, self.harmonic_to_matrix)
+        _, frame = polar(lattice)
+        in_frame = frame @ cartesian @ frame.mT
+        shape = torch.einsum("bij,kij->bk", in_frame, traceless_basis(s))
+        spread = torch.cat([pooled, masked_mean(s**2, noised.mask)], dim=1)
+        volume, gain, keep = self.lattice_head(spread).split([1, 1, 1], dim=1)
+        velocity = torch.cat([volume, shape * (1 + gain) + keep * noised.shape], dim=1)
+        norm = velocity.norm(dim=1, keepdim=True) + 1e-6
+        bounded: Tensor = velocity * (_LATTICE_BOUND * torch.tanh(norm / _LATTICE_BOUND) / norm)
+        return bounded
+
+
+def _log(x: float) -> float:
+    return float(torch.log(torch.tensor(x, dtype=torch.float64)))

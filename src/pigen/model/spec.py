@@ -1,0 +1,79 @@
+"""What a model must know of its training set besides its weights; stored in every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pigen.crystals import Crystals
+from pigen.diffusion.lattice import LatticeScale
+from pigen.elements import MAX_Z, SYMBOLS, atomic_radii
+from pigen.errors import UsageError
+from pigen.model.size_prior import SizePrior
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Vocabulary, standardisation constants and size distribution of a model.
+
+    Attributes:
+        elements: atomic numbers of the vocabulary; element ``elements[i]`` is class i + 1.
+        lattice: constants of the lattice vector y.
+        label_mean, label_sd: per label, in the order of ``ModelConfig.labels``.
+        sizes: distribution of the number of atoms, alone and given targets.
+    """
+
+    elements: tuple[int, ...]
+    lattice: LatticeScale
+    label_mean: tuple[float, ...]
+    label_sd: tuple[float, ...]
+    sizes: SizePrior
+
+    @classmethod
+    def fit(
+        cls, crystals: Crystals, names: tuple[str, ...], labels: NDArray[np.float64]
+    ) -> ModelSpec:
+        """From a training set and its labels (B, len(names)), NaN where missing."""
+        absent = [name for name, column in zip(names, labels.T, strict=True) if _no_data(column)]
+        if absent:
+            raise UsageError(
+                f"the training set has no values for label {absent[0]!r}; "
+                "label it with `pigen label`, or leave it out of model.labels"
+            )
+        mean = np.nanmean(labels, axis=0)
+        sd = np.maximum(np.nanstd(labels, axis=0), 1e-6)
+        return cls(
+            elements=tuple(int(z) for z in np.unique(crystals.atomic_numbers)),
+            lattice=LatticeScale.fit(crystals.lattice, crystals.n_atoms),
+            label_mean=tuple(float(x) for x in mean),
+            label_sd=tuple(float(x) for x in sd),
+            sizes=SizePrior.fit(crystals.n_atoms, (labels - mean) / sd),
+        )
+
+    def classes(self, atomic_numbers: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Class of each atom; UsageError naming the first element the model doesn't know."""
+        table = np.zeros(MAX_Z + 1, dtype=np.int64)
+        table[list(self.elements)] = np.arange(len(self.elements)) + 1
+        found = table[atomic_numbers]
+        if (found == 0).any():
+            symbol = SYMBOLS[int(atomic_numbers[found == 0][0])]
+            raise UsageError(f"the model doesn't know element {symbol}")
+        return found
+
+    def standardise(self, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Labels (B, n_labels) in training deviations; NaN stays NaN."""
+        scaled: NDArray[np.float64] = (labels - np.array(self.label_mean)) / self.label_sd
+        return scaled
+
+    def cubed_radii(self, like: Tensor) -> Tensor:
+        """r³ in Å^3 of every element of the vocabulary, (E,); 0 for one without a radius."""
+        cubes = np.nan_to_num(atomic_radii()[list(self.elements)]) ** 3
+        return torch.as_tensor(cubes, dtype=like.dtype, device=like.device)
+
+
+def _no_data(column: NDArray[np.float64]) -> bool:
+    return bool(np.isnan(column).all())

@@ -1,0 +1,92 @@
+"""Reading training structures and their labels from any source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.bundle import Bundle, count_rejects
+from pigen.crystals import Crystals
+from pigen.descriptors import descriptor_names, evaluate
+from pigen.errors import UsageError
+from pigen.model.data import niggli
+from pigen.read import read_chunks
+
+E_HULL_COLUMNS = ("e_hull", "e_above_hull")
+"""Columns that hold E_hull in eV/atom: ours, and the one of the MP-20 files."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Niggli-reduced crystals with their labels.
+
+    Attributes:
+        crystals: B crystals. labels: (B, n_labels), NaN where missing.
+        left_out: reason → number of entries of the source that are not among them.
+    """
+
+    crystals: Crystals
+    labels: NDArray[np.float64]
+    left_out: dict[str, int]
+
+    def keep(self, rows: NDArray[np.bool_], reason: str) -> Labelled:
+        """Those with a True in ``rows`` (B,); the others are counted under ``reason``."""
+        gone = int((~rows).sum())
+        return Labelled(
+            self.crystals[rows],
+            self.labels[rows],
+            {**self.left_out, reason: gone} if gone else self.left_out,
+        )
+
+
+def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int) -> Labelled:
+    """All structures of the sources, with a column per label.
+
+    A label with a column of its name is taken from it, E_hull also from ``e_above_hull``; the
+    others are computed where a descriptor of that name exists.
+
+    Raises:
+        UsageError: no sources, an unreadable one, or nothing left.
+    """
+    if not sources:
+        raise UsageError(
+            "data.train is empty: a model needs structures to train on; give a labelled bundle, "
+            "e.g. --set 'data.train=[\"train.h5\"]' (made by `pigen label`)"
+        )
+    chunks = [_labelled_chunk(chunk, labels) for chunk in read_chunks(sources)]
+    rejects = [reject for _, _, chunk in chunks for reject in chunk.rejects]
+    found = Labelled(
+        niggli(Crystals.concatenate([crystals for crystals, _, _ in chunks])),
+        np.concatenate([values for _, values, _ in chunks]),
+        count_rejects(rejects),
+    )
+    found = found.keep(found.crystals.n_atoms <= max_atoms, f"more than {max_atoms} atoms")
+    if not len(found.crystals):
+        raise UsageError(f"no structure to train on in {', '.join(sources)}: {found.left_out}")
+    return found
+
+
+def known_only(found: Labelled, elements: Sequence[int]) -> Labelled:
+    """Without the crystals that hold an element outside ``elements``."""
+    strange = ~np.isin(found.crystals.atomic_numbers, list(elements))
+    counts = np.zeros(len(found.crystals), dtype=np.int64)
+    np.add.at(counts, found.crystals.batch, strange)
+    return found.keep(counts == 0, "an element absent from the training set")
+
+
+def _labelled_chunk(
+    chunk: Bundle, labels: Sequence[str]
+) -> tuple[Crystals, NDArray[np.float64], Bundle]:
+    values = np.full((len(chunk), len(labels)), np.nan)
+    for place, label in enumerate(labels):
+        names = E_HULL_COLUMNS if label == "e_hull" else (label,)
+        present = [chunk.columns[name] for name in names if name in chunk.columns]
+        if not present and label in descriptor_names():
+            chunk, _ = evaluate(chunk, [label])
+            present = [chunk.columns[label]]
+        if present and present[0].kind != "str":
+            values[:, place] = present[0].values
+    return chunk.crystals, values, chunk
