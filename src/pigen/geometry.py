@@ -110,13 +110,17 @@ def minimum_image(
 
 @njit(cache=True)
 def shortest_distances(
-    lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], ptr: NDArray[np.int64]
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    kinds: NDArray[np.uint8],
+    ptr: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Shortest distance in each crystal, own images included.
+    """Shortest distance between atoms of one kind in each crystal, own images included.
 
     Args:
         lattice: (B, 3, 3) Å.
         frac_coords: (N, 3).
+        kinds: (N,), all alike for the distances between any atoms.
         ptr: (B + 1,).
 
     Returns:
@@ -127,11 +131,13 @@ def shortest_distances(
         cell, transform, ok = minkowski_reduce(lattice[s])
         if not ok:
             continue
-        coords = reduced_coords(frac_coords[ptr[s] : ptr[s + 1]], transform)
+        start = ptr[s]
+        coords = reduced_coords(frac_coords[start : ptr[s + 1]], transform)
         best = np.sqrt(_norm2(cell[0]))
         for a in range(len(coords)):
             for b in range(a):
-                best = min(best, minimum_image(cell, coords[a], coords[b]))
+                if kinds[start + a] == kinds[start + b]:
+                    best = min(best, minimum_image(cell, coords[a], coords[b]))
         shortest[s] = best
     return shortest
 

@@ -17,6 +17,10 @@ EXPERIMENTS = DATA / "experiments"
 """Folder of the shipped experiments, a TOML each."""
 
 
+SHIPPED_CHECKPOINTS = ("pigen",)
+"""Names of the checkpoints that travel with the package."""
+
+
 def checkpoint(name: str) -> Path:
-    """Where the shipped checkpoint of that name is, if there is one."""
-    return DATA / "checkpoints" / name
+    """File of the shipped checkpoint of that name."""
+    return DATA / "checkpoints" / f"{name}.safetensors"

@@ -58,11 +58,10 @@ def primitive_cells(
 def orbit_sizes(primitive: Crystals, symprec: float) -> NDArray[np.int64]:
     """Number of atoms in each crystallographic orbit of one crystal (a batch of one).
 
-    The orbits are spglib's. ValueError, with the reason, where the symmetry search fails.
+    The orbits are spglib's. Atoms of one element, own images too, must be further apart than
+    ``symprec``. ValueError, with the reason, where the symmetry search fails.
     """
     cell = (primitive.lattice[0], primitive.frac_coords, primitive.atomic_numbers)
-    if np.linalg.norm(cell[0], axis=1).min() <= symprec:
-        raise ValueError(f"a cell vector is shorter than the symmetry tolerance: {symprec} Å")
     orbits = _cubic_face_centred_orbits(cell, symprec)
     if orbits is None:
         orbits = _spglib_orbits(cell, symprec)
@@ -82,7 +81,7 @@ def _spglib_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]:
     except spglib.SpglibError as error:
         raise ValueError(f"symmetry search failed: {error}") from None
     if dataset is None:
-        raise ValueError("symmetry search failed: atoms closer than the tolerance, most likely")
+        raise ValueError("symmetry search failed")
     return np.asarray(dataset.crystallographic_orbits)
 
 

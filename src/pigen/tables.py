@@ -10,15 +10,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib import resources
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli
 
-from pigen.bundle import Verdict
+from pigen import resources
 from pigen.errors import PigenError, UsageError
 
 PUBLISHED_BATCH = 10_000
@@ -83,7 +81,7 @@ class RunTable:
         name: of the experiment.
         row: its row in the published tables, "" if none.
         rates: column (of `LETTERS`, and ``sequence``) → rate.
-        funnel: what is left after each filter of `SEQUENCE`.
+        funnel: letter of `SEQUENCE` → what is left after that filter and those before it.
         criteria: column → the criterion as text, e.g. ``spp < 0.362``.
         provenance: what the figures rest on: training set, checkpoint, SPP table, seed, versions.
     """
@@ -91,7 +89,7 @@ class RunTable:
     name: str
     row: str
     rates: Mapping[str, Rate]
-    funnel: Sequence[Rate]
+    funnel: Mapping[str, Rate]
     criteria: Mapping[str, str]
     provenance: Mapping[str, str]
 
@@ -126,7 +124,7 @@ class RunTable:
                 name=content["name"],
                 row=content["row"],
                 rates={key: rate(counts) for key, counts in content["rates"].items()},
-                funnel=[rate(counts) for counts in content["funnel"]],
+                funnel={key: rate(counts) for key, counts in content["funnel"].items()},
                 criteria=content["criteria"],
                 provenance=content["provenance"],
             )
@@ -134,46 +132,11 @@ class RunTable:
             raise PigenError(f"{path}: not a table of a run: {error!r}") from None
 
 
-def measure(
-    name: str,
-    row: str,
-    verdicts: Mapping[str, Verdict],
-    provenance: Mapping[str, str],
-    n_rejects: int = 0,
-) -> RunTable:
-    """Count the verdicts on all structures of a run.
-
-    Args:
-        name: of the experiment.
-        row: its row in the published tables.
-        verdicts: one for each of `LETTERS`, over the same B structures.
-        provenance: what the figures rest on.
-        n_rejects: structures that never became a crystal; they count as failing everything.
-    """
-    passed = {letter: verdicts[verdict].passed for letter, verdict in LETTERS.items()}
-    total = len(passed["A"]) + n_rejects
-    left = np.ones(len(passed["A"]), dtype=bool)
-    funnel = []
-    for letter in SEQUENCE:
-        left = left & passed[letter]
-        funnel.append(Rate(int(left.sum()), total))
-    rates = {letter: Rate(int(p.sum()), total) for letter, p in passed.items()}
-    return RunTable(
-        name=name,
-        row=row,
-        rates={**rates, "sequence": funnel[-1]},
-        funnel=funnel,
-        criteria={letter: verdicts[verdict].source for letter, verdict in LETTERS.items()},
-        provenance=dict(provenance),
-    )
-
-
 # -- published -----------------------------------------------------------------------------------
 @lru_cache(maxsize=1)
 def published_tables() -> dict[str, Any]:
     """The figures printed in the paper, as the package carries them."""
-    path = resources.files("pigen") / "data" / "published_tables.toml"
-    return tomli.loads(path.read_text(encoding="utf-8"))
+    return tomli.loads(resources.PUBLISHED_TABLES.read_text(encoding="utf-8"))
 
 
 def published_rows() -> list[str]:
@@ -225,13 +188,13 @@ def render(table: RunTable) -> str:
         lines += [f"Row of the paper: {table.row}", ""]
     lines += [f"- {key}: {value}" for key, value in table.provenance.items()]
     lines += ["", "| | criterion | measured | published | difference |", "|---|---|---|---|---|"]
-    for letter in LETTERS:
+    for letter in table.criteria:
         lines.append(_row(table, letter, _heading(letter), table.criteria[letter]))
-    lines.append(_row(table, "sequence", "A–D", "A, B, C, D in sequence (Table 1, column D)"))
-    steps = [
-        f"{letter} → {rate.passed}" for letter, rate in zip(SEQUENCE, table.funnel, strict=True)
-    ]
-    lines += ["", f"In sequence: {table.funnel[0].total} structures; {'; '.join(steps)}.", ""]
+    letters = ", ".join(table.funnel)
+    where = " (Table 1, column D)" if tuple(table.funnel) == SEQUENCE else ""
+    lines.append(_row(table, "sequence", "in sequence", f"{letters}{where}"))
+    steps = "; ".join(f"{letter} → {rate.passed}" for letter, rate in table.funnel.items())
+    lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}.", ""]
     lines += [_footnote()]
     if table.row == "MatterGen":
         lines += ["", MATTERGEN_NOTE]
@@ -258,8 +221,8 @@ def join(which: str, tables: Iterable[RunTable]) -> str:
             shown = " | ".join(_percent(found) for found in figures)
             lines.append(f"| {_escape(row)} | published | {shown} |")
         for table in measured:
-            cells = [_cell(table.rates[column], published(row, column)) for column in columns]
-            total = table.rates["A"].total
+            cells = [_cell(table.rates.get(column), published(row, column)) for column in columns]
+            total = table.rates["sequence"].total
             lines.append(f"| {_escape(table.name)} | measured, n = {total} | {' | '.join(cells)} |")
     lines += ["", "Measured: % ± standard error (difference to the published row).", _footnote()]
     if which == "1":  # every published row is shown, MatterGen's too
@@ -278,13 +241,16 @@ def _row(table: RunTable, column: str, heading: str, criterion: str) -> str:
     return f"| {' | '.join(cells)} | {signed} |"
 
 
-def _cell(rate: Rate, figure: float | None) -> str:
+def _cell(rate: Rate | None, figure: float | None) -> str:
+    if rate is None:
+        return "–"
     text = f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f}"
     return text if figure is None else f"{text} ({_signed(difference(rate, figure))})"
 
 
 def _percent(figures: Sequence[float], unit: str = "") -> str:
-    return " or ".join(f"{figure:g}{unit}" for figure in figures) or "–"
+    shown = [f"{figure:.1f}" if figure == round(figure, 1) else f"{figure:g}" for figure in figures]
+    return " or ".join(figure + unit for figure in shown) or "–"
 
 
 def _signed(number: float | None) -> str:

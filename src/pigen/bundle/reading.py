@@ -79,20 +79,17 @@ def iter_bundle(path: str | PathLike[str], chunk_size: int = CHUNK_SIZE) -> Iter
     """The bundle as chunks of at most `chunk_size` crystals, in order. Raises as `bundle_info`.
 
     The first chunk carries the rejects; there is always one, so that an empty bundle still brings
-    its columns and provenance.
+    its columns and provenance. The file stays open, and is read as it was when it was opened,
+    even if a writer appends to it or replaces it meanwhile.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     with _opened(path) as file:
         info = _info(file)
         rejects = _rejects(file)
-    for start in range(0, max(info.n_crystals, 1), chunk_size):
-        # Reopened for each chunk: a consumer may hold the iterator for hours, and an open file
-        # would lock out the writer that is still appending to it.
-        with _opened(path) as file:
+        for start in range(0, max(info.n_crystals, 1), chunk_size):
             stop = min(start + chunk_size, info.n_crystals)
-            chunk = _rows(file, info, start, stop, rejects if start == 0 else ())
-        yield chunk
+            yield _rows(file, info, start, stop, rejects if start == 0 else ())
 
 
 # -- the file ------------------------------------------------------------------------------------

@@ -19,34 +19,14 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import h5py
-import numpy as np
-from numpy.typing import NDArray
 
-from pigen.bundle.memory import (
-    Bundle,
-    Column,
-    common_kind,
-    convert,
-    merge_sources,
-    missing,
-    with_missing,
-)
-from pigen.bundle.reading import (
-    LIBVER,
-    SCHEMA,
-    VERSION,
-    bundle_info,
-    counts,
-    stored_kind,
-    values_of,
-)
+from pigen.bundle.appending import append, size_bound, skeleton
+from pigen.bundle.memory import Bundle
+from pigen.bundle.reading import LIBVER, bundle_info
 from pigen.errors import PigenError, UsageError
 
-_STORAGE_CHUNK = 1024
-"""Rows in one storage chunk of a dataset: small, so that a bundle of one crystal stays small."""
 VOLATILE = frozenset({"created"})
 """Provenance keys that may differ between a run and its resumption."""
 
@@ -149,9 +129,9 @@ class BundleWriter:
 
     def _publish(self, chunk: Bundle, *, complete: bool) -> None:
         try:
-            with self._open_shadow() as file:
+            with self._open_shadow(chunk) as file:
                 for part in (*self._behind, chunk):
-                    _append(file, part)
+                    append(file, part)
                 file.attrs["complete"] = complete
             _sync(self._shadow)
             self._swap()
@@ -166,19 +146,21 @@ class BundleWriter:
         self._n += len(chunk)
         self._n_rejects += len(chunk.rejects)
 
-    def _open_shadow(self) -> h5py.File:
+    def _open_shadow(self, chunk: Bundle) -> h5py.File:
+        need = sum(map(size_bound, (*self._behind, chunk)))
         if self._shadow.exists():
-            try:
+            _reserve(self._shadow, need)
+            # Refused if a reader opened it while it was the bundle, and still reads.
+            with contextlib.suppress(OSError):
                 return h5py.File(self._shadow, "r+", libver=LIBVER)
-            except BlockingIOError:  # a reader opened it while it was the bundle, and still reads
-                self._shadow.unlink()
+            self._shadow.unlink()
         self._behind = []
         if self._started:
             shutil.copyfile(self._path, self._shadow)
-            return h5py.File(self._shadow, "r+", libver=LIBVER)
-        file = h5py.File(self._shadow, "w", libver=LIBVER)
-        _create(file, self._provenance)
-        return file
+        else:
+            self._shadow.write_bytes(skeleton(self._provenance))
+        _reserve(self._shadow, need)
+        return h5py.File(self._shadow, "r+", libver=LIBVER)
 
     def _swap(self) -> None:
         if self._started:
@@ -206,115 +188,23 @@ def check_same_provenance(path: Path, old: Mapping[str, str], new: Mapping[str, 
             )
 
 
-# -- HDF5 ----------------------------------------------------------------------------------------
-def _create(file: h5py.File, provenance: Mapping[str, str]) -> None:
-    file.attrs["schema"] = SCHEMA
-    file.attrs["version"] = VERSION
-    for name in ("n_crystals", "n_atoms", "n_rejects"):
-        file.attrs[name] = 0
-    file.create_group("provenance").attrs.update(provenance)
-    for name in ("columns", "verdicts"):
-        file.create_group(name, track_order=True)
-    _extend(file, "crystals/ptr", np.zeros(1, dtype=np.int64), 0)
-
-
-def _append(file: h5py.File, chunk: Bundle) -> None:
-    n, n_atoms, n_rejects = counts(file)
-    crystals = chunk.crystals
-    _extend(file, "crystals/lattice", crystals.lattice, n)
-    _extend(file, "crystals/ptr", crystals.ptr[1:] + n_atoms, n + 1)
-    _extend(file, "crystals/frac_coords", crystals.frac_coords, n_atoms)
-    _extend(file, "crystals/atomic_numbers", crystals.atomic_numbers, n_atoms)
-    _extend(file, "id", chunk.ids, n)
-    _extend(file, "parent", chunk.parents, n)
-    _extend(file, "rejects/id", _objects([r.id for r in chunk.rejects]), n_rejects)
-    _extend(file, "rejects/reason", _objects([r.reason for r in chunk.rejects]), n_rejects)
-    if n == 0:  # columns of a part without crystals say nothing about the next
-        file["columns"].clear()
-        file["verdicts"].clear()
-    if n == 0 or len(chunk):
-        for name in dict.fromkeys([*file["columns"], *chunk.columns]):
-            _append_column(file, name, chunk, n, n_atoms)
-        _append_verdicts(file, chunk, n)
-    file.attrs["n_crystals"] = n + len(chunk)
-    file.attrs["n_atoms"] = n_atoms + len(crystals.atomic_numbers)
-    file.attrs["n_rejects"] = n_rejects + len(chunk.rejects)
-
-
-def _append_column(file: h5py.File, name: str, chunk: Bundle, n: int, n_atoms: int) -> None:
-    columns: h5py.Group = file["columns"]
-    column = chunk.columns.get(name)
-    stored = columns.get(name)
-    per_atom = column.per_atom if column is not None else bool(stored.attrs["per_atom"])
-    start = n_atoms if per_atom else n
-    if column is None:
-        kind = with_missing(stored_kind(stored))
-        n_new = len(chunk.crystals.atomic_numbers) if per_atom else len(chunk)
-        column = Column(
-            missing(kind, n_new), stored.attrs["unit"], stored.attrs["source"], per_atom
-        )
-    elif stored is None:
-        kind = column.kind if n == 0 else with_missing(column.kind)
-        _extend(columns, name, missing(kind, start) if n else column.values[:0], 0)
-    else:
-        _check_same_column(name, column, stored)
-        kind = common_kind(stored_kind(stored), column.kind)
-    if stored is not None and kind != stored_kind(stored):
-        before = convert(values_of(stored, 0, start), kind)
-        del columns[name]
-        _extend(columns, name, before, 0)
-    _extend(columns, name, convert(column.values, kind), start)
-    source = column.source
-    if stored is not None:
-        source = merge_sources([str(stored.attrs["source"]), source])
-    columns[name].attrs.update(unit=column.unit, source=source, per_atom=per_atom)
-
-
-def _check_same_column(name: str, column: Column, stored: h5py.Dataset) -> None:
-    old = (str(stored.attrs["unit"]), bool(stored.attrs["per_atom"]))
-    if old != (column.unit, column.per_atom):
-        raise PigenError(
-            f"column {name!r} has (unit, per atom) {old} in the file and "
-            f"{(column.unit, column.per_atom)} in the chunk"
-        )
-
-
-def _append_verdicts(file: h5py.File, chunk: Bundle, n: int) -> None:
-    stored: h5py.Group = file["verdicts"]
-    if n and set(stored) != set(chunk.verdicts):
-        raise PigenError(
-            f"the file has verdicts {sorted(stored)} and the chunk {sorted(chunk.verdicts)}"
-        )
-    for name, verdict in chunk.verdicts.items():
-        _extend(stored, f"{name}/passed", verdict.passed, n)
-        _extend(stored, f"{name}/reason", verdict.reasons, n)
-        sources = [str(stored[name].attrs.get("source", verdict.source)), verdict.source]
-        stored[name].attrs["source"] = merge_sources(sources)
-
-
-def _extend(group: h5py.Group, name: str, values: NDArray[Any], start: int) -> None:
-    """Write values after the first `start` rows of a dataset, made here if there is none."""
-    if name not in group:
-        group.create_dataset(
-            name,
-            shape=(0, *values.shape[1:]),
-            maxshape=(None, *values.shape[1:]),
-            chunks=(_STORAGE_CHUNK, *values.shape[1:]),
-            dtype=h5py.string_dtype() if values.dtype == object else values.dtype,
-        )
-    found = group[name]
-    found.resize(start + len(values), axis=0)
-    if len(values):
-        found[start:] = values
-
-
-def _objects(values: list[str]) -> NDArray[np.object_]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
 # -- files ---------------------------------------------------------------------------------------
+def _reserve(path: Path, n_bytes: int) -> None:
+    """Claim disk space for a file to grow by so much.
+
+    HDF5 crashes the process when a disk fills up under it; this fails with a plain OSError before
+    it comes to that. HDF5 gives back what it does not need when it closes the file.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, n_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise  # the others: a file system that cannot do this
+    finally:
+        os.close(descriptor)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -325,7 +215,7 @@ def _sync(path: Path) -> None:
 
 def _plain(error: Exception) -> str:
     number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error)
+    return os.strerror(number) if number else " ".join(str(error).split())
 
 
 class _Lock:

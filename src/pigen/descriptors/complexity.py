@@ -6,6 +6,7 @@ import numpy as np
 
 from pigen.crystals import Crystals
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
+from pigen.geometry import shortest_distances
 from pigen.symmetry import orbit_sizes, primitive_cells
 
 
@@ -18,6 +19,11 @@ def complexity(crystals: Crystals, symprec: float = 0.1) -> Evaluated:
         symprec: Å, tolerance of the symmetry search.
     """
     primitive, reasons = primitive_cells(crystals)
+    closest = shortest_distances(
+        primitive.lattice, primitive.frac_coords, primitive.atomic_numbers, primitive.ptr
+    )
+    # spglib refuses these too, but may take seconds to say so.
+    reasons[closest <= symprec] = f"like atoms closer than the symmetry tolerance: {symprec} Å"
     values = np.full(len(crystals), np.nan)
     for i in np.flatnonzero(reasons == "").tolist():
         try:

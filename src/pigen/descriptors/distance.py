@@ -15,7 +15,8 @@ from pigen.geometry import degenerate_reason, shortest_distances
 )
 def min_distance(crystals: Crystals) -> Evaluated:
     """Shortest of all interatomic distances, periodic images included; 0 for coincident atoms."""
-    values = shortest_distances(crystals.lattice, crystals.frac_coords, crystals.ptr)
+    any_kind = np.zeros_like(crystals.atomic_numbers)
+    values = shortest_distances(crystals.lattice, crystals.frac_coords, any_kind, crystals.ptr)
     reasons = no_reasons(crystals)
     for i in np.flatnonzero(np.isnan(values)):
         reasons[i] = degenerate_reason(crystals.volume[i])

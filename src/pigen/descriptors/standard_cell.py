@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +10,7 @@ from numpy.typing import NDArray
 
 from pigen.crystals import Crystals
 
-# Rows: primitive vectors in units of the conventional ones, by the first letter of the space group
-# (International Tables; R in the obverse hexagonal setting).
-_CENTRING = {
-    "P": np.eye(3),
-    "A": np.array([[1, 0, 0], [0, 0.5, -0.5], [0, 0.5, 0.5]]),
-    "B": np.array([[0.5, 0, -0.5], [0, 1, 0], [0.5, 0, 0.5]]),
-    "C": np.array([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 1]]),
-    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
-    "F": np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
-    "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3,
-}
+_Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,30 +26,29 @@ class StandardCells:
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]
     atomic_numbers: NDArray[np.uint8]
-    ptr: NDArray[np.int64]
-    orbit: NDArray[np.int64]
-    primitive_of: NDArray[np.int64]
+    ptr: _Index
+    orbit: _Index
+    primitive_of: _Index
 
 
-def standard_cells(
-    crystals: Crystals, *, symprec: float = 0.01, angle_tolerance: float = 5.0
-) -> StandardCells:
-    """Primitive cells with atoms on their exact symmetry positions, by spglib.
+def standard_cells(crystals: Crystals, *, symprec: float = 0.01) -> StandardCells:
+    """Primitive cells with atoms on their exact symmetry positions, by moyo.
 
     Args:
         crystals: each with a volume and no two atoms on one place.
-        symprec: Å; angle_tolerance: degrees. Defaults as in pymatgen's ``SpacegroupAnalyzer``.
+        symprec: Å.
 
-    Where spglib finds no symmetry at all (it can fail at the edge of its tolerance) the cell
-    stays as given, each atom an orbit of its own.
+    Where the symmetry search fails (it can, at the edge of its tolerance) the cell stays as
+    given, each atom an orbit of its own.
     """
+    # It logs that a cell given was not primitive; here that is nothing to warn of.
+    logging.getLogger("moyo").setLevel(logging.ERROR)
     parts = [
         _standard_cell(
             crystals.lattice[i],
             crystals.frac_coords[start:stop],
             crystals.atomic_numbers[start:stop],
             symprec,
-            angle_tolerance,
         )
         for i, (start, stop) in enumerate(
             zip(crystals.ptr[:-1].tolist(), crystals.ptr[1:].tolist(), strict=True)
@@ -76,7 +65,7 @@ def standard_cells(
     )
 
 
-def _joined(parts: list[NDArray[np.int64]], ptr: NDArray[np.int64]) -> NDArray[np.int64]:
+def _joined(parts: list[_Index], ptr: _Index) -> _Index:
     """Indices that count from 0 in each part, made to count through the batch."""
     shifted = [part + start for part, start in zip(parts, ptr[:-1], strict=True)]
     return np.concatenate([*shifted, np.empty(0, dtype=np.int64)])
@@ -87,30 +76,27 @@ def _standard_cell(
     frac_coords: NDArray[np.float64],
     numbers: NDArray[np.uint8],
     symprec: float,
-    angle_tolerance: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], _Index, _Index]:
     """Lattice, coordinates, numbers, orbits and the atoms' places, of one crystal."""
-    import spglib  # here: it takes a while to import
+    from moyopy import Cell, MoyoDataset
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_symmetry_dataset(
-            (lattice, frac_coords, numbers), symprec=symprec, angle_tolerance=angle_tolerance
+    try:
+        found = MoyoDataset(
+            Cell(lattice.tolist(), frac_coords.tolist(), numbers.tolist()), symprec=symprec
         )
-    if found is None:
+    except ValueError:  # no symmetry that is consistent to any tolerance that moyo tries
         own = np.arange(len(numbers))
         return lattice, frac_coords, numbers, own, own
-    centring = _CENTRING[found.international[0]]
-    _, kept = np.unique(found.std_mapping_to_primitive, return_index=True)
-    primitive_of = np.asarray(found.mapping_to_primitive, dtype=np.int64)
-    # One atom given for each primitive atom, to tell the primitive atom's orbit.
+    primitive_of = np.array(found.mapping_std_prim)
+    # An atom given for each primitive atom, to tell the orbit of the primitive atom.
     _, example = np.unique(primitive_of, return_index=True)
-    orbit = primitive_of[found.crystallographic_orbits[example]]
+    orbit = primitive_of[np.array(found.orbits)[example]]
     _, first, member = np.unique(orbit, return_index=True, return_inverse=True)
+    cell = found.prim_std_cell
     return (
-        centring @ found.std_lattice,
-        found.std_positions[kept] @ np.linalg.inv(centring),
-        np.asarray(found.std_types[kept], dtype=np.uint8),
+        np.array(cell.basis),
+        np.array(cell.positions),
+        np.array(cell.numbers, dtype=np.uint8),
         first[member],
         primitive_of,
     )

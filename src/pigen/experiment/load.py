@@ -13,12 +13,12 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
 import tomli
 
+from pigen import resources
 from pigen.errors import UsageError
 from pigen.experiment.settings import REQUIRED, Experiment, Note
 
@@ -27,8 +27,7 @@ _SHOWN_CHOICES = 12  # a longer list of allowed texts would bury the message
 
 def shipped_experiments() -> dict[str, Path]:
     """The experiments that travel with the package, by name."""
-    folder = Path(str(resources.files("pigen") / "data" / "experiments"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(resources.EXPERIMENTS.glob("*.toml"))}
 
 
 def load_experiment(
@@ -279,3 +278,16 @@ def known_keys(cls: type[Any] = Experiment, key: str = "") -> Iterator[str]:
         yield _join(key, field.name)
         if dataclasses.is_dataclass(types_of[field.name]):
             yield from known_keys(types_of[field.name], _join(key, field.name))
+
+
+def differing_keys(a: Any, b: Any, key: str = "") -> list[str]:
+    """Dotted keys of the settings in which two experiments (or tables of them) differ."""
+    differing: list[str] = []
+    for field in dataclasses.fields(a):
+        one, other = getattr(a, field.name), getattr(b, field.name)
+        name = _join(key, field.name)
+        if dataclasses.is_dataclass(one):
+            differing += differing_keys(one, other, name)
+        elif one != other:
+            differing.append(name)
+    return differing
