@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pigen.bundle import Verdict, strings
 from pigen.errors import PigenError, UsageError
 from pigen.tables import (
     LETTERS,
@@ -18,7 +18,6 @@ from pigen.tables import (
     RunTable,
     difference,
     join,
-    measure,
     published,
     published_figures,
     published_rows,
@@ -28,39 +27,16 @@ from pigen.tables import (
 PIGEN_ROW = "PIGEN | (M_LED=9, C=0.7)"
 
 
-def verdicts(n: int = 100) -> dict[str, Verdict]:
-    """Structure i passes A if i < 80, B if i is even, C if i < 60, D if i < 40, K if i < 10."""
-    i = np.arange(n)
-    passes = {
-        "min_distance": i >= 0,
-        "spp": i < 80,
-        "novel": i % 2 == 0,
-        "c": i < 60,
-        "mled": i < 40,
-        "k": i < 10,
-    }
-    return {
-        name: Verdict(p, strings("" if ok else "no" for ok in p), f"{name} criterion")
-        for name, p in passes.items()
-    }
-
-
 def table(row: str = PIGEN_ROW, name: str = "run") -> RunTable:
-    return measure(name, row, verdicts(), {"seed": "0", "training set": "a file"})
-
-
-def test_rates_count_each_criterion_alone_and_in_sequence() -> None:
-    measured = table()
-    alone = {letter: measured.rates[letter].passed for letter in LETTERS}
-    assert alone == {"A_prime": 100, "A": 80, "B": 50, "C": 60, "D": 40, "K": 10}
-    assert [rate.passed for rate in measured.funnel] == [80, 40, 30, 20]
-    assert measured.rates["sequence"] == Rate(20, 100)
-
-
-def test_rejects_count_as_failing() -> None:
-    measured = measure("run", PIGEN_ROW, verdicts(), {}, n_rejects=25)
-    assert measured.rates["A_prime"] == Rate(100, 125)
-    assert measured.rates["sequence"] == Rate(20, 125)
+    alone = {"A_prime": 100, "A": 80, "B": 50, "C": 60, "D": 40, "K": 10, "sequence": 20}
+    return RunTable(
+        name=name,
+        row=row,
+        rates={letter: Rate(n, 100) for letter, n in alone.items()},
+        funnel={letter: Rate(n, 100) for letter, n in zip("ABCD", (80, 40, 30, 20), strict=True)},
+        criteria={letter: f"{letter} criterion" for letter in LETTERS},
+        provenance={"seed": "0", "training": "a file"},
+    )
 
 
 def test_rate_prints_as_the_issue_asks() -> None:
@@ -94,6 +70,19 @@ def test_difference_has_unit_spread_when_nothing_differs() -> None:
     assert np.std(np.array(z, dtype=float)) == pytest.approx(1, abs=0.05)
 
 
+def test_a_run_without_a_criterion_shows_what_it_has() -> None:
+    whole = table()
+    partial = replace(
+        whole,
+        rates={key: rate for key, rate in whole.rates.items() if key != "B"},
+        funnel={key: rate for key, rate in whole.funnel.items() if key != "B"},
+        criteria={key: text for key, text in whole.criteria.items() if key != "B"},
+    )
+    assert "| in sequence | A, C, D | 20 / 100" in render(partial)
+    (row,) = [line for line in join("ed1", [partial]).splitlines() if "measured, n" in line]
+    assert " | – | " in row
+
+
 def test_json_holds_counts_and_derived_figures_and_reads_back(tmp_path: Path) -> None:
     measured = table()
     (tmp_path / "table.json").write_text(measured.to_json(), encoding="utf-8")
@@ -116,12 +105,10 @@ def test_reading_what_is_no_run_says_so(tmp_path: Path) -> None:
 
 def test_run_markdown_shows_measured_published_and_difference() -> None:
     text = render(table())
-    assert "- training set: a file" in text
-    assert (
-        "| A′ | min_distance criterion | 100 / 100 (100.0 ± 0.0 %) | 99.8 % | +0.4 s.e. |" in text
-    )
-    assert "| 20 / 100 (20.0 ± 4.0 %) | 42 % | −4.4 s.e. |" in text
-    assert "100 structures; A → 80; B → 40; C → 30; D → 20" in text
+    assert "- training: a file" in text
+    assert "| A′ | A_prime criterion | 100 / 100 (100.0 ± 0.0 %) | 99.8 % | +0.4 s.e. |" in text
+    assert "| 20 / 100 (20.0 ± 4.0 %) | 42.0 % | −4.4 s.e. |" in text
+    assert "of 100 structures: A → 80; B → 40; C → 30; D → 20" in text
     assert MATTERGEN_NOTE not in text
     assert MATTERGEN_NOTE in render(table("MatterGen"))
     assert "| 16.4 % or 17.8 % |" in render(table("MatterGen"))

@@ -25,7 +25,7 @@ _RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlie
 @_RESUME
 @_SET
 def train(experiment: str, out_dir: Path | None, resume: bool, overrides: tuple[str, ...]) -> None:
-    r"""Train a model on labelled structures.
+    """Train a model on labelled structures.
 
     EXPERIMENT is a TOML file or the name of a shipped one. The folder (models/NAME unless given)
     gets model.safetensors, metrics.csv with the losses of each epoch, and the state that --resume
@@ -65,7 +65,7 @@ def sample(
     as_json: bool,
     overrides: tuple[str, ...],
 ) -> None:
-    r"""Draw new crystals from a trained model.
+    """Draw new crystals from a trained model.
 
     EXPERIMENT is a TOML file or the name of a shipped one. Crystals are written in batches as they
     come (to NAME.h5 unless -o says otherwise); Ctrl-C leaves a readable bundle and --resume

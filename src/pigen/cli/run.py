@@ -1,0 +1,87 @@
+"""Verbs around whole experiments: run, table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_FEW = 500
+"""Starting workers takes seconds: not worth it for fewer structures."""
+
+
+@click.command()
+@click.argument("experiment", metavar="EXPERIMENT")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a setting, e.g. sample.n=200 or sample.targets.c=0.7.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Run folder; runs/NAME of the experiment by default.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run that the folder holds.")
+@click.option("--force", is_flag=True, help="Start over, replacing the run in the folder.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+def run(
+    experiment: str,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    force: bool,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Run an experiment end to end and print its row of the paper's tables.
+
+    EXPERIMENT is a TOML file or the name of a shipped experiment. A model is trained unless the
+    experiment names a checkpoint; then crystals are sampled, filtered and counted. The run folder
+    keeps the resolved experiment, all bundles, table.json and table.md.
+
+    \b
+    Examples:
+        pigen run pigen_mled_c --set sample.n=200 --out runs/first
+        pigen run diffcsp --set 'data.train=["train.h5"]'
+    """
+    from pigen.errors import UsageError
+    from pigen.executor import local_executor
+    from pigen.experiment import load_experiment
+    from pigen.run import run as run_experiment
+    from pigen.tables import render
+
+    if resume and force:
+        raise UsageError("--resume goes on with a run and --force starts over; give one of them")
+    loaded = load_experiment(experiment, overrides)
+    with local_executor(1 if loaded.sample.n <= _FEW else workers) as executor:
+        table = run_experiment(
+            loaded,
+            out or Path("runs") / loaded.name,
+            resume=resume,
+            force=force,
+            executor=executor,
+            say=lambda line: click.echo(line, err=True),
+        )
+    click.echo(table.to_json() if as_json else render(table), nl=False)
+
+
+@click.command()
+@click.argument("which", type=click.Choice(["1", "ed1"]), metavar="TABLE")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def table(which: str, runs: tuple[Path, ...]) -> None:
+    """Join finished runs in a table of the paper, published rows beside measured ones.
+
+    TABLE is 1 (its column D: all filters in sequence) or ed1 (each criterion on its own).
+
+    \b
+    Example:
+        pigen table ed1 runs/pigen_c runs/pigen_mled_c
+    """
+    from pigen.tables import RunTable, join
+
+    click.echo(join(which, [RunTable.read(folder) for folder in runs]), nl=False)

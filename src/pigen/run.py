@@ -1,0 +1,299 @@
+"""An experiment end to end: train if need be, generate, filter, and write its table.
+
+Each stage leaves its result in the run folder, so an interrupted run goes on where it stopped:
+
+    experiment.toml  the resolved experiment
+    train/           the model, where the experiment trains one
+    samples.h5       every structure generated
+    evaluated.h5     the same with descriptors and verdicts
+    survivors.h5     those that pass the filters A–D in sequence
+    table.json, .md  rates beside the published ones
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from pigen import __version__, resources
+from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle
+from pigen.descriptors import column_source, get_descriptor
+from pigen.descriptors.novelty import read_formulas, write_formulas
+from pigen.elements import SYMBOLS, Z_OF
+from pigen.errors import UsageError
+from pigen.executor import SerialExecutor
+from pigen.experiment import Experiment, dump_experiment
+from pigen.filter import (
+    Criterion,
+    Funnel,
+    check_criteria,
+    judge,
+    known_compositions,
+    paper_criteria,
+)
+from pigen.pseudo_random import pseudo_random_bundles
+from pigen.read import open_source, read_chunks
+from pigen.run_folder import RunFolder
+from pigen.tables import LETTERS, RunTable, render
+
+_CHUNK = 250  # structures in a task for a worker: about a second of work
+
+Say = Callable[[str], None]
+
+
+def run(
+    experiment: Experiment,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    executor: Executor | None = None,
+    progress: bool = True,
+    say: Say = lambda line: None,
+) -> RunTable:
+    """Run all stages in the folder ``out``.
+
+    Args:
+        experiment: what to do.
+        out: run folder; made if missing.
+        resume: go on with the run that the folder holds; finished stages are kept.
+        force: start over, removing the run that the folder holds.
+        executor: where structures are filtered; in this process by default.
+        progress: whether bars may be shown on a terminal.
+        say: takes a line at the start of each stage.
+
+    Raises:
+        UsageError: anything wrong that can be seen before any work: the experiment asks for what
+            the model can't do, an input that can't be opened, a folder that holds another run.
+        PigenError: a stage failed; what was finished stays.
+    """
+    check(experiment)
+    folder = RunFolder.open(out, experiment, resume=resume, force=force)
+    executor = executor or SerialExecutor()
+    checkpoint = _train(experiment, folder, progress, say)
+    _generate(experiment, folder, checkpoint, progress, say)
+    criteria = _criteria(experiment, folder, executor)
+    say("filter: descriptors and verdicts")
+    funnel = _evaluate(folder, criteria, executor)
+    provenance = _provenance(experiment, checkpoint, criteria)
+    table = tabulate(experiment, funnel, provenance)
+    folder.write("table.json", table.to_json())
+    folder.write("table.md", render(table))
+    return table
+
+
+def check(experiment: Experiment) -> None:
+    """Raise UsageError for whatever is wrong with a request and can be seen before any work."""
+    data = [Path(source) for source in (*experiment.data.train, *experiment.data.val)]
+    for source in data:
+        open_source(source)
+    known = experiment.filter.known
+    if known and not _is_text(Path(known)):
+        open_source(Path(known))
+        check_criteria(paper_criteria(replace(experiment.filter, known="")))
+    else:
+        check_criteria(paper_criteria(experiment.filter))
+    if experiment.generator == "model":
+        _check_model(experiment)
+
+
+def _check_model(experiment: Experiment) -> None:
+    from pigen.device import resolve_device
+    from pigen.model.checkpoint import find_checkpoint, read_header
+    from pigen.sample import check_request
+
+    config = experiment.sample
+    resolve_device(config.device)
+    if config.checkpoint:
+        header = read_header(find_checkpoint(config.checkpoint))
+        check_request(config, header, config.checkpoint)
+        return
+    resolve_device(experiment.train.device)
+    if not experiment.data.train:
+        raise UsageError(
+            f"{experiment.name} has no checkpoint and nothing to train on; give "
+            "--set 'data.train=[\"train.h5\"]' (see `pigen label`) or --set sample.checkpoint=FILE"
+        )
+
+
+# -- stages --------------------------------------------------------------------------------------
+def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) -> Path | None:
+    """The checkpoint to sample from; None for an experiment without a model."""
+    if experiment.generator != "model":
+        return None
+    if experiment.sample.checkpoint:
+        from pigen.model.checkpoint import find_checkpoint
+
+        return find_checkpoint(experiment.sample.checkpoint)
+    from pigen.train import CHECKPOINT, train
+
+    started = (folder.train / CHECKPOINT).exists()
+    if started and folder.samples.exists():  # samples are drawn only when training is over
+        return folder.train / CHECKPOINT
+    say(f"train: {', '.join(experiment.data.train)}")
+    return train(experiment, folder.train, resume=started, progress=progress)
+
+
+def _generate(
+    experiment: Experiment, folder: RunFolder, checkpoint: Path | None, progress: bool, say: Say
+) -> None:
+    if _complete(folder.samples):
+        return
+    resume = folder.samples.exists()
+    say(f"sample: {experiment.sample.n} structures")
+    if checkpoint is not None:
+        from pigen.sample import sample_to_bundle
+
+        sample_to_bundle(experiment, checkpoint, folder.samples, resume=resume, progress=progress)
+        return
+    provenance = {
+        "experiment": dump_experiment(experiment),
+        "pigen": __version__,
+        "seed": str(experiment.seed),
+    }
+    elements = _elements(experiment)
+    with BundleWriter(folder.samples, provenance, resume=resume) as writer:
+        for chunk in pseudo_random_bundles(
+            experiment.pseudo_random,
+            experiment.sample.n,
+            experiment.seed,
+            elements,
+            start=writer.n_written,
+        ):
+            writer.append(chunk)
+
+
+def _elements(experiment: Experiment) -> list[str]:
+    """Those asked for, else those of the training set: the experiment's, or the shipped model's."""
+    if experiment.pseudo_random.elements:
+        return sorted(experiment.pseudo_random.elements, key=Z_OF.__getitem__)
+    found: set[int] = set()
+    if experiment.data.train:
+        for chunk in read_chunks(experiment.data.train):
+            found.update(chunk.crystals.atomic_numbers.tolist())
+    else:
+        formulas = read_formulas(resources.KNOWN_COMPOSITIONS)
+        symbols = {symbol for formula in formulas for symbol in re.findall("[A-Z][a-z]?", formula)}
+        found.update(Z_OF[symbol] for symbol in symbols)
+    if not found:
+        raise UsageError("data.train: no structure in it could be read")
+    return [SYMBOLS[z] for z in sorted(found)]
+
+
+def _criteria(
+    experiment: Experiment, folder: RunFolder, executor: Executor
+) -> tuple[Criterion, ...]:
+    """The paper's criteria; compositions are novel against what the model was trained on."""
+    config = experiment.filter
+    data = (*experiment.data.train, *experiment.data.val)
+    if config.known:
+        known = known_compositions(Path(config.known), folder.path, executor)
+    elif data:
+        known = folder.known
+        if not known.exists():
+            chunks = read_chunks(data, executor=executor)
+            formulas = (f for chunk in chunks for f in chunk.crystals.reduced_formulas())
+            write_formulas(known, formulas, "reduced formulas of data.train and data.val")
+    else:
+        return paper_criteria(config)
+    return paper_criteria(replace(config, known=str(known)))
+
+
+def _evaluate(folder: RunFolder, criteria: tuple[Criterion, ...], executor: Executor) -> Funnel:
+    """Verdicts on every sample; both bundles are written anew unless complete."""
+    funnel = Funnel(criteria)
+    if _complete(folder.evaluated) and _complete(folder.survivors):
+        for chunk in iter_bundle(folder.evaluated):
+            funnel.add(chunk)
+        return funnel
+    provenance = dict(bundle_info(folder.samples).provenance)
+    said = "; ".join(criterion.text for criterion in criteria)
+    with (
+        BundleWriter(folder.evaluated, {**provenance, "judged_by": said}) as evaluated,
+        BundleWriter(folder.survivors, {**provenance, "judged_by": said}) as survivors,
+    ):
+        for chunk in judge(_chunks(folder.samples), criteria, executor):
+            survivors.append(funnel.add(chunk))
+            evaluated.append(chunk)
+    return funnel
+
+
+def _chunks(path: Path) -> Iterator[Bundle]:
+    return iter_bundle(path, _CHUNK)
+
+
+def _complete(path: Path) -> bool:
+    return path.exists() and bundle_info(path).complete
+
+
+# -- table ---------------------------------------------------------------------------------------
+def tabulate(experiment: Experiment, funnel: Funnel, provenance: dict[str, str]) -> RunTable:
+    """The run's rates from a finished funnel over the paper's criteria."""
+    by_letter = {
+        letter: criterion
+        for letter, name in LETTERS.items()
+        for criterion in funnel.criteria
+        if criterion.name == name
+    }
+    sequence = {
+        letter: rate
+        for letter, criterion in by_letter.items()
+        if (rate := funnel.sequence(criterion)) is not None
+    }
+    rates = {letter: funnel.alone(criterion) for letter, criterion in by_letter.items()}
+    return RunTable(
+        name=experiment.name,
+        row=experiment.row,
+        rates={**rates, "sequence": list(sequence.values())[-1]},
+        funnel=sequence,
+        criteria={letter: _in_words(criterion) for letter, criterion in by_letter.items()},
+        provenance=provenance,
+    )
+
+
+def _in_words(criterion: Criterion) -> str:
+    unit = get_descriptor(criterion.name).columns[0].unit
+    return f"{criterion.text} {unit}".strip()
+
+
+def _provenance(
+    experiment: Experiment, checkpoint: Path | None, criteria: tuple[Criterion, ...]
+) -> dict[str, str]:
+    """What the figures rest on, for the head of the table."""
+    said = {"structures": f"{experiment.sample.n}, seed {experiment.seed}"}
+    if checkpoint is None:
+        trained_on = ", ".join(experiment.data.train) or "the shipped model's training set"
+        said["generator"] = "pseudo-random cells, no model"
+        said["elements"] = "as given" if experiment.pseudo_random.elements else f"of {trained_on}"
+    else:
+        from pigen.model.checkpoint import checkpoint_hash, read_header
+
+        training = read_header(checkpoint).training
+        said["sampling"] = _sampling(experiment)
+        said["checkpoint"] = f"{checkpoint.name} sha256 {checkpoint_hash(checkpoint)}"
+        said["training"] = ", ".join(f"{key} {value}" for key, value in training.items())
+    for criterion in criteria:
+        if criterion.name in ("spp", "novel"):
+            said[criterion.name] = column_source(criterion.name, criterion.settings)
+    libraries = [f"{name} {version(name)}" for name in ("numpy", "torch", "spglib")]
+    said["versions"] = ", ".join(
+        [f"pigen {__version__}", f"Python {platform.python_version()}", *libraries]
+    )
+    return said
+
+
+def _sampling(experiment: Experiment) -> str:
+    config = experiment.sample
+    targets = ", ".join(f"{label} = {value}" for label, value in config.targets.items())
+    return f"{config.steps} steps, noise {config.noise:g}, " + (
+        f"targets {targets}, guidance {config.guidance:g}" if targets else "no targets"
+    )
+
+
+def _is_text(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".txt")
