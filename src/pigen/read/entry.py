@@ -19,6 +19,8 @@ MAX_ENTRY_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 64 * 2**20
 MAX_ENTRIES = 10_000_000
 
+MAX_LENGTH = 10_000.0
+"""Å: no crystal has so long a period."""
 MIN_VOLUME = 0.1
 """Å^3: no crystal comes near it."""
 MIN_FLATNESS = 1e-4
@@ -92,11 +94,10 @@ def checked(structure: Structure, limits: Limits) -> Structure:
     check_size(n, limits)
     if not (np.isfinite(lattice).all() and np.isfinite(structure.frac_coords).all()):
         raise Refused("not finite: NaN or infinity in cell or coordinates")
-    with np.errstate(over="ignore", invalid="ignore"):
-        volume = abs(float(np.linalg.det(lattice)))
-        box = float(np.prod(np.linalg.norm(lattice, axis=1)))
-    if not (np.isfinite(volume) and np.isfinite(box)):
-        raise Refused("not finite: the cell is too large for a number")
+    lengths = np.linalg.norm(lattice, axis=1)
+    if lengths.max() > MAX_LENGTH:
+        raise Refused(f"impossible cell: a vector of {lengths.max():.3g} Å")
+    volume, box = abs(float(np.linalg.det(lattice))), float(lengths.prod())
     if volume < MIN_VOLUME or volume < MIN_FLATNESS * box:
         raise Refused(f"zero volume: {volume:.3g} Å^3")
     frac = wrap(structure.frac_coords)
@@ -119,7 +120,11 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
     a, b, c = lengths
     alpha, beta, gamma = (math.radians(angle) for angle in angles)
     impossible = Refused(f"impossible cell: {[*lengths, *angles]}")
-    if min(a, b, c) <= 0 or not all(0 < angle < math.pi for angle in (alpha, beta, gamma)):
+    if (
+        min(a, b, c) <= 0
+        or max(a, b, c) > MAX_LENGTH
+        or not all(0 < angle < math.pi for angle in (alpha, beta, gamma))
+    ):
         raise impossible
     cos_gamma_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (
         math.sin(alpha) * math.sin(beta)
@@ -138,6 +143,14 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
             [0.0, 0.0, c],
         ]
     )
+
+
+def to_fractional(positions: NDArray[np.float64], lattice: NDArray[Any]) -> NDArray[np.float64]:
+    """Fractional coordinates (…, 3) of positions in Å. Raises Refused for a flat cell."""
+    try:
+        return np.asarray(positions @ np.linalg.inv(lattice))
+    except np.linalg.LinAlgError:
+        raise Refused("zero volume: the cell vectors lie in a plane") from None
 
 
 def clean_text(text: str) -> str:

@@ -21,6 +21,7 @@ from pigen.read.entry import (
     check_size,
     checked,
     lattice_from_parameters,
+    to_fractional,
 )
 
 ID_KEYS = ("material_id", "id", "entry_id")
@@ -33,11 +34,12 @@ def parse(text: str, form: str, limits: Limits) -> Parsed:
     Never raises for what the text holds: whatever goes wrong in a parser, ours or a library's, is
     the reason of a reject.
     """
-    try:
-        found = PARSERS[form](text, limits)
-    except Exception as error:
-        return [("", _refusal(error, form))]
-    return [(name, _check(one, form, limits)) for name, one in found]
+    with np.errstate(all="ignore"):  # numbers beyond all bounds are refused where they end up
+        try:
+            found = PARSERS[form](text, limits)
+        except Exception as error:
+            return [("", _refusal(error, form))]
+        return [(name, _check(one, form, limits)) for name, one in found]
 
 
 def _check(one: Structure | Refused, form: str, limits: Limits) -> Structure | Refused:
@@ -90,7 +92,7 @@ def parse_poscar(text: str, limits: Limits) -> Parsed:
         raise Refused(f"no coordinates: fewer than {n} rows of three")
     positions = np.array(rows).reshape(-1, 3)
     if cartesian:
-        positions = (positions * factors) @ np.linalg.inv(lattice)
+        positions = to_fractional(positions * factors, lattice)
     # "Fe_pv" and "Fe/1a2b" name a potential too.
     numbers = [atomic_number(symbol.replace("_", "/").split("/")[0]) for symbol in symbols]
     return [("", Structure(lattice, positions, np.repeat(numbers, counts)))]
@@ -136,7 +138,7 @@ def parse_extxyz(text: str, limits: Limits) -> Parsed:
     else:
         numbers = [check_number(int(row[places["Z"]])) for row in rows]
     name = next((stated[key] for key in ID_KEYS if key in stated), "")
-    frac = positions @ np.linalg.inv(lattice)
+    frac = to_fractional(positions, lattice)
     return [(name, Structure(lattice, frac, np.array(numbers, dtype=np.int64), values))]
 
 
@@ -223,7 +225,7 @@ def _from_dict(data: Mapping[str, Any], limits: Limits) -> Structure:
         if "abc" in site:
             frac.append(np.array(site["abc"], dtype=float))
         else:
-            frac.append(np.array(site["xyz"], dtype=float) @ np.linalg.inv(lattice))
+            frac.append(to_fractional(np.array(site["xyz"], dtype=float), lattice))
     return Structure(lattice, np.array(frac).reshape(-1, 3), np.array(numbers, dtype=np.int64))
 
 

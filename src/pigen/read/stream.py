@@ -173,9 +173,8 @@ class _Job:
 
     columns: Columns
     limits: Limits
-    records: list[Record] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    size: int = 0  # characters; 0 if and only if there is no entry
+    entries: list[Record | Reject] = field(default_factory=list)
+    size: int = 0  # characters of text
 
 
 def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterator[_Job | Bundle]:
@@ -183,23 +182,19 @@ def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterato
     for source in sources:
         for entry in source.entries:
             if isinstance(entry, Bundle):
-                if job.size:
+                if job.entries:
                     yield job
                     job = _Job((), limits)
                 yield entry
                 continue
-            n = len(job.records) + len(job.rejects)
-            if job.columns != source.columns or n >= chunk_size or job.size > _CHUNK_BYTES:
-                if job.size:
+            full = len(job.entries) >= chunk_size or job.size > _CHUNK_BYTES
+            if full or job.columns != source.columns:
+                if job.entries:
                     yield job
                 job = _Job(source.columns, limits)
-            if isinstance(entry, Reject):
-                job.rejects.append(entry)
-                job.size += 1
-            else:
-                job.records.append(entry)
-                job.size += len(entry.text) + 1
-    if job.size:
+            job.entries.append(entry)
+            job.size += len(entry.text) if isinstance(entry, Record) else 0
+    if job.entries:
         yield job
 
 
@@ -209,9 +204,12 @@ def _parse(job: _Job | Bundle) -> Bundle:
         return job
     ids: list[str] = []
     structures: list[Structure] = []
-    rejects = list(job.rejects)
+    rejects: list[Reject] = []
     rows: list[tuple[str | float, ...]] = []
-    for record in job.records:
+    for record in job.entries:
+        if isinstance(record, Reject):
+            rejects.append(record)
+            continue
         for name, one in parse(record.text, record.form, job.limits):
             key = record.id + name if name.startswith("#") else name or record.id
             if isinstance(one, Structure):
