@@ -12,6 +12,7 @@ Each stage leaves its result in the run folder, so an interrupted run goes on wh
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import Experiment, dump_experiment
 from pigen.filter import (
+    KEPT_BY,
     Criterion,
     Funnel,
     check_criteria,
@@ -211,11 +213,15 @@ def _evaluate(folder: RunFolder, criteria: tuple[Criterion, ...], executor: Exec
         for chunk in iter_bundle(folder.evaluated):
             funnel.add(chunk)
         return funnel
-    provenance = dict(bundle_info(folder.samples).provenance)
+    provenance = {
+        **bundle_info(folder.samples).provenance,
+        "parent": f"{folder.samples.name} sha256 {_sha256(folder.samples)}",
+    }
     said = "; ".join(criterion.text for criterion in criteria)
+    kept = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
     with (
         BundleWriter(folder.evaluated, {**provenance, "judged_by": said}) as evaluated,
-        BundleWriter(folder.survivors, {**provenance, "judged_by": said}) as survivors,
+        BundleWriter(folder.survivors, {**provenance, KEPT_BY: kept}) as survivors,
     ):
         for chunk in judge(_chunks(folder.samples), criteria, executor):
             survivors.append(funnel.add(chunk))
@@ -225,6 +231,14 @@ def _evaluate(folder: RunFolder, criteria: tuple[Criterion, ...], executor: Exec
 
 def _chunks(path: Path) -> Iterator[Bundle]:
     return iter_bundle(path, _CHUNK)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def _complete(path: Path) -> bool:

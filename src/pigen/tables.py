@@ -195,10 +195,11 @@ def render(table: RunTable) -> str:
     lines.append(_row(table, "sequence", "in sequence", f"{letters}{where}"))
     steps = "; ".join(f"{letter} → {rate.passed}" for letter, rate in table.funnel.items())
     lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}.", ""]
-    lines += [_footnote()]
+    if table.row:
+        lines += [_footnote(), ""]
     if table.row == "MatterGen":
-        lines += ["", MATTERGEN_NOTE]
-    return "\n".join(lines) + "\n"
+        lines += [MATTERGEN_NOTE, ""]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def join(which: str, tables: Iterable[RunTable]) -> str:
