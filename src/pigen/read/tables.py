@@ -20,6 +20,7 @@ from pigen.read.source import (
     Record,
     Source,
     clean_name,
+    decode,
     open_bytes,
     stem,
 )
@@ -188,7 +189,7 @@ def open_parquet(path: Path, limits: Limits) -> Source:
         file = pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
         schema = file.schema_arrow
         total = int(file.metadata.num_rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UsageError(f"{path} is not a parquet file: {error}") from error
     header = Header(path, schema.names)
     types = pa.types
@@ -214,7 +215,7 @@ def _parquet_entries(
     name, index = stem(path), 0
     try:
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            fields = [column.to_pylist() for column in batch.columns]
+            fields = [_values(column) for column in batch.columns]
             for row in zip(*fields, strict=True):
                 key = header.id_of(row, index, name)
                 index += 1
@@ -228,12 +229,23 @@ def _parquet_entries(
                     for i, kind in zip(header.kept, kinds, strict=True)
                 )
                 yield Record(key, text, structure_form(text), values)
-    except (pa.ArrowException, *READ_ERRORS) as error:
+    except (pa.ArrowException, *READ_ERRORS, ValueError, OverflowError) as error:
         reason = clean_name(f"unreadable row: {error}", "")
         yield Reject(f"{name}-{index}", f"{reason}; the rest of the file was not read")
 
 
-_BATCH = 1000
+_BATCH = 128
+"""Rows at once: a few kilobytes in the file may stand for large texts, repeated."""
+
+
+def _values(column: Any) -> list[Any]:
+    """Values of an Arrow array as Python's. Its texts may not be UTF-8, whatever they promise."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        packed = column.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else decode(value) for value in packed]
+    return list(column.to_pylist())
 
 
 def _float(value: Any) -> float:
