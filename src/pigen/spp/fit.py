@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,33 @@ _SUBSTITUTE_RADII = {
 """Elements without any radius take that of their homologue, or of americium."""
 
 
+@dataclass(frozen=True, eq=False)
+class DistanceCounts:
+    """Running sums over reference crystals.
+
+    Attributes:
+        counts: (N_PAIRS, N_BINS) distances i–j of all images, a–b and b–a apart for one species.
+        density: (N_PAIRS,) Σ n_i n_j / V, 1/Å^3.
+        universal: (_N_X,) distances of all pairs by r / (r_i + r_j).
+    """
+
+    counts: NDArray[np.float64]
+    density: NDArray[np.float64]
+    universal: NDArray[np.float64]
+
+    @classmethod
+    def zeros(cls) -> DistanceCounts:
+        """Nothing counted yet."""
+        return cls(np.zeros((N_PAIRS, N_BINS)), np.zeros(N_PAIRS), np.zeros(_N_X))
+
+    def add(self, cells: Crystals) -> None:
+        """Count a batch of crystals, in the cells they come in."""
+        _count(
+            cells.lattice, cells.frac_coords, cells.atomic_numbers, cells.ptr, pair_radii(),
+            self.counts, self.density, self.universal,
+        )  # fmt: skip
+
+
 def fit_spp(reference: Iterable[Crystals], path: Path, provenance: Mapping[str, str]) -> int:
     """Fit a table to a stream of reference crystals and write it.
 
@@ -69,17 +98,12 @@ def fit_spp(reference: Iterable[Crystals], path: Path, provenance: Mapping[str, 
     Raises:
         PigenError: no usable crystal.
     """
-    reach = _pair_radii()
-    counts, density = np.zeros((N_PAIRS, N_BINS)), np.zeros(N_PAIRS)
-    universal_counts = np.zeros(_N_X)
+    counted = DistanceCounts.zeros()
     codes, sizes = [], []
     for batch in reference:
         cells, reasons = primitive_cells(batch)
         cells = cells[reasons == ""]
-        _count(
-            cells.lattice, cells.frac_coords, cells.atomic_numbers, cells.ptr, reach,
-            counts, density, universal_counts,
-        )  # fmt: skip
+        counted.add(cells)
         own, ptr = pair_codes(cells)
         codes.append(own.astype(np.int32))
         sizes.append(np.diff(ptr))
@@ -87,20 +111,21 @@ def fit_spp(reference: Iterable[Crystals], path: Path, provenance: Mapping[str, 
     if n == 0:
         raise PigenError("no crystal to fit to")
 
-    g = _shrunk(counts, density, _universal(universal_counts, density, reach))
+    g = _shrunk(counted, _universal(counted))
     shell = np.minimum(_FIRST_SHELL, g.max(axis=1, keepdims=True))
     first_bin = np.argmax(g >= shell, axis=1)
     potential = stored_steps(-np.log(np.maximum(g, _LEAST_G)), first_bin)
     table = complete(potential, first_bin).ravel()
     ptr = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
     scores = np.sort(mean_by_crystal(table[np.concatenate(codes)], ptr))
-    # The first score that need not pass comes to lie on the threshold, which is strict.
-    u0 = THRESHOLD - float(scores[min(int(np.ceil(REFERENCE_SHARE * n)), n - 1)])
+    # The first score that need not pass comes to lie on the threshold, by more than rounding.
+    u0 = THRESHOLD - float(scores[min(int(np.ceil(REFERENCE_SHARE * n)), n - 1)]) + 1e-9
     save_table(path, potential, first_bin, u0, {**provenance, "structures": str(n)})
     return n
 
 
-def _pair_radii() -> NDArray[np.float64]:
+@lru_cache(maxsize=1)
+def pair_radii() -> NDArray[np.float64]:
     """r_i + r_j of every pair, (N_PAIRS,) Å."""
     radii = atomic_radii().copy()
     for symbol, other in _SUBSTITUTE_RADII.items():
@@ -188,32 +213,29 @@ def _images(offset: float, spacing: float) -> range:
     )
 
 
-def _universal(
-    counts: NDArray[np.float64], density: NDArray[np.float64], reach: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _universal(counted: DistanceCounts) -> NDArray[np.float64]:
     """g(r / (r_i + r_j)) pooled over all pairs, at each pair's bins: (N_PAIRS, N_BINS)."""
+    reach = pair_radii()
     edges = np.arange(_N_X + 1) * _X_BIN
     # A pair was counted up to R_MAX only, so it counts only for the bins that lie within.
-    counted = reach[:, None] * edges[1:] <= R_MAX
-    ideal = 4 / 3 * np.pi * np.diff(edges**3) * ((density * reach**3) @ counted)
+    within = reach[:, None] * edges[1:] <= R_MAX
+    ideal = 4 / 3 * np.pi * np.diff(edges**3) * ((counted.density * reach**3) @ within)
     smooth = _gaussians(np.full(_N_X, _X_SMOOTHING))
-    g = (smooth @ np.where(ideal > 0, counts, 0)) / np.maximum(smooth @ ideal, 1e-12)
+    g = (smooth @ np.where(ideal > 0, counted.universal, 0)) / np.maximum(smooth @ ideal, 1e-12)
     centres = (np.arange(N_BINS) + 0.5) * BIN
     known = np.flatnonzero(ideal > 0)
     x = (known + 0.5) * _X_BIN
     return np.interp(centres / reach[:, None], x, g[known], right=1.0)
 
 
-def _shrunk(
-    counts: NDArray[np.float64], density: NDArray[np.float64], prior: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _shrunk(counted: DistanceCounts, prior: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pair distributions (N_PAIRS, N_BINS), those with few counts drawn to the prior."""
     edges = np.arange(N_BINS + 1) * BIN
-    ideal = density[:, None] * (4 / 3 * np.pi * np.diff(edges**3))
+    ideal = counted.density[:, None] * (4 / 3 * np.pi * np.diff(edges**3))
     constant, slope = _SMOOTHING
     sigma = np.asarray(constant + slope * (edges[:-1] + BIN / 2), dtype=np.float64) / BIN
     smooth = _gaussians(sigma).T
-    return (counts @ smooth + _PRIOR * prior) / (ideal @ smooth + _PRIOR)
+    return (counted.counts @ smooth + _PRIOR * prior) / (ideal @ smooth + _PRIOR)
 
 
 def _gaussians(sigma: NDArray[np.float64]) -> NDArray[np.float64]:
