@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystals import Crystals
-from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
+from pigen.descriptors.distance import min_distance
+from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 from pigen.descriptors.standard_cell import standard_cells
 from pigen.elements import MAX_Z
 from pigen.errors import UsageError
+from pigen.local_env import DONE, local_environments
 
 Axis = Literal["published", "corrected"]
 
@@ -22,17 +24,18 @@ N_MOTIFS = 37
 MAX_ATOMS = 1000
 """Atoms a cell may have: beyond, the symmetry search alone can take seconds."""
 
-MIN_VOLUME_PER_ATOM = 0.01
-"""Å^3: a cell below is a degenerate one (solid hydrogen has 3 at 100 GPa)."""
+MIN_DISTANCE = 0.05
+"""Å: atoms closer than this are within a few times the symmetry tolerance of being one."""
 
 _SIGMA_P = 10.0  # bins: the Gaussian on each active bin of p
 _CHEMICAL = 2 * N_MOTIFS  # first bin of the chemical part; motif m has bin 2m
 _TE = 52
-_SITE_REASONS = (
+_SITE_REASONS = (  # by status of a site
     "",
+    "degenerate cell",
     "two atoms share a place",
     "the Voronoi cell of an atom does not close",
-    "the Voronoi cell of an atom has too many faces",
+    "the Voronoi cell of an atom is too complex",
 )
 
 
@@ -74,8 +77,6 @@ def mled(crystals: Crystals, *, sigma_s: float = 0.0, axis: Axis = "published") 
         raise UsageError(f"axis must be 'published' or 'corrected', got {axis!r}")
     if not sigma_s >= 0.0:
         raise UsageError(f"sigma_s must be >= 0, got {sigma_s}")
-    from pigen.local_env import DONE, local_environments  # here: it imports numba
-
     reasons = _cell_reasons(crystals)
     fine = np.flatnonzero(reasons == "")
     cells = standard_cells(crystals[fine])
@@ -121,12 +122,15 @@ def mled(crystals: Crystals, *, sigma_s: float = 0.0, axis: Axis = "published") 
 
 
 def _cell_reasons(crystals: Crystals) -> NDArray[np.object_]:
-    """Why a crystal can't be evaluated, from its cell alone; empty where it can."""
-    reasons = np.array([""] * len(crystals), dtype=object)
-    n = crystals.n_atoms
-    reasons[crystals.volume < MIN_VOLUME_PER_ATOM * n] = "degenerate cell: next to no volume"
-    reasons[n > MAX_ATOMS] = f"more than {MAX_ATOMS} atoms"
-    reasons[n == 0] = "no atoms"
+    """Why a crystal can't be evaluated, from its cell and size alone, (B,); empty where it can."""
+    reasons = no_reasons(crystals)
+    reasons[crystals.n_atoms > MAX_ATOMS] = f"more than {MAX_ATOMS} atoms"
+    rows = np.flatnonzero(reasons == "")
+    shortest = min_distance(crystals[rows])
+    reasons[rows] = shortest.reasons
+    for i, distance in zip(rows.tolist(), shortest.values["min_distance"].tolist(), strict=True):
+        if distance < MIN_DISTANCE:
+            reasons[i] = f"atoms {distance:.2g} Å apart"
     return reasons
 
 
@@ -141,4 +145,5 @@ def _entropy(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shannon entropy in bits of each row of weights, (B,); NaN for a row of zeros."""
     total = weights.sum(axis=1, keepdims=True)
     p = np.divide(weights, total, out=np.full_like(weights, np.nan), where=total > 0)
-    return np.abs(np.sum(p * np.log2(p, out=np.zeros_like(p), where=p > 0), axis=1))
+    entropy: NDArray[np.float64] = np.sum(p * np.log2(p, out=np.zeros_like(p), where=p > 0), axis=1)
+    return np.abs(entropy)  # one bin alone gives -0.0

@@ -5,6 +5,7 @@ Compiled kernels, arrays in and arrays out; they know nothing of elements or of 
 
 from pigen.local_env.batch import (
     COINCIDENT,
+    DEGENERATE,
     DONE,
     OPEN_CELL,
     TOO_COMPLEX,
@@ -14,6 +15,7 @@ from pigen.local_env.batch import (
 
 __all__ = [
     "COINCIDENT",
+    "DEGENERATE",
     "DONE",
     "OPEN_CELL",
     "TOO_COMPLEX",

@@ -19,7 +19,8 @@ N_PARAMETERS = 37
 MAX_NEIGHBOURS = 12
 
 # What an order parameter sums over the triples (neighbour j on the pole, k on the meridian, m).
-_BENT, _ANGLE, _PYRAMID, _BIPYRAMID, _SEE_SAW, _HEXAGON, _PENTAGON, _BCC, _CUBOCTAHEDRON, _Q = range(10)
+_BENT, _ANGLE, _PYRAMID, _BIPYRAMID, _SEE_SAW, _HEXAGON, _PENTAGON, _BCC = range(8)
+_CUBOCTAHEDRON, _Q = 8, 9
 
 # Rows in the order of matminer's feature list from place 1 on: neighbours, kind, angle wanted (of
 # π; degree l for the bond-orientational ones), width of the Gaussian about it, factor on the
@@ -66,6 +67,9 @@ _TABLE = np.array(
     ]
 )
 _SMALL = 1e-12
+# rad: an angle this close to a limit counts as on it. Crystals put angles exactly on limits (90°,
+# 135°, opposite neighbours), and rounding must not choose the side.
+_ON_LIMIT = 1e-6
 # Cuboctahedron: the equatorial belt (rad), the width off it, weights of the pole and the azimuth.
 _BELT_LOW, _BELT_HIGH = 1.3089969389957472, 1.8325957145940461
 _OFF_BELT_WIDTH, _POLE_WEIGHT, _AZIMUTH_WIDTH, _AZIMUTH_COS = 31.25, 1.8, 0.0556, 0.81649658
@@ -94,14 +98,14 @@ def polar_angles(unit: F64, n: int) -> tuple[F64, F64]:
                 across[k, x] = unit[k, x] - dot / square * unit[j, x]
                 total += across[k, x] ** 2
             length[k] = math.sqrt(total)
-            if length[k] >= _SMALL:
+            if length[k] >= _ON_LIMIT:
                 for x in range(3):
                     across[k, x] /= length[k]
         for k in range(n):
             for m in range(k):
-                if length[k] < _SMALL or length[m] < _SMALL:
-                    phi[j, k, m] = -1.0 if length[k] < _SMALL else -2.0
-                    phi[j, m, k] = -1.0 if length[m] < _SMALL else -2.0
+                if length[k] < _ON_LIMIT or length[m] < _ON_LIMIT:
+                    phi[j, k, m] = -1.0 if length[k] < _ON_LIMIT else -2.0
+                    phi[j, m, k] = -1.0 if length[m] < _ON_LIMIT else -2.0
                     continue
                 cosine = (
                     across[k, 0] * across[m, 0]
@@ -141,21 +145,22 @@ def triple_parameter(row: F64, theta: F64, phi: F64, n: int) -> float:
     """An order parameter that sums over pairs and triples of n neighbours (all but q2, q4, q6).
 
     Each pair (j, k) gathers a sum and a weight, from itself and from every third neighbour m.
-    "Bent" and bcc take one ratio over all pairs; the others the best pair's.
+    "Bent" and bcc take one ratio over all pairs; the others the best pair's. (matminer's bcc takes
+    each pair in one order only, so its value depends on the order of the neighbours; this one
+    takes both.)
     """
     kind = int(row[1])
-    factor, pole_width, pole = row[4], row[5], row[6]
+    factor, pole_width, pole = row[4], row[5], row[6] - _ON_LIMIT
     has_pole = kind in (_BIPYRAMID, _SEE_SAW, _HEXAGON)
     term = np.empty((n, n))
     for j in range(n):
         for k in range(n):
             if j != k:
                 term[j, k] = _angle_term(kind, row, theta[j, k])
-    best = 0.0
-    total = 0.0
+    best, all_values, all_weights = 0.0, 0.0, 0.0
     for j in range(n):
         for k in range(n):
-            if j == k or (kind == _BCC and j > k):
+            if j == k:
                 continue
             theta_k = theta[j, k]
             value = 0.0
@@ -183,7 +188,7 @@ def triple_parameter(row: F64, theta: F64, phi: F64, n: int) -> float:
                     continue
                 if kind == _BCC:
                     if theta_k < pole:
-                        sign = 1.0 if theta_k > math.pi / 2.0 else -1.0
+                        sign = 1.0 if theta_k > math.pi / 2.0 + _ON_LIMIT else -1.0
                         value += sign * math.cos(3 * azimuth) * term[j, m]
                         weight += 1.0
                 elif kind == _CUBOCTAHEDRON:
@@ -196,25 +201,24 @@ def triple_parameter(row: F64, theta: F64, phi: F64, n: int) -> float:
                             value += _gauss(_AZIMUTH_WIDTH * off) * term[j, m]
                             weight += 1.0
                 elif not has_pole or (
-                    theta_k < pole and (kind != _SEE_SAW or azimuth < 0.75 * math.pi)
+                    theta_k < pole and (kind != _SEE_SAW or azimuth < 0.75 * math.pi - _ON_LIMIT)
                 ):
                     value += math.cos(factor * azimuth) ** 2 * term[j, m]
                     weight += 1.0
-            if kind == _BENT or kind == _BCC:
-                best += value
-                total += weight
-            else:
-                best = max(best, value / weight if weight > _SMALL else 0.0)
+            all_values += value
+            all_weights += weight
+            if weight > _SMALL:
+                best = max(best, value / weight)
     if kind == _BENT:
-        return best / total
+        return all_values / all_weights
     if kind == _BCC:
-        return best / (0.5 * float(n * (6 + (n - 2) * (n - 3))))
+        return all_values / float(n * (6 + (n - 2) * (n - 3)))
     return best
 
 
 @njit(cache=True, nogil=True)
 def _harmonic(degree: int, m: int, s: float, c: float) -> float:
-    """|Y_lm| without its azimuth factor, for l = 2, 4, 6, from sine and cosine of the polar angle."""
+    """Y_lm at azimuth 0, up to its sign, for l = 2, 4, 6, from sine and cosine of the angle."""
     pi = math.pi
     if degree == 2:
         if m == 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -11,24 +13,23 @@ I64 = NDArray[np.int64]
 
 MAX_FACES = 512
 MAX_VERTICES = 64
-_BOX = -1  # the owner of a face of the starting box: where one is left, the cell is not closed
+MISSED, OVERFLOW = -1, -2
+_BOX_FACES = 6
 _TOUCH = 1e-9  # Å: a plane that reaches less deep into the cell makes no face of any weight
 
 
 @njit(cache=True, nogil=True)
-def new_cell(half_width: float) -> tuple[F64, I64, F64, I64]:
-    """A cube around the origin to start from, with room to be cut.
+def new_cell(half_width: float) -> tuple[F64, I64, F64]:
+    """A cube around the origin to start from, with room to be cut. Its faces keep slots 0 … 5.
 
     Returns:
         Vertices (MAX_FACES, MAX_VERTICES, 3) of each face in order around it, vertices per face
-        (0 where there is no face), planes (MAX_FACES, 4) as unit normal and offset, and the owner
-        of each face.
+        (0 where there is no face), and planes (MAX_FACES, 4) as unit normal and offset.
     """
     corner = np.empty((MAX_FACES, MAX_VERTICES, 3))
     corners = np.zeros(MAX_FACES, dtype=np.int64)
     plane = np.zeros((MAX_FACES, 4))
-    owner = np.full(MAX_FACES, _BOX, dtype=np.int64)
-    for face in range(6):
+    for face in range(_BOX_FACES):
         axis, sign = face // 2, 1.0 - 2.0 * (face % 2)
         plane[face, axis] = sign
         plane[face, 3] = half_width
@@ -37,7 +38,7 @@ def new_cell(half_width: float) -> tuple[F64, I64, F64, I64]:
             corner[face, k, axis] = sign * half_width
             corner[face, k, (axis + 1) % 3] = half_width if k in (0, 1) else -half_width
             corner[face, k, (axis + 2) % 3] = half_width if k in (0, 3) else -half_width
-    return corner, corners, plane, owner
+    return corner, corners, plane
 
 
 @njit(cache=True, nogil=True)
@@ -68,25 +69,23 @@ def cut(
     corner: F64,
     corners: I64,
     plane: F64,
-    owner: I64,
     n_faces: int,
     point: F64,
     distance: float,
-    new_owner: int,
     half_width: float,
 ) -> int:
-    """Cut the cell by the plane half-way to a point; return the number of face slots in use.
+    """Cut the cell by the plane half-way to a point.
 
     Args:
-        corner, corners, plane, owner: the cell of `new_cell`, changed in place.
+        corner, corners, plane: the cell of `new_cell`, changed in place.
         n_faces: face slots in use.
         point: (3,) the neighbour, seen from the site.
         distance: its distance in Å.
-        new_owner: what the new face is named.
         half_width: of the starting box, Å.
 
     Returns:
-        Face slots in use, or -1 where the cell outgrew them.
+        Slot of the new face (at most ``n_faces``), `MISSED` where the plane leaves the cell as it
+        is, `OVERFLOW` where the cell outgrew its room.
     """
     nx, ny, nz = point[0] / distance, point[1] / distance, point[2] / distance
     offset = 0.5 * distance
@@ -103,24 +102,24 @@ def cut(
         if outside:
             reaches = True
             if corners[face] + 1 > MAX_VERTICES:
-                return -1
+                return OVERFLOW
             corners[face] = _clip(corner[face], corners[face], side, scratch)
     if not reaches:
-        return n_faces
+        return MISSED
     slot = n_faces
-    for face in range(n_faces):
+    for face in range(_BOX_FACES, n_faces):
         if corners[face] == 0:
             slot = face
             break
     if slot == MAX_FACES:
-        return -1
+        return OVERFLOW
     # The new face: a square on its plane, cut by every plane that still carries a face.
     square = corner[slot]
     if abs(nx) < 0.6:
         ux, uy, uz = 0.0, nz, -ny
     else:
         ux, uy, uz = -nz, 0.0, nx
-    scale = 2.0 * half_width / np.sqrt(ux * ux + uy * uy + uz * uz)
+    scale = 2.0 * half_width / math.sqrt(ux * ux + uy * uy + uz * uz)
     ux, uy, uz = scale * ux, scale * uy, scale * uz
     wx, wy, wz = ny * uz - nz * uy, nz * ux - nx * uz, nx * uy - ny * ux
     for k in range(4):
@@ -144,32 +143,35 @@ def cut(
             outside |= side[a] > 0.0
         if outside:
             if n + 1 > MAX_VERTICES:
-                return -1
+                return OVERFLOW
             n = _clip(square, n, side, scratch)
             if n == 0:
                 break
     corners[slot] = n
     plane[slot, 0], plane[slot, 1], plane[slot, 2], plane[slot, 3] = nx, ny, nz, offset
-    owner[slot] = new_owner
-    return max(n_faces, slot + 1)
+    return slot
 
 
 @njit(cache=True, nogil=True)
-def furthest_vertex(corner: F64, corners: I64, n_faces: int) -> float:
-    """Distance in Å from the site to the furthest vertex of its cell."""
+def extent(corner: F64, corners: I64, n_faces: int, box: F64) -> float:
+    """How far in Å the cell reaches from the site; into ``box`` (3,), how far along x, y and z."""
     furthest = 0.0
+    box[:] = 0.0
     for face in range(n_faces):
         for a in range(corners[face]):
-            d2 = corner[face, a, 0] ** 2 + corner[face, a, 1] ** 2 + corner[face, a, 2] ** 2
-            furthest = max(furthest, d2)
-    return np.sqrt(furthest)
+            square = 0.0
+            for x in range(3):
+                square += corner[face, a, x] ** 2
+                box[x] = max(box[x], abs(corner[face, a, x]))
+            furthest = max(furthest, square)
+    return math.sqrt(furthest)
 
 
 @njit(cache=True, nogil=True)
-def is_closed(corners: I64, owner: I64, n_faces: int) -> bool:
+def is_closed(corners: I64) -> bool:
     """True if no part of the starting box is left."""
-    for face in range(n_faces):
-        if owner[face] == _BOX and corners[face] > 0:
+    for face in range(_BOX_FACES):
+        if corners[face] > 0:
             return False
     return True
 
@@ -182,17 +184,15 @@ def solid_angle(polygon: F64, n: int) -> float:
     """
     total = 0.0
     a0, a1, a2 = polygon[0, 0], polygon[0, 1], polygon[0, 2]
-    a = np.sqrt(a0 * a0 + a1 * a1 + a2 * a2)
+    a = math.sqrt(a0 * a0 + a1 * a1 + a2 * a2)
     for k in range(1, n - 1):
         b0, b1, b2 = polygon[k, 0], polygon[k, 1], polygon[k, 2]
         c0, c1, c2 = polygon[k + 1, 0], polygon[k + 1, 1], polygon[k + 1, 2]
-        b = np.sqrt(b0 * b0 + b1 * b1 + b2 * b2)
-        c = np.sqrt(c0 * c0 + c1 * c1 + c2 * c2)
-        triple = abs(
-            a0 * (b1 * c2 - b2 * c1) + a1 * (b2 * c0 - b0 * c2) + a2 * (b0 * c1 - b1 * c0)
-        )
+        b = math.sqrt(b0 * b0 + b1 * b1 + b2 * b2)
+        c = math.sqrt(c0 * c0 + c1 * c1 + c2 * c2)
+        triple = abs(a0 * (b1 * c2 - b2 * c1) + a1 * (b2 * c0 - b0 * c2) + a2 * (b0 * c1 - b1 * c0))
         dot_ab = a0 * b0 + a1 * b1 + a2 * b2
         dot_ac = a0 * c0 + a1 * c1 + a2 * c2
         dot_bc = b0 * c0 + b1 * c1 + b2 * c2
-        total += 2.0 * np.arctan2(triple, a * b * c + c * dot_ab + b * dot_ac + a * dot_bc)
+        total += 2.0 * math.atan2(triple, a * b * c + c * dot_ab + b * dot_ac + a * dot_bc)
     return total
