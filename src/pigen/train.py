@@ -160,7 +160,7 @@ class Trainer:
         values = torch.stack([total, *(getattr(found, c) for c in _COMPONENTS)]).detach().double()
         if not bool(torch.isfinite(norm)) or not bool(torch.isfinite(values).all()):
             raise PigenError(
-                f"training diverged at step {self.step}: loss {float(total)}, gradient norm "
+                f"training diverged at step {self.step}: loss {float(values[0])}, gradient norm "
                 f"{float(norm)}; the last good checkpoint is {self.out_dir / CHECKPOINT}. "
                 "Lower train.lr or train.clip and use --resume, or start again"
             )

@@ -41,7 +41,10 @@ class Draws:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Clean crystals of a finished chain: types (B, n), frac (B, n, 3), lattice (B, 3, 3) Å."""
+    """Crystals of finished chains: types (B, n), frac (B, n, 3), lattice (B, 3, 3) Å.
+
+    The lattice of a chain that met a NaN or infinity is NaN.
+    """
 
     types: Tensor
     frac: Tensor
@@ -73,6 +76,7 @@ def reverse_chain(
     n_atoms = mask.sum(1)
     current, frac, y = start_types, draws.frac, draws.y
     times = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
+    alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
     guess: Prediction | None = None
     for k in range(steps):
         t, t_next = times[k].expand(len(y)), times[k + 1].expand(len(y))
@@ -105,5 +109,11 @@ def reverse_chain(
             current, guess.logits, tau[:, None], tau_next[:, None], draws.reveal[k], draws.choose[k]
         )
         current = torch.where(mask, current, torch.zeros_like(current))
+        # A chain that fails must not take the others of its batch along.
+        alive &= torch.isfinite(y).all(1) & torch.isfinite(frac).all((1, 2))
+        y = torch.where(alive[:, None], y, torch.zeros_like(y))
+        frac = torch.where(alive[:, None, None], frac, torch.zeros_like(frac))
         on_step()
-    return Sampled(current, torch.remainder(frac, 1.0), lattice.to_lattice(y, n_atoms, scale))
+    cells = lattice.to_lattice(y, n_atoms, scale)
+    cells = torch.where(alive[:, None, None], cells, torch.full_like(cells, torch.nan))
+    return Sampled(current, torch.remainder(frac, 1.0), cells)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import spglib
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,11 +22,16 @@ _POOL = 32
 
 def niggli(crystals: Crystals) -> Crystals:
     """Every crystal in its Niggli-reduced cell (spglib); a cell that can't be reduced stays."""
+    # Failures are to be exceptions: what spglib does unless told so is to warn on every call.
+    os.environ.setdefault("SPGLIB_OLD_ERROR_HANDLING", "false")
+    import spglib
+
     lattice = crystals.lattice.copy()
     frac = crystals.frac_coords.copy()
     for i in range(len(crystals)):
-        reduced = spglib.niggli_reduce(crystals.lattice[i])
-        if reduced is None:
+        try:
+            reduced = spglib.niggli_reduce(crystals.lattice[i])
+        except spglib.SpglibError:
             continue
         atoms = slice(crystals.ptr[i], crystals.ptr[i + 1])
         # spglib may rotate the cell; only the change of basis is wanted, in integers.

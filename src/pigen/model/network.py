@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from functools import lru_cache
+from math import log, sqrt
 
 import torch
 from e3nn import o3
@@ -61,10 +62,6 @@ class Denoiser(nn.Module):
         self.tensor_send = nn.Linear(s, m // 2)
         self.tensor_weight = nn.Linear(s, config.radial * (m // 2))
         self.lattice_head = nn.Sequential(nn.Linear(2 * s, s), nn.SiLU(), nn.Linear(s, 3))
-        self.register_buffer(
-            "harmonic_to_matrix", o3.wigner_3j(2, 1, 1) * sqrt(5), persistent=False
-        )
-        self.harmonic_to_matrix: Tensor
         for module in (self.guess_types, self.guess_lattice, self.guess_coords):
             nn.init.normal_(module.weight, std=0.02)
 
@@ -89,7 +86,7 @@ class Denoiser(nn.Module):
         pairs = PairMatrices.of(basis * 0.3)  # about unit variance of a summed message
         length = torch.linalg.det(lattice).abs() ** (1 / 3)
         size = torch.stack(
-            [3 * (length.log() - n_atoms.log() / 3) - _log(_TYPICAL_VOLUME), n_atoms / 10], dim=1
+            [3 * (length.log() - n_atoms.log() / 3) - log(_TYPICAL_VOLUME), n_atoms / 10], dim=1
         )
         condition = self.condition(
             torch.cat([self.embed_time(noised.t), self.embed_labels(labels), size], dim=1)
@@ -142,7 +139,7 @@ class Denoiser(nn.Module):
         received = torch.bmm(pairs.tensor_rows, self.tensor_send(s)).view(b, n, 5, -1)
         virial = torch.einsum("bimc,bic->bim", received, self.tensor_weight(s))
         l2 = masked_mean(virial, noised.mask) / sqrt(received.shape[-1])
-        cartesian = torch.einsum("bm,mxy->bxy", l2, self.harmonic_to_matrix)
+        cartesian = torch.einsum("bm,mxy->bxy", l2, _coupling(l2.dtype, l2.device))
         _, frame = polar(lattice)
         in_frame = frame @ cartesian @ frame.mT
         shape = torch.einsum("bij,kij->bk", in_frame, traceless_basis(s))
@@ -154,5 +151,8 @@ class Denoiser(nn.Module):
         return bounded
 
 
-def _log(x: float) -> float:
-    return float(torch.log(torch.tensor(x, dtype=torch.float64)))
+@lru_cache(maxsize=4)
+def _coupling(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """From the five l = 2 components to a symmetric traceless matrix, (5, 3, 3)."""
+    coupling: Tensor = o3.wigner_3j(2, 1, 1, dtype=torch.float64).to(device, dtype) * sqrt(5)
+    return coupling

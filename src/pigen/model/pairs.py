@@ -38,7 +38,8 @@ def edges(
     Returns:
         b, i, j, each (E,), and the vectors (E, 3) Å from atom i to the image of atom j.
     """
-    inverse_heights = torch.linalg.inv(lattice).norm(dim=-2)  # 1/height along a, b, c
+    # 1/height along a, b, c; NaN must reach the loss, whose message says more than one from here.
+    inverse_heights = torch.linalg.inv(lattice).norm(dim=-2).nan_to_num(0.0)
     reach = (cutoff * inverse_heights + 0.5).floor().clamp(max=_MAX_IMAGES).long()
     most = int(reach.max())
     span = torch.arange(-most, most + 1, device=frac.device)

@@ -1,0 +1,200 @@
+"""Sampling: a sample depends on (seed, index) alone; requests are checked before any work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import models
+from models import CRYSTALS
+from pigen.bundle import read_bundle
+from pigen.cli import main
+from pigen.crystals import Crystals
+from pigen.diffusion.reverse import Draws, reverse_chain
+from pigen.errors import UsageError
+from pigen.experiment import Experiment, SampleConfig
+from pigen.model.checkpoint import Header, save_checkpoint
+from pigen.sample import check_request, guided, plan, sample, sample_to_bundle
+from real_crystals import assert_same
+
+HEADER = models.header(Crystals.concatenate([CRYSTALS] * 3))
+MODEL = models.model(HEADER, torch.float32)
+CONFIG = SampleConfig(n=9, steps=6, targets={"c": 0.7, "mled": (8.0, 9.0)}, batch_size=4)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, MODEL.state_dict(), HEADER)
+    return path
+
+
+def draw(config: SampleConfig, indices: list[int], seed: int = 0) -> Crystals:
+    return sample(MODEL, HEADER, config, [plan(i, seed, config, HEADER) for i in indices])
+
+
+def test_a_sample_does_not_depend_on_those_beside_it() -> None:
+    together = draw(CONFIG, [0, 1, 2, 3, 4, 5])
+    for i in (0, 3, 5):
+        alone = draw(CONFIG, [i])
+        assert alone.atomic_numbers.tolist() == together[i].atomic_numbers.tolist()
+        # The products of a batch are summed in another order: equal to single precision.
+        np.testing.assert_allclose(alone.lattice, together[i].lattice, rtol=1e-3)
+
+
+def test_seed_and_index_decide() -> None:
+    a, b, c = draw(CONFIG, [7], 1), draw(CONFIG, [7], 1), draw(CONFIG, [7], 2)
+    np.testing.assert_array_equal(a.frac_coords, b.frac_coords)
+    assert a.lattice.tolist() != c.lattice.tolist()
+
+
+def test_targets_are_given_or_drawn_from_their_range() -> None:
+    plans = [plan(i, 0, CONFIG, HEADER) for i in range(50)]
+    found = np.stack([p.targets for p in plans])
+    assert (found[:, 0] == 0.7).all()
+    assert ((found[:, 1] >= 8) & (found[:, 1] <= 9)).all()
+    assert len(set(found[:, 1])) == 50
+    assert np.isnan(found[:, 2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [("train", {1, 2, 5, 9}), ("targets", {1, 2, 5, 9}), (5, {5}), ((2, 9), {2, 9})],
+)
+def test_sizes(asked: str | int | tuple[int, ...], allowed: set[int]) -> None:
+    config = replace(CONFIG, n_atoms=asked)
+    assert {plan(i, 0, config, HEADER).n_atoms for i in range(60)} <= allowed
+
+
+def test_elements_allowed_and_required() -> None:
+    config = replace(CONFIG, elements_allowed=("O", "Si", "Na"), elements_required=("Na",))
+    found = draw(config, list(range(8)))
+    assert set(found.atomic_numbers.tolist()) <= {8, 14, 11}
+    assert all(11 in one.atomic_numbers for one in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"elements_allowed": ("Au",)}, "Au"),
+        ({"elements_required": ("Xx",)}, "Xx"),
+        ({"elements_allowed": ("O",), "elements_required": ("Na",)}, "Na is not among"),
+        ({"n_atoms": 12}, "largest cell"),
+        ({"n_atoms": 1, "elements_required": ("O", "Na")}, "expected 2"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_request(replace(CONFIG, **settings), HEADER, "model")  # type: ignore[arg-type]
+
+
+def test_a_label_the_model_lacks_is_refused() -> None:
+    header = models.header(config=replace(models.CONFIG, labels=("c",)))
+    with pytest.raises(UsageError, match=r"mled.*has: c"):
+        check_request(CONFIG, header, "model")
+
+
+def chain(header: Header, draws: Draws, start: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    model = models.model(header)
+    plans = [plan(i, 0, CONFIG, header) for i in range(len(mask))]
+    found = reverse_chain(
+        guided(model, header, CONFIG, plans),
+        start,
+        mask,
+        draws,
+        scale=header.spec.lattice,
+        config=header.diffusion,
+        eta=1.0,
+    )
+    return torch.cat([found.types[..., None].double(), found.frac], dim=-1)
+
+
+def test_the_sampler_step_is_equivariant_in_float64() -> None:
+    g = torch.Generator().manual_seed(0)
+    b, n, steps = 2, 4, 5
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    u, w = torch.rand(2, steps, b, n, generator=g, dtype=torch.float64)
+    draws = Draws(normal(b, n, 3), normal(b, 6), normal(steps, b, n, 3), normal(steps, b, 6), u, w)
+    start = torch.zeros(b, n, dtype=torch.long)
+    mask = torch.ones(b, n, dtype=torch.bool)
+    plain = chain(HEADER, draws, start, mask)
+
+    order = torch.tensor([2, 0, 3, 1])
+    permuted = replace(
+        draws,
+        frac=draws.frac[:, order],
+        coord_noise=draws.coord_noise[:, :, order],
+        reveal=u[:, :, order],
+        choose=w[:, :, order],
+    )
+    torch.testing.assert_close(chain(HEADER, permuted, start, mask), plain[:, order])
+
+    shift = torch.tensor([0.31, -0.2, 0.77], dtype=torch.float64)
+    moved = chain(HEADER, replace(draws, frac=draws.frac + shift), start, mask)
+    torch.testing.assert_close(moved[..., 0], plain[..., 0])
+    apart = moved[..., 1:] - plain[..., 1:] - shift
+    torch.testing.assert_close(apart - torch.round(apart), torch.zeros_like(apart))
+
+
+def test_resuming_equals_never_stopping(checkpoint: Path, tmp_path: Path) -> None:
+    experiment = Experiment(name="t", sample=replace(CONFIG, checkpoint=str(checkpoint)))
+    sample_to_bundle(experiment, checkpoint, tmp_path / "whole.h5", progress=False)
+    import pigen.sample
+
+    written = pigen.sample.BundleWriter.append
+    calls = 0
+
+    def killed(self: object, chunk: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        written(self, chunk)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pigen.sample.BundleWriter, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sample_to_bundle(experiment, checkpoint, tmp_path / "parts.h5", progress=False)
+    assert len(read_bundle(tmp_path / "parts.h5")) == 4
+    sample_to_bundle(experiment, checkpoint, tmp_path / "parts.h5", resume=True, progress=False)
+    whole = read_bundle(tmp_path / "whole.h5")
+    assert_same(read_bundle(tmp_path / "parts.h5"), whole)
+    assert len(whole) + len(whole.rejects) == 9
+    assert set(whole.columns) == {"target_c", "target_mled"}
+
+
+def test_a_diverged_chain_is_a_counted_reject(checkpoint: Path, tmp_path: Path) -> None:
+    broken = {k: w.clone() for k, w in MODEL.state_dict().items()}
+    broken["coord_head.weight"].fill_(float("nan"))
+    save_checkpoint(checkpoint, broken, HEADER)
+    experiment = Experiment(name="t", sample=replace(CONFIG, n=3, checkpoint=str(checkpoint)))
+    sample_to_bundle(experiment, checkpoint, tmp_path / "b.h5", progress=False)
+    found = read_bundle(tmp_path / "b.h5")
+    assert (len(found), len(found.rejects)) == (0, 3)
+    assert "NaN" in found.rejects[0].reason
+
+
+def test_the_command(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b.h5"
+    arguments = ["sample", "pigen_mled_c", "--checkpoint", str(checkpoint), "-o", str(out)]
+    few = ["--set", "sample.n=3", "--set", "sample.steps=3"]
+    runner = CliRunner()
+    found = runner.invoke(main, [*arguments, *few, "--json"], catch_exceptions=False)
+    assert found.exit_code == 0
+    counts = json.loads(found.stdout)
+    assert counts["crystals"] + counts["rejects"] == 3
+    again = runner.invoke(main, [*arguments, *few])
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+    odd = runner.invoke(main, [*arguments, "--force", "--set", "sample.elements_required=['U']"])
+    assert odd.exit_code == 2
+    assert "U" in odd.output

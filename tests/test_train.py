@@ -1,0 +1,170 @@
+"""Training: it learns, resumes exactly, stops on NaN with the last good checkpoint kept."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from models import CONFIG, CRYSTALS, labels_of
+from pigen.bundle import Bundle, Column, write_bundle
+from pigen.cli import main
+from pigen.crystals import Crystals
+from pigen.errors import PigenError, UsageError
+from pigen.experiment import DataConfig, Experiment, TrainConfig
+from pigen.model.checkpoint import read_header
+from pigen.train import CHECKPOINT, Trainer, learning_rate, train
+from pigen.training_set import Labelled, known_only, read_labelled
+
+LABELS = ("c", "mled", "e_hull", "k")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A labelled bundle of 24 crystals."""
+    crystals = Crystals.concatenate([CRYSTALS] * 6)
+    labels = labels_of(crystals)
+    path = tmp_path / "train.h5"
+    columns = {name: Column(labels[:, i], "", "made up by a test") for i, name in enumerate(LABELS)}
+    ids = np.array([f"s{i}" for i in range(len(crystals))], dtype=object)
+    write_bundle(path, Bundle(crystals=crystals, ids=ids, columns=columns))
+    return path
+
+
+def experiment(source: Path, **settings: object) -> Experiment:
+    config = TrainConfig(**{"epochs": 6, "batch_size": 8, "device": "cpu", **settings})  # type: ignore[arg-type]
+    data = DataConfig(train=(str(source),), val=(str(source),))
+    return Experiment(name="test", data=data, model=CONFIG, train=config)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "state.pt", weights_only=True)["model"]  # type: ignore[no-any-return]
+
+
+def test_training_lowers_the_loss_and_writes_what_it_did(source: Path, tmp_path: Path) -> None:
+    path = train(
+        experiment(source, epochs=12, batch_size=4, lr=5e-3), tmp_path / "m", progress=False
+    )
+    assert path == tmp_path / "m" / CHECKPOINT
+    found = rows(tmp_path / "m")
+    assert len(found) == 12
+    for key in ("train_total", "train_types", "val_types", "val_coords", "val_lattice", "lr"):
+        assert np.isfinite([float(row[key]) for row in found]).all()
+    assert "val_compactness" in found[0]
+    assert float(found[-1]["train_total"]) < 0.8 * float(found[0]["train_total"])
+    header = read_header(path)
+    assert header.training["structures"] == "24"
+    assert header.model == CONFIG
+
+
+def test_resuming_equals_never_stopping(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = experiment(source)
+    train(asked, tmp_path / "whole", progress=False)
+
+    step = Trainer._train_step
+
+    def interrupted(self: Trainer, batch: np.ndarray) -> None:
+        if self.step == 10:  # in the middle of an epoch
+            raise KeyboardInterrupt
+        step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, tmp_path / "parts", progress=False)
+    monkeypatch.undo()
+    train(asked, tmp_path / "parts", resume=True, progress=False)
+
+    for name, weight in weights(tmp_path / "whole").items():
+        torch.testing.assert_close(weights(tmp_path / "parts")[name], weight, rtol=0, atol=0)
+    for a, b in zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+
+
+def test_nan_stops_with_the_last_good_checkpoint_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer._train_step
+
+    def poisoned(self: Trainer, batch: np.ndarray) -> None:
+        if self.step == 4:
+            self.save()
+        if self.step == 7:
+            self.model.coord_head.weight.data.fill_(float("nan"))
+        step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", poisoned)
+    with pytest.raises(PigenError, match="diverged at step 7"):
+        train(experiment(source), tmp_path / "m", progress=False)
+    header = read_header(tmp_path / "m" / CHECKPOINT)
+    assert header.training["steps"].startswith("4 of")
+    assert all(torch.isfinite(w).all() for w in weights(tmp_path / "m").values())
+
+
+def test_resume_refuses_another_plan_and_an_empty_folder(source: Path, tmp_path: Path) -> None:
+    train(experiment(source, epochs=1), tmp_path / "m", progress=False)
+    with pytest.raises(UsageError, match="use --resume"):
+        train(experiment(source, epochs=1), tmp_path / "m", progress=False)
+    with pytest.raises(UsageError, match="asks for"):
+        train(experiment(source, epochs=2), tmp_path / "m", resume=True, progress=False)
+    with pytest.raises(UsageError, match="nothing to resume"):
+        train(experiment(source), tmp_path / "other", resume=True, progress=False)
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    rates = [learning_rate(step, 4000, 1e-3) for step in range(4000)]
+    assert rates[0] < 1e-5
+    assert rates[499] == rates[1999] == 1e-3
+    assert rates[-1] == pytest.approx(1e-5, rel=0.01)
+
+
+def test_labels_are_computed_where_missing_and_e_hull_found_under_its_other_name(
+    tmp_path: Path,
+) -> None:
+    ids = np.array([f"s{i}" for i in range(len(CRYSTALS))], dtype=object)
+    hull = Column(np.array([0.0, 0.1, np.nan, 0.05]), "eV/atom", "a test")
+    bundle = Bundle(crystals=CRYSTALS, ids=ids, columns={"e_above_hull": hull})
+    write_bundle(tmp_path / "b.h5", bundle)
+    found = read_labelled([str(tmp_path / "b.h5")], ("c", "e_hull"), max_atoms=5)
+    assert found.left_out == {"more than 5 atoms": 1}
+    np.testing.assert_allclose(found.labels[:, 1], [0.0, 0.1, np.nan])
+    assert found.labels[1, 0] == pytest.approx(4 / 3 * np.pi * 1.35**3 / CRYSTALS.volume[1])
+
+
+def test_validation_leaves_out_elements_the_training_set_lacks() -> None:
+    found = known_only(Labelled(CRYSTALS, labels_of(CRYSTALS), {}), [11, 17, 14, 8])
+    assert len(found.crystals) == 2
+    assert found.left_out == {"an element absent from the training set": 2}
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    runner = CliRunner()
+    found = runner.invoke(main, ["train", "diffcsp", "--out", str(tmp_path / "m")])
+    assert found.exit_code == 2
+    assert "data.train" in found.output
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_learned_loss_is_weighted(source: Path, tmp_path: Path) -> None:
+    asked = experiment(source, epochs=1)
+    trainer = Trainer(asked, read_labelled(asked.data.train, LABELS, 20), None, tmp_path)
+    clean, labels = trainer.data.batch(torch.arange(8))
+    found = trainer._losses(
+        trainer.model, clean, labels, torch.Generator().manual_seed(0), guess_first=True
+    )
+    weights = replace(asked.loss, types=2.0, coords=3.0, lattice=5.0, compactness=7.0)
+    expected = 2 * found.types + 3 * found.coords + 5 * found.lattice + 7 * found.compactness
+    torch.testing.assert_close(found.total(weights), expected)
