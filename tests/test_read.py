@@ -675,8 +675,11 @@ def test_a_bundle_is_a_source(tmp_path: Path) -> None:
     chunks = list(read_chunks([tmp_path / "b.h5"], chunk_size=10))
     assert [len(chunk) for chunk in chunks] == [10, 10, 5]
     (tmp_path / "a.cif").write_text(CIF)
-    mixed = [c.ids.tolist() for c in read_chunks([tmp_path / "a.cif", tmp_path / "b.h5"])]
-    assert mixed == [["a"], bundle.ids.tolist()]
+    mixed = Bundle.concatenate(list(read_chunks([tmp_path / "a.cif", tmp_path / "b.h5"])))
+    assert mixed.ids.tolist() == ["a", *bundle.ids]
+    assert not mixed.verdicts
+    passed = mixed.columns["verdict_low"].values[1:] == "passed"
+    assert passed.tolist() == bundle.verdicts["low"].passed.tolist()
 
 
 def test_recognised_by_content(tmp_path: Path) -> None:

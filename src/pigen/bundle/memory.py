@@ -200,7 +200,7 @@ class Bundle:
         filled = [p for p in parts if len(p)] or list(parts[:1])
         verdict_names = list(filled[0].verdicts)
         for part in filled:
-            if list(part.verdicts) != verdict_names:
+            if set(part.verdicts) != set(verdict_names):
                 raise ValueError(
                     f"verdicts differ between parts: {verdict_names} and {list(part.verdicts)}"
                 )

@@ -69,6 +69,21 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; Ctrl-C and a closed pipe end it here, before click adds to the output."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has echoed ^C
+            raise click.Abort from None
+        except BrokenPipeError:
+            # Python flushes stdout again at exit: give it somewhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            ctx.exit(BROKEN_PIPE)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -84,7 +99,6 @@ class LazyGroup(click.Group):
             result = super().main(
                 args, prog_name or "pigen", complete_var, standalone_mode=False, **extra
             )
-            sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(error.exit_code)
@@ -92,12 +106,8 @@ class LazyGroup(click.Group):
             _fail(error.format_message(), error.exit_code, getattr(error, "ctx", None))
         except PigenError as error:
             _fail(str(error), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
+        except click.Abort:
             _fail("interrupted", INTERRUPTED)
-        except BrokenPipeError:
-            # Python flushes stdout again at exit: give it somewhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(BROKEN_PIPE)
         except OSError as error:  # a full disk, a missing permission: not a bug, no traceback
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{where}", PigenError.exit_code)

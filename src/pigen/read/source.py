@@ -40,11 +40,13 @@ class Source:
         columns: what the values of each record are.
         entries: records, rejects for entries that are not even text, and ready chunks.
         total: how many entries there are, None if only reading them all would tell.
+        verdicts: names of the verdicts its chunks carry, if it is a bundle.
     """
 
     columns: Columns
     entries: Iterator[Record | Reject | Bundle]
     total: int | None
+    verdicts: frozenset[str] = frozenset()
 
 
 @contextmanager

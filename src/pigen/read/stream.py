@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pigen.bundle import Bundle, Column, Reject, iter_bundle, strings
+from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strings
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
 from pigen.executor import SerialExecutor, map_ordered
@@ -63,7 +63,8 @@ def read_chunks(
 
     Yields:
         Bundles of at most `chunk_size` crystals; ids are unique over the whole stream. Columns
-        are those of the source, with what `Bundle.concatenate` says where they differ.
+        are those of the source, with what `Bundle.concatenate` says where they differ. Where the
+        sources do not all carry the same verdicts, these become text columns ``verdict_<name>``.
 
     Raises:
         UsageError: a source is missing or of no known kind (at once).
@@ -96,9 +97,10 @@ def open_source(
     if form == "zip":
         return open_zip(path, limits)
     if form == "bundle":
+        info = bundle_info(path)
         chunks = iter_bundle(path, chunk_size)
-        first = next(chunks)  # a damaged file is found now
-        return Source((), _chain(first, chunks), None)
+        total = info.n_crystals + info.n_rejects
+        return Source((), chunks, total, frozenset(info.verdicts))
     return open_file(path, form, limits)
 
 
@@ -179,13 +181,14 @@ class _Job:
 
 def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterator[_Job | Bundle]:
     job = _Job((), limits)
+    differ = len({source.verdicts for source in sources}) > 1
     for source in sources:
         for entry in source.entries:
             if isinstance(entry, Bundle):
                 if job.entries:
                     yield job
                     job = _Job((), limits)
-                yield entry
+                yield _verdicts_as_columns(entry) if differ else entry
                 continue
             full = len(job.entries) >= chunk_size or job.size > _CHUNK_BYTES
             if full or job.columns != source.columns:
@@ -196,6 +199,19 @@ def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterato
             job.size += len(entry.text) if isinstance(entry, Record) else 0
     if job.entries:
         yield job
+
+
+def _verdicts_as_columns(bundle: Bundle) -> Bundle:
+    """The bundle with its verdicts as text: other crystals of the stream were not judged so."""
+    columns = {
+        f"verdict_{name}": Column(
+            strings("passed" if p else r for p, r in zip(v.passed, v.reasons, strict=True)),
+            "",
+            v.source,
+        )
+        for name, v in bundle.verdicts.items()
+    }
+    return replace(bundle.with_columns(columns), verdicts={})
 
 
 def _parse(job: _Job | Bundle) -> Bundle:
@@ -291,8 +307,3 @@ class _Names:
         self._last[name] = max(k, 1)
         self._last.setdefault(candidate, 1)
         return candidate
-
-
-def _chain(first: Bundle, rest: Iterator[Bundle]) -> Iterator[Bundle]:
-    yield first
-    yield from rest
