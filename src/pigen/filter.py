@@ -127,9 +127,9 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     verdicts = {}
     for criterion in criteria:
         values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
-        inside = values.astype(bool) if values.dtype == bool else np.isfinite(values)
-        why = [""] * len(bundle)
-        if values.dtype == bool:
+        inside, why = np.ones(len(bundle), dtype=bool), [""] * len(bundle)
+        if criterion.low is None and criterion.high is None:
+            inside = values.astype(bool)
             why = [f"not {criterion.name}: {f}" for f in bundle.crystals.reduced_formulas()]
         if criterion.low is not None:
             above = values > criterion.low
@@ -142,9 +142,8 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
             inside = inside & below
         for i in np.flatnonzero(reasons[criterion.name] != ""):
             inside[i], why[i] = False, f"no {criterion.name}, {reasons[criterion.name][i]}"
-        passed = np.asarray(inside, dtype=bool)
-        shown = strings("" if ok else reason for ok, reason in zip(passed, why, strict=True))
-        verdicts[criterion.name] = Verdict(passed, shown, criterion.text)
+        shown = strings("" if ok else reason for ok, reason in zip(inside, why, strict=True))
+        verdicts[criterion.name] = Verdict(inside, shown, criterion.text)
     return replace(bundle, verdicts=verdicts)
 
 

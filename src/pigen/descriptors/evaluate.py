@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column
-from pigen.descriptors.registry import Evaluated, get_descriptor
+from pigen.descriptors.registry import get_descriptor
 from pigen.errors import UsageError
 
 Settings = Mapping[str, Mapping[str, Any]]
@@ -30,7 +30,8 @@ def evaluate(
     """The bundle with the columns of the named descriptors, and the reasons where one is missing.
 
     Columns that are there already are kept if their `source` says that they were made the same
-    way, by this version; only crystals without a value are then evaluated, for their reason.
+    way, by this version, and every crystal without a value has a reason for it: those are evaluated
+    again, to learn the reason.
 
     Raises:
         UsageError: an unknown descriptor or setting, or a settings file that can't be read.
@@ -42,10 +43,11 @@ def evaluate(
         source = column_source(name, chosen)
         specs = get_descriptor(name).columns
         present = [bundle.columns.get(spec.name) for spec in specs]
-        if all(c is not None and c.source == source for c in present):
-            assert present[0] is not None
-            reasons[name] = _reasons_of_missing(bundle, name, chosen, present[0])
-            continue
+        if all(column is not None and column.source == source for column in present):
+            again = _reasons_of_missing(bundle, name, chosen)
+            if again is not None:
+                reasons[name] = again
+                continue
         found = get_descriptor(name)(bundle.crystals, **chosen)
         reasons[name] = found.reasons
         for spec in specs:
@@ -54,15 +56,18 @@ def evaluate(
 
 
 def _reasons_of_missing(
-    bundle: Bundle, name: str, settings: Mapping[str, Any], column: Column
-) -> NDArray[np.object_]:
+    bundle: Bundle, name: str, settings: Mapping[str, Any]
+) -> NDArray[np.object_] | None:
+    """(B,) reasons of the crystals without a value; None if one could have a value."""
+    descriptor = get_descriptor(name)
+    column = bundle.columns[descriptor.columns[0].name]
+    empty = bundle.crystals.n_atoms == 0
+    without = np.isnan(column.values) if column.kind == "float64" else empty
     reasons = np.array([""] * len(bundle), dtype=object)
-    without = np.isnan(column.values) if column.kind == "float64" else bundle.crystals.n_atoms == 0
     rows = np.flatnonzero(without)
     if len(rows):
-        found: Evaluated = get_descriptor(name)(bundle.crystals[rows], **settings)
-        reasons[rows] = found.reasons
-    return reasons
+        reasons[rows] = descriptor(bundle.crystals[rows], **settings).reasons
+    return None if np.any(reasons[rows] == "") else reasons
 
 
 def resolve_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
