@@ -39,27 +39,37 @@ class ReferenceMled:
 
 
 @lru_cache(maxsize=1)
-def _featurizers() -> tuple[Any, Any]:
-    from matminer.featurizers.site import OPSiteFingerprint
+def crystal_nn() -> Any:
+    """pymatgen's CrystalNN with the settings of the definition."""
     from pymatgen.analysis.local_env import CrystalNN
 
-    crystal_nn = CrystalNN(
+    return CrystalNN(
         distance_cutoffs=None, x_diff_weight=0, porous_adjustment=False, search_cutoff=12
     )
-    return OPSiteFingerprint(), crystal_nn
+
+
+@lru_cache(maxsize=1)
+def _fingerprint() -> Any:
+    from matminer.featurizers.site import OPSiteFingerprint
+
+    return OPSiteFingerprint()
+
+
+def order_parameters(structure: Structure) -> NDArray[np.float64]:
+    """The 37 order parameters of each site, (n, 37)."""
+    return np.array([_fingerprint().featurize(structure, i) for i in range(len(structure))])
 
 
 def reference_mled(structure: Structure) -> ReferenceMled:
     """M_LED of one structure by the libraries named in the definition (about half a second)."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    fingerprint, crystal_nn = _featurizers()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         primitive = SpacegroupAnalyzer(structure).get_primitive_standard_structure()
-        values = np.array([fingerprint.featurize(primitive, i) for i in range(len(primitive))])
+        values = order_parameters(primitive)
         neighbours = [
-            frozenset(int(n["site"].specie.Z) for n in crystal_nn.get_nn_info(primitive, i))
+            frozenset(int(n["site"].specie.Z) for n in crystal_nn().get_nn_info(primitive, i))
             for i in range(len(primitive))
         ]
     motifs = values.argmax(axis=1)

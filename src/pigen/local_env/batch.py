@@ -152,10 +152,10 @@ def _site(
     density = len(frac) / volume * (4.0 / 3.0 * math.pi)
     radius = (_FIRST_SEARCH / density) ** (1.0 / 3.0)
     box = np.full(3, np.inf)
-    found = images_within(cell, per_height, frac, centre, 0.0, radius, box)
+    found = images_within(cell, per_height, frac, centre, -1.0, radius, box)
     while len(found[0]) < MAX_NEIGHBOURS or radius < _needed_radius(found[0]):
         radius *= 1.3
-        found = images_within(cell, per_height, frac, centre, 0.0, radius, box)
+        found = images_within(cell, per_height, frac, centre, -1.0, radius, box)
     distance, vector, atom, shift = found
     if distance[0] < COINCIDENCE:
         return COINCIDENT, nobody, nowhere

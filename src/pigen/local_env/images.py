@@ -33,7 +33,7 @@ def images_within(
         per_height: (3,) from `inverse_heights`.
         frac: (n, 3) fractional coordinates.
         centre: index of the central atom.
-        inner: Å; only what is further away is listed.
+        inner: Å; only what is further away is listed. Negative: everything.
         radius: Å; only what is not further away is listed.
         box: (3,) Å, half the edges of a box around the centre; only what may share a Voronoi face
             with a cell inside that box is listed. Infinite: everything.
@@ -67,6 +67,8 @@ def images_within(
                         d2 = dx * dx + dy * dy + dz * dz
                         d = np.sqrt(d2)
                         if not inner < d <= radius:
+                            continue
+                        if j == centre and n0 == 0 and n1 == 0 and n2 == 0:
                             continue
                         # The plane half-way passes by the box.
                         if abs(dx) * box[0] + abs(dy) * box[1] + abs(dz) * box[2] < 0.5 * d2:

@@ -26,7 +26,7 @@ _CUBOCTAHEDRON, _Q = 8, 9
 # π; degree l for the bond-orientational ones), width of the Gaussian about it, factor on the
 # azimuth, width of the Gaussian about the south pole, where the south pole begins (rad).
 _S = 2.356194490192345
-_TABLE = np.array(
+TABLE = np.array(
     [
         [2, _BENT, 0.5, 15.15, 0, 0, 0],  # L-shaped
         [2, _BENT, 0.5802777777777778, 13.95, 0, 0, 0],  # water-like
@@ -370,7 +370,7 @@ def order_parameters(distance: F64, vector: F64) -> F64:
     theta = np.empty((0, 0))
     phi = np.empty((0, 0, 0))
     for p in range(1, N_PARAMETERS):
-        row = _TABLE[p - 1]
+        row = TABLE[p - 1]
         n = int(row[0])
         if not wanted[n]:
             continue

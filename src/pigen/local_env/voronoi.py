@@ -15,7 +15,7 @@ MAX_FACES = 512
 MAX_VERTICES = 64
 MISSED, OVERFLOW = -1, -2
 _BOX_FACES = 6
-_TOUCH = 1e-9  # Å: a plane that reaches less deep into the cell makes no face of any weight
+_TOUCH = 1e-9  # of its distance: an atom whose plane reaches less deep makes no face of weight
 
 
 @njit(cache=True, nogil=True)
@@ -88,7 +88,7 @@ def cut(
         is, `OVERFLOW` where the cell outgrew its room.
     """
     nx, ny, nz = point[0] / distance, point[1] / distance, point[2] / distance
-    offset = 0.5 * distance
+    offset, touch = 0.5 * distance, _TOUCH * distance
     side = np.empty(MAX_VERTICES)
     scratch = np.empty((MAX_VERTICES + 2, 3))
     reaches = False
@@ -98,7 +98,7 @@ def cut(
             side[a] = (
                 nx * corner[face, a, 0] + ny * corner[face, a, 1] + nz * corner[face, a, 2] - offset
             )
-            outside |= side[a] > _TOUCH
+            outside |= side[a] > touch
         if outside:
             reaches = True
             if corners[face] + 1 > MAX_VERTICES:
