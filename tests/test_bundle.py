@@ -362,6 +362,26 @@ def whole(chunks: int) -> Bundle:
     return Bundle.concatenate([bundle_of(50, seed, f"{seed}-") for seed in range(chunks)])
 
 
+def test_ctrl_c_during_an_append_waits_for_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, parts = os.fsync, [bundle_of(3, seed) for seed in range(2)]
+
+    def interrupted(descriptor: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real(descriptor)
+
+    writer = BundleWriter(path, {})
+    writer.append(parts[0])
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.append(parts[1])
+    monkeypatch.undo()
+    assert writer.n_written == 6
+    writer.close()
+    assert_same(read_bundle(path), Bundle.concatenate(parts))
+
+
 def test_exit_between_appends(path: Path) -> None:
     process = writer_process(path, 9, "os._exit(3) if seed == 4 else None")
     process.communicate()

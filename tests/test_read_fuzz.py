@@ -86,7 +86,7 @@ def read_all(path: Path) -> None:
 
 FUZZ = settings(
     max_examples=150,
-    deadline=2000,
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -14,8 +14,10 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,26 @@ from pigen.errors import PigenError, UsageError
 
 VOLATILE = frozenset({"created"})
 """Provenance keys that may differ between a run and its resumption."""
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold back Ctrl-C until the block is through.
+
+    A KeyboardInterrupt that falls into one of h5py's finalizers is lost: Python only mentions it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is None:
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
 
 
 class BundleWriter:
@@ -127,6 +149,7 @@ class BundleWriter:
         for path in (self._shadow, self._previous):
             path.unlink(missing_ok=True)
 
+    @_interrupts_later()
     def _publish(self, chunk: Bundle, *, complete: bool) -> None:
         try:
             with self._open_shadow(chunk) as file:
