@@ -15,6 +15,7 @@ import csv
 import gzip
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -42,8 +43,10 @@ def main() -> None:
         table, bundle = Path(folder, "all.csv"), Path(folder, "all.h5")
         write(table, cifs(args.data), args.n)
         print(f"{args.n} structures, {args.workers} workers")
-        seconds, _, _ = run("import", table, "-o", bundle, "--workers", str(args.workers), "--json")
-        print(f"  import, CSV to bundle     {seconds:6.1f} s")
+        seconds, cpu, _, _ = run(
+            "import", table, "-o", bundle, "--workers", str(args.workers), "--json"
+        )
+        print(f"  import, CSV to bundle     {seconds:6.1f} s (CPU {cpu:.1f} s)")
         for source in (table, bundle):
             report("filter, CSV to bundle" if source == table else "filter, bundle to bundle",
                    source, args.workers)  # fmt: skip
@@ -58,21 +61,22 @@ def main() -> None:
 def report(what: str, source: Path, workers: int) -> float:
     """Run one filter, print its time and rate, return its peak memory in MiB."""
     out = source.with_name("out.h5")
-    seconds, said, peak = run(
+    seconds, cpu, said, peak = run(
         "filter", source, *CRITERIA, "-o", out, "--force", "--json", "--workers", str(workers)
     )
     found = json.loads(said)
     assert found["kept"] + found["rejected"] == found["read"]
     print(
-        f"  {what:<25} {seconds:6.1f} s, {1e3 * seconds / found['read']:.2f} ms a structure, "
+        f"  {what:<25} {seconds:6.1f} s (CPU {cpu:.1f} s), "
+        f"{1e3 * seconds / found['read']:.2f} ms a structure, "
         f"{peak:.0f} MiB at most; kept {found['kept']} of {found['read']}"
     )
     return peak
 
 
-def run(*args: str | Path) -> tuple[float, str, float]:
-    """Wall time of a pigen command, its output, and the most MiB it and its workers held."""
-    started = time.perf_counter()
+def run(*args: str | Path) -> tuple[float, float, str, float]:
+    """Wall and CPU seconds of a pigen command, its output, and the most MiB it all held."""
+    started, before = time.perf_counter(), cpu_seconds()
     process = subprocess.Popen(
         [*PIGEN, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -84,7 +88,13 @@ def run(*args: str | Path) -> tuple[float, str, float]:
     stdout, stderr = process.communicate()
     if process.returncode:
         raise SystemExit(stderr)
-    return seconds, stdout, peak
+    return seconds, cpu_seconds() - before, stdout, peak
+
+
+def cpu_seconds() -> float:
+    """CPU time of all processes that have ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory_of(pid: int) -> float:

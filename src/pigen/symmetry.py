@@ -55,13 +55,18 @@ def primitive_cells(
     return reduced, reasons
 
 
-def orbit_sizes(primitive: Crystals, symprec: float) -> NDArray[np.int64]:
-    """Number of atoms in each crystallographic orbit of one crystal (a batch of one).
+def orbit_sizes(
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: NDArray[np.uint8],
+    symprec: float,
+) -> NDArray[np.int64]:
+    """Number of atoms in each crystallographic orbit of one primitive cell: (3, 3), (n, 3), (n,).
 
     The orbits are spglib's. Atoms of one element, own images too, must be further apart than
     ``symprec``. ValueError, with the reason, where the symmetry search fails.
     """
-    cell = (primitive.lattice[0], primitive.frac_coords, primitive.atomic_numbers)
+    cell = (lattice, frac_coords, atomic_numbers)
     orbits = _cubic_face_centred_orbits(cell, symprec)
     if orbits is None:
         orbits = _spglib_orbits(cell, symprec)
@@ -93,7 +98,7 @@ def _cubic_face_centred_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]
     same at a tenth of the tolerance, so no borderline case is decided here.
     """
     lengths = np.linalg.norm(cell[0], axis=1)
-    if not np.allclose(lengths, lengths[0], atol=2 * symprec):
+    if lengths.max() - lengths.min() > 2 * symprec:
         return None  # the shortest vectors of an F lattice are of one length
     from moyopy import Cell, MoyoDataset
 

@@ -26,8 +26,14 @@ def complexity(crystals: Crystals, symprec: float = 0.1) -> Evaluated:
     reasons[closest <= symprec] = f"like atoms closer than the symmetry tolerance: {symprec} Å"
     values = np.full(len(crystals), np.nan)
     for i in np.flatnonzero(reasons == "").tolist():
+        atoms = slice(primitive.ptr[i], primitive.ptr[i + 1])
         try:
-            sizes = orbit_sizes(primitive[i], symprec)
+            sizes = orbit_sizes(
+                primitive.lattice[i],
+                primitive.frac_coords[atoms],
+                primitive.atomic_numbers[atoms],
+                symprec,
+            )
         except ValueError as error:
             reasons[i] = str(error)
             continue
