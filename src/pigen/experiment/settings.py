@@ -73,13 +73,12 @@ class DataConfig:
 class ModelConfig:
     """The equivariant denoising network."""
 
-    scalars: int = setting(128, "Scalar (l = 0) channels per atom.", lo=1)
-    vectors: int = setting(48, "Vector (l = 1) channels per atom.", lo=1)
-    messages: int = setting(24, "Channels of each message.", lo=1)
+    scalars: int = setting(192, "Scalar (l = 0) channels per atom.", lo=1)
+    vectors: int = setting(64, "Vector (l = 1) channels per atom.", lo=1)
+    messages: int = setting(32, "Channels of each message.", lo=1)
     layers: int = setting(4, "Message-passing layers.", lo=1)
     radial: int = setting(12, "Radial basis functions.", lo=1)
     cutoff: float = setting(6.0, "Neighbour cutoff; all periodic images.", unit="Å", above=0.0)
-    l_max: int = setting(1, "Highest degree of spherical harmonics.", lo=1, hi=3)
     labels: tuple[str, ...] = setting(LABELS, "Labels the model can be guided by.", choices=LABELS)
 
 
@@ -88,10 +87,10 @@ class DiffusionConfig:
     """The corruption processes of elements, coordinates and lattice."""
 
     sigma_min: float = setting(
-        0.012, "Smallest noise of the coordinates, for an 8-atom cell.", unit="Å", above=0.0
+        0.012, "Smallest noise of fractional coordinates in an 8-atom cell.", above=0.0
     )
     sigma_max: float = setting(
-        0.65, "Largest noise of the coordinates, for an 8-atom cell.", unit="Å", above=0.0
+        0.65, "Largest noise of fractional coordinates in an 8-atom cell.", above=0.0
     )
     time_power: float = setting(
         2.0, "Elements and lattice are denoised at time t to this power.", above=0.0
@@ -113,7 +112,7 @@ class LossConfig:
     coords: float = setting(4.0, "Weight λ_F of the coordinate loss.", lo=0.0)
     lattice: float = setting(1.0, "Weight λ_L of the lattice loss.", lo=0.0)
     compactness: float = setting(
-        1.0, "Weight λ_C of the physics-informed compactness loss; 0 switches it off.", lo=0.0
+        10.0, "Weight λ_C of the physics-informed compactness loss; 0 switches it off.", lo=0.0
     )
 
 
@@ -121,14 +120,14 @@ class LossConfig:
 class TrainConfig:
     """Optimisation."""
 
-    epochs: float = setting(50.0, "Passes over the training set.", above=0.0)
+    epochs: float = setting(106.0, "Passes over the training set.", above=0.0)
     batch_size: int = setting(32, "Structures per step.", lo=1)
     lr: float = setting(1e-3, "Peak learning rate of AdamW.", above=0.0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", lo=0.0)
     clip: float = setting(1.0, "Largest norm of the gradient.", above=0.0)
-    ema: float = setting(0.999, "Decay of the moving average of the weights.", lo=0.0, hi=1.0)
+    ema: float = setting(0.9995, "Decay of the moving average of the weights.", lo=0.0, hi=1.0)
     p_drop: float = setting(
-        0.2, "Probability of hiding each label of a structure during training.", lo=0.0, hi=1.0
+        0.6, "Probability of hiding each label of a structure during training.", lo=0.0, hi=1.0
     )
     checkpoint_minutes: float = setting(3.0, "Time between checkpoints.", unit="min", above=0.0)
     device: str = setting(
