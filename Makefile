@@ -4,7 +4,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow check docs setup clean
+.PHONY: run test test-slow check bench docs setup clean
 
 run: $(VENV)/installed
 	$(BIN)/pigen run experiments/pigen_mled_c.toml --out runs/pigen_mled_c --force
@@ -19,6 +19,14 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# DATA is the folder of real structures that the tests use too (PIGEN_TEST_DATA).
+DATA ?= ../shared/data
+bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/descriptors.py --data $(DATA)
+	$(BIN)/python benchmarks/spp.py --data $(DATA)
+	$(BIN)/python benchmarks/filter.py --data $(DATA)
+	$(BIN)/python benchmarks/read_cif.py $(DATA)/mp20/test.csv.gz
 
 docs: $(VENV)/installed
 	$(BIN)/python -m pigen.experiment.reference > docs/experiments.md
