@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,3 +171,22 @@ def test_a_learned_loss_is_weighted(source: Path, tmp_path: Path) -> None:
     weights = replace(asked.loss, types=2.0, coords=3.0, lattice=5.0, compactness=7.0)
     expected = 2 * found.types + 3 * found.coords + 5 * found.lattice + 7 * found.compactness
     torch.testing.assert_close(found.total(weights), expected)
+
+
+def test_what_a_scheduler_sends_saves_the_model(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    settings = [f"data.train=['{source}']", "train.epochs=2000", "train.checkpoint_minutes=60"]
+    tiny = [f"model.{key}={value}" for key, value in (("scalars", 16), ("layers", 1))]
+    command = [sys.executable, "-c", "from pigen.cli import main; main()", "train", "pigen_c"]
+    command += ["--out", str(out)]
+    for one in settings + tiny:
+        command += ["--set", one]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "metrics.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "interrupted" in said
+    assert int(read_header(out / CHECKPOINT).training["steps"].split()[0]) > 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -71,6 +74,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; Ctrl-C and a closed pipe end it here, before click adds to the output."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -112,6 +117,13 @@ class LazyGroup(click.Group):
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{where}", PigenError.exit_code)
         sys.exit(result if isinstance(result, int) else 0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """What job schedulers send before they kill ends a verb as Ctrl-C does: with its work saved."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started with nohup or &
+        signal.default_int_handler(number, frame)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _fail(message: str, code: int, ctx: click.Context | None = None) -> NoReturn:
