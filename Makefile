@@ -4,16 +4,13 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow check bench docs setup clean
+.PHONY: run test check bench docs setup clean
 
 run: $(VENV)/installed
 	$(BIN)/pigen run experiments/pigen_mled_c.toml --out runs/pigen_mled_c --force
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
-
-test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

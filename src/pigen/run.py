@@ -21,6 +21,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from tqdm import tqdm
+
 from pigen import __version__, resources
 from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle
 from pigen.descriptors import column_source, get_descriptor
@@ -81,7 +83,7 @@ def run(
     _generate(experiment, folder, checkpoint, progress, say)
     criteria = _criteria(experiment, folder, executor)
     say("filter: descriptors and verdicts")
-    funnel = _evaluate(folder, criteria, executor)
+    funnel = _evaluate(folder, criteria, executor, progress)
     provenance = _provenance(experiment, checkpoint, criteria)
     table = tabulate(experiment, funnel, provenance)
     folder.write("table.json", table.to_json())
@@ -206,15 +208,18 @@ def _criteria(
     return paper_criteria(replace(config, known=str(known)))
 
 
-def _evaluate(folder: RunFolder, criteria: tuple[Criterion, ...], executor: Executor) -> Funnel:
+def _evaluate(
+    folder: RunFolder, criteria: tuple[Criterion, ...], executor: Executor, progress: bool
+) -> Funnel:
     """Verdicts on every sample; both bundles are written anew unless complete."""
     funnel = Funnel(criteria)
     if _complete(folder.evaluated) and _complete(folder.survivors):
         for chunk in iter_bundle(folder.evaluated):
             funnel.add(chunk)
         return funnel
+    info = bundle_info(folder.samples)
     provenance = {
-        **bundle_info(folder.samples).provenance,
+        **info.provenance,
         "parent": f"{folder.samples.name} sha256 {_sha256(folder.samples)}",
     }
     said = "; ".join(criterion.text for criterion in criteria)
@@ -222,10 +227,19 @@ def _evaluate(folder: RunFolder, criteria: tuple[Criterion, ...], executor: Exec
     with (
         BundleWriter(folder.evaluated, {**provenance, "judged_by": said}) as evaluated,
         BundleWriter(folder.survivors, {**provenance, KEPT_BY: kept}) as survivors,
+        tqdm(
+            total=info.n_crystals,
+            desc="filter",
+            unit="structure",
+            delay=1.0,
+            disable=None if progress else True,
+        ) as bar,
     ):
         for chunk in judge(_chunks(folder.samples), criteria, executor):
             survivors.append(funnel.add(chunk))
             evaluated.append(chunk)
+            bar.set_postfix_str(funnel.running(), refresh=False)
+            bar.update(len(chunk))
     return funnel
 
 
