@@ -308,7 +308,7 @@ def _provenance(
     for criterion in criteria:
         if criterion.name in ("spp", "novel"):
             said[criterion.name] = column_source(criterion.name, criterion.settings)
-    libraries = [f"{name} {version(name)}" for name in ("numpy", "torch", "spglib")]
+    libraries = [f"{name} {version(name)}" for name in ("numpy", "torch", "spglib", "moyopy")]
     said["versions"] = ", ".join(
         [f"pigen {__version__}", f"Python {platform.python_version()}", *libraries]
     )
