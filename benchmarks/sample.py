@@ -1,0 +1,89 @@
+"""What steps, guidance and noise buy: rates of the filters, network calls and samples per second.
+
+    python benchmarks/sample.py [--checkpoint pigen] [--n 200] [--seed 0]
+
+Every line samples the same seeds for the targets M_LED = 9 and C = 0.7. The baseline, the first line,
+is the posterior sampler (noise 1) with 250 steps and plain conditioning; times are ratios to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from pigen.bundle import Bundle
+from pigen.crystals import Crystals
+from pigen.executor import SerialExecutor
+from pigen.experiment import FilterConfig, SampleConfig
+from pigen.filter import Funnel, judge, paper_criteria
+from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
+from pigen.model.network import Denoiser
+from pigen.sample import plan, sample
+
+SETTINGS = [  # steps, noise, guidance
+    (250, 1.0, 0.0),
+    (50, 1.0, 0.0),
+    (50, 0.0, 0.0),
+    (25, 0.0, 1.0),
+    (50, 0.0, 0.5),
+    (50, 0.0, 1.0),
+    (50, 0.0, 2.0),
+    (100, 0.0, 1.0),
+]
+CHUNK = 64
+
+
+def drawn(model: Denoiser, header: Header, config: SampleConfig, seed: int) -> Crystals:
+    parts = []
+    for first in range(0, config.n, CHUNK):
+        indices = range(first, min(first + CHUNK, config.n))
+        parts.append(
+            sample(model, header, config, [plan(i, seed, config, header) for i in indices])
+        )
+    return Crystals.concatenate(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="pigen")
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    model, header = load_checkpoint(find_checkpoint(args.checkpoint), torch.device("cpu"))
+    criteria = paper_criteria(FilterConfig())
+    baseline = 0.0
+    print("| steps | η | g | calls | samples/s | time | SPP | C | M_LED | A–D |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for steps, noise, guidance in SETTINGS:
+        config = SampleConfig(
+            n=args.n,
+            steps=steps,
+            noise=noise,
+            guidance=guidance,
+            targets={"mled": 9.0, "c": 0.7},
+        )
+        start = time.perf_counter()
+        crystals = drawn(model, header, config, args.seed)
+        seconds = time.perf_counter() - start
+        baseline = baseline or seconds
+        ids = np.array([str(i) for i in range(len(crystals))], dtype=object)
+        funnel = Funnel(criteria)
+        for chunk in judge([Bundle(crystals=crystals, ids=ids)], criteria, SerialExecutor()):
+            funnel.add(chunk)
+        alone = {c.name: funnel.alone(c) for c in criteria}
+        rates = [alone[name] for name in ("spp", "c", "mled")]
+        last = [rate for c in criteria if (rate := funnel.sequence(c)) is not None][-1]
+        calls = steps * (2 if guidance else 1)
+        shown = " | ".join(str(rate) for rate in (*rates, last))
+        print(
+            f"| {steps} | {noise:g} | {guidance:g} | {calls} | {args.n / seconds:.2f} "
+            f"| {seconds / baseline:.2f}× | {shown} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
