@@ -100,5 +100,7 @@ def entropies(
 
 
 def _shannon(weights: NDArray[np.float64]) -> float:
+    if not weights.any():
+        return float("nan")
     p = weights[weights > 0] / weights.sum()
     return float(-(p * np.log2(p)).sum())

@@ -189,6 +189,7 @@ def more_nasty_crystals() -> dict[str, Crystals]:
         ),
         "cage": Crystals.single(np.eye(3) * 70, np.concatenate([[[0, 0, 0]], sphere]), numbers),
         "needle": Crystals.single(np.diag([0.3, 0.3, 200]), rng.random((4, 3)), numbers[:4]),
+        "short translation": Crystals.single(np.diag([0.15, 3, 80]), [[0, 0, 0]], [29]),
         "sheet": Crystals.single(np.diag([40, 40, 0.6]), rng.random((200, 3)), numbers[:200]),
         "dense": Crystals.single(np.eye(3) * 2.5, rng.random((200, 3)), numbers[:200]),
         "1001 atoms": Crystals.single(np.eye(3) * 30, rng.random((1001, 3)), np.full(1001, 8)),

@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystals import Crystals
+from pigen.geometry import shortest_distances
 
 _Index = NDArray[np.int64]
+_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], _Index, _Index]
+
+CLOSEST_ALIKE = 0.7
+"""Å: nearer atoms of one element could be lattice translations. In cells that short (seen up to
+0.3 Å at a tolerance of 0.01 Å) moyo finds symmetries without end, until memory runs out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,22 +44,20 @@ def standard_cells(crystals: Crystals, *, symprec: float = 0.01) -> StandardCell
         crystals: each with a volume and no two atoms on one place.
         symprec: Å.
 
-    Where the symmetry search fails (it can, at the edge of its tolerance) the cell stays as
-    given, each atom an orbit of its own.
+    Where the symmetry search fails (it can, at the edge of its tolerance), or atoms of an element
+    are closer than `CLOSEST_ALIKE`, the cell stays as given, each atom an orbit of its own.
     """
     # It logs that a cell given was not primitive; here that is nothing to warn of.
     logging.getLogger("moyo").setLevel(logging.ERROR)
-    parts = [
-        _standard_cell(
-            crystals.lattice[i],
-            crystals.frac_coords[start:stop],
-            crystals.atomic_numbers[start:stop],
-            symprec,
-        )
-        for i, (start, stop) in enumerate(
-            zip(crystals.ptr[:-1].tolist(), crystals.ptr[1:].tolist(), strict=True)
-        )
-    ]
+    alike = shortest_distances(
+        crystals.lattice, crystals.frac_coords, crystals.atomic_numbers, crystals.ptr
+    )
+    parts = []
+    for i in range(len(crystals)):
+        atoms = slice(crystals.ptr[i], crystals.ptr[i + 1])
+        cell = crystals.lattice[i], crystals.frac_coords[atoms], crystals.atomic_numbers[atoms]
+        searched = alike[i] >= CLOSEST_ALIKE
+        parts.append(_standard_cell(*cell, symprec) if searched else _as_given(*cell))
     ptr = np.concatenate([[0], np.cumsum([len(p[2]) for p in parts], dtype=np.int64)])
     return StandardCells(
         lattice=np.array([p[0] for p in parts]).reshape(-1, 3, 3),
@@ -71,12 +75,19 @@ def _joined(parts: list[_Index], ptr: _Index) -> _Index:
     return np.concatenate([*shifted, np.empty(0, dtype=np.int64)])
 
 
+def _as_given(
+    lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], numbers: NDArray[np.uint8]
+) -> _Part:
+    own = np.arange(len(numbers))
+    return lattice, frac_coords, numbers, own, own
+
+
 def _standard_cell(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
     numbers: NDArray[np.uint8],
     symprec: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], _Index, _Index]:
+) -> _Part:
     """Lattice, coordinates, numbers, orbits and the atoms' places, of one crystal."""
     from moyopy import Cell, MoyoDataset
 
@@ -85,8 +96,7 @@ def _standard_cell(
             Cell(lattice.tolist(), frac_coords.tolist(), numbers.tolist()), symprec=symprec
         )
     except ValueError:  # no symmetry that is consistent to any tolerance that moyo tries
-        own = np.arange(len(numbers))
-        return lattice, frac_coords, numbers, own, own
+        return _as_given(lattice, frac_coords, numbers)
     primitive_of = np.array(found.mapping_std_prim)
     # An atom given for each primitive atom, to tell the orbit of the primitive atom.
     _, example = np.unique(primitive_of, return_index=True)
