@@ -2,8 +2,8 @@
 
     python benchmarks/sample.py [--checkpoint pigen] [--n 200] [--seed 0]
 
-Every line samples the same seeds for the targets M_LED = 9 and C = 0.7. The baseline, the first line,
-is the posterior sampler (noise 1) with 250 steps and plain conditioning; times are ratios to it.
+Every line samples the same seeds for the targets M_LED = 9 and C = 0.7. The baseline, the first
+line, is the posterior sampler (noise 1), 250 steps, plain conditioning; times are ratios to it.
 """
 
 from __future__ import annotations
