@@ -154,9 +154,9 @@ class SampleConfig:
         window=True,
     )
     n_atoms: str | int | tuple[int, ...] = setting(
-        "train",
-        "Atoms per cell: the training distribution (train), that distribution given the targets "
-        "(targets), one number, or a list to draw from.",
+        "targets",
+        "Atoms per cell: the training distribution given the targets (targets) or as it is "
+        "(train), one number, or a list to draw from.",
         choices=("train", "targets"),
         lo=1,
     )
