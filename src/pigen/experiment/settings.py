@@ -140,9 +140,9 @@ class SampleConfig:
     """Sampling from a trained model."""
 
     n: int = setting(64, "Structures to generate.", lo=1)
-    steps: int = setting(50, "Denoising steps.", lo=1)
+    steps: int = setting(100, "Denoising steps.", lo=1)
     guidance: float = setting(
-        1.0, "Strength g of classifier-free guidance; 0 is plain conditioning.", lo=0.0
+        2.0, "Strength g of classifier-free guidance; 0 is plain conditioning.", lo=0.0
     )
     noise: float = setting(
         0.0, "Scale η of the noise added to coordinates and lattice at each step.", lo=0.0
