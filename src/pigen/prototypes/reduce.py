@@ -26,6 +26,8 @@ from pigen.prototypes.invariant import average_distances
 if TYPE_CHECKING:  # heavy: imported when something is matched
     from pymatgen.core import Structure
 
+_MAX_VOLUME = 1e9
+"""Å^3: pymatgen's Niggli reduction goes astray in cells of 10^6 Å."""
 _COINCIDENT = 0.01
 """Å: atoms closer than this are one atom twice, and make pymatgen's search for a primitive cell
 take seconds."""
@@ -66,6 +68,8 @@ def matcher_cells(crystals: Crystals) -> tuple[Crystals, NDArray[np.object_]]:
             reasons[i] = "no atoms in the cell"
         elif not one.volume[0] > MIN_VOLUME:
             reasons[i] = degenerate_reason(one.volume[0])
+        elif one.volume[0] > _MAX_VOLUME:
+            reasons[i] = f"cell too large to be reduced: volume {one.volume[0]:.2g} Å^3"
         elif shortest[i] < _COINCIDENT:
             reasons[i] = f"coincident atoms: {shortest[i]:.2g} Å apart"
         else:

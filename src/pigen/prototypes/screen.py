@@ -39,7 +39,7 @@ def may_fit(cell: F64, frac: F64, kinds: U8, other: F64, other_frac: F64, other_
     """Whether ``matcher.fit(structure, other)`` may be true.
 
     Args:
-        cell: (3, 3) Å, Niggli-reduced primitive cell of the structure.
+        cell: (3, 3) Å, of the structure, reduced as the matcher does it.
         frac: (n, 3).
         kinds: (n,), atomic numbers, or all alike for a match of frameworks.
         other: (3, 3) Å, of the structure it is fitted to.
@@ -51,11 +51,12 @@ def may_fit(cell: F64, frac: F64, kinds: U8, other: F64, other_frac: F64, other_
         return False
     lengths, angles = _parameters(other)
     scale = (_volume(other) / _volume(cell)) ** (1 / 3)
-    own_lengths = np.sort(_parameters(cell)[0]) * scale
     sorted_lengths = np.sort(lengths)
-    # A reduced cell has the shortest vectors a basis can have: a mapped one is no shorter.
+    # No basis has shorter vectors than a Minkowski-reduced one, so the mapped one has not.
+    shortest, _, ok = minkowski_reduce(cell)
+    shortest_lengths = _parameters(shortest)[0] * scale
     for k in range(3):
-        if own_lengths[k] > _WIDEST * sorted_lengths[k]:
+        if ok and shortest_lengths[k] > _WIDEST * sorted_lengths[k]:
             return False
     steps, vectors, norms = _lattice_points(cell * scale, _WIDEST * sorted_lengths[2])
     anchor = _anchor(kinds, other_kinds)
