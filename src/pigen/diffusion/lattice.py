@@ -57,10 +57,12 @@ def traceless_basis(like: Tensor) -> Tensor:
 
 def polar(lattice: Tensor) -> tuple[Tensor, Tensor]:
     """S = log P, (…, 3, 3), and the orthogonal factor U of L = P U, for (…, 3, 3) lattices."""
-    values, vectors = torch.linalg.eigh(lattice @ lattice.mT)
-    log_p = vectors @ (0.5 * values.clamp_min(1e-12).log()[..., None] * vectors.mT)
-    inverse_p = vectors @ (values.clamp_min(1e-12).rsqrt()[..., None] * vectors.mT)
-    return log_p, inverse_p @ lattice
+    # In bfloat16 U would not be orthogonal.
+    with torch.autocast(lattice.device.type, enabled=False):
+        values, vectors = torch.linalg.eigh(lattice @ lattice.mT)
+        log_p = vectors @ (0.5 * values.clamp_min(1e-12).log()[..., None] * vectors.mT)
+        inverse_p = vectors @ (values.clamp_min(1e-12).rsqrt()[..., None] * vectors.mT)
+        return log_p, inverse_p @ lattice
 
 
 def to_vector(lattice: Tensor, n_atoms: Tensor, scale: LatticeScale) -> Tensor:
