@@ -22,6 +22,7 @@ DATA ?= ../shared/data
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/descriptors.py --data $(DATA)
 	$(BIN)/python benchmarks/spp.py --data $(DATA)
+	$(BIN)/python benchmarks/prototypes.py --data $(DATA)
 	$(BIN)/python benchmarks/filter.py --data $(DATA)
 	$(BIN)/python benchmarks/read_cif.py $(DATA)/mp20/test.csv.gz
 

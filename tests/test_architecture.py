@@ -19,7 +19,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "pigen"
 # those before it, and no cycle may arise.
 LAYERS = [
     {"__init__", "errors", "elements", "crystals", "geometry", "executor", "resources", "device"},
-    {"experiment", "bundle", "read", "export", "symmetry", "local_env", "spp", "descriptors"},
+    {"experiment", "bundle", "read", "export"},
+    {"symmetry", "local_env", "spp", "prototypes", "descriptors"},
     {"diffusion", "model"},
     {"training_set", "train", "sample", "filter", "label", "tables", "pseudo_random"},
     {"run", "run_folder"},

@@ -25,7 +25,8 @@ KEPT_BY = "kept_by"
 """Provenance key of a bundle of survivors: the criteria. Its rejects have been counted."""
 
 _LETTER_OF = {name: letter.replace("_prime", "′") for letter, name in LETTERS.items()}
-_ORDER = tuple(LETTERS.values())
+_ORDER = ("min_distance", "spp", "novel", "c", "mled", "prototype", "k")
+"""The paper's order, and frameworks after motifs: the matcher takes the most time."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Criterion:
         name: the descriptor, also the verdict's name.
         low: values must exceed it; None for no lower end.
         high: values must be below it. Both ends None: the value itself must be true.
+        absent: the value is a name, and there must be none.
         settings: of the descriptor.
         in_sequence: whether failing it takes a structure out; otherwise it is only counted alone.
     """
@@ -43,12 +45,15 @@ class Criterion:
     name: str
     low: float | None = None
     high: float | None = None
+    absent: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     in_sequence: bool = True
 
     @property
     def text(self) -> str:
-        """Like ``0.55 < c < 0.85``, ``spp < 0.362`` or ``novel``."""
+        """Like ``0.55 < c < 0.85``, ``spp < 0.362``, ``novel`` or ``no prototype``."""
+        if self.absent:
+            return f"no {self.name}"
         if self.low is not None and self.high is None:
             return f"{self.name} > {self.low:g}"
         low = f"{self.low:g} < " if self.low is not None else ""
@@ -88,7 +93,7 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
 
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
-    """The criteria in the order A′ A B C D K, so a sequence does not depend on how it was typed."""
+    """The criteria in one order, A′ A B C D prototype K, however they were typed."""
     return tuple(sorted(criteria, key=lambda criterion: _ORDER.index(criterion.name)))
 
 
@@ -128,7 +133,10 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     for criterion in criteria:
         values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
         inside, why = np.ones(len(bundle), dtype=bool), [""] * len(bundle)
-        if criterion.low is None and criterion.high is None:
+        if criterion.absent:
+            inside = values == ""
+            why = [f"known {criterion.name}: {value}" for value in values]
+        elif criterion.low is None and criterion.high is None:
             inside = values.astype(bool)
             why = [f"not {criterion.name}: {f}" for f in bundle.crystals.reduced_formulas()]
         if criterion.low is not None:

@@ -13,6 +13,8 @@ KNOWN_COMPOSITIONS = DATA / "compositions.txt.gz"
 """Reduced formulas of every structure that the shipped model saw."""
 PUBLISHED_TABLES = DATA / "published_tables.toml"
 """The figures printed in the paper."""
+PROTOTYPES = DATA / "prototypes"
+"""Folder of the libraries of frameworks, a bundle each."""
 EXPERIMENTS = DATA / "experiments"
 """Folder of the shipped experiments, a TOML each."""
 

@@ -37,6 +37,9 @@ VERBS: dict[str, Verb] = {
     "sample": Verb("pigen.cli.model:sample", "Draw new crystals from a trained model."),
     "label": Verb("pigen.cli.label:label", "Compute descriptor columns for structures."),
     "filter": Verb("pigen.cli.filter:filter", "Keep the structures that pass the criteria."),
+    "prototypes": Verb(
+        "pigen.cli.prototypes:prototypes", "Match structures to known frameworks; find duplicates."
+    ),
     "spp-fit": Verb("pigen.cli.label:spp_fit", "Fit a table of statistical pair potentials."),
     "known": Verb("pigen.cli.label:known", "List the compositions of structures, for filters."),
     "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),

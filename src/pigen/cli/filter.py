@@ -72,6 +72,12 @@ class WindowType(click.ParamType[Window]):
 @click.option("--novel", is_flag=True, help="B: composition not among the known ones.")
 @click.option("--c", type=WindowType(""), help="C, compactness.")
 @click.option("--mled", type=WindowType("low"), help="D, bits; a number is the least.")
+@click.option(
+    "--prototypes",
+    metavar="aflow|reference|PATH",
+    help="No known framework: not one of the top of a library.",
+)
+@click.option("--top", type=click.IntRange(min=1), help="Of the library; 100 by default.")
 @click.option("--k", type=WindowType("low"), help="K, bits/atom; a number is the least.")
 @click.option("--spp-table", type=EXISTING, help="SPP table, ours or published JSON.")
 @click.option("--known", type=EXISTING, help="Known compositions: formulas (.txt) or structures.")
@@ -89,6 +95,8 @@ def filter(
     as_json: bool,
     assignments: tuple[str, ...],
     novel: bool,
+    prototypes: str | None,
+    top: int | None,
     **options: Any,
 ) -> None:
     """Keep the structures that pass the criteria, and count what each takes out.
@@ -113,13 +121,20 @@ def filter(
         known_compositions,
         paper_criteria,
     )
+    from pigen.prototypes.library import library_file
 
     output = output or Path(f"{_stem(sources[0])}_passed.h5")
     check_output(output, sources, force=force)
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     windows: dict[str, Window | None] = {**options, "novel": (None, None) if novel else None}
     given = [Criterion(name, *window) for name, window in windows.items() if window is not None]
+    if prototypes is not None:
+        given.append(Criterion("prototype", absent=True))
+    elif top is not None:
+        raise UsageError("--top is of --prototypes, which is not given")
     settings = settings_of(assignments)
+    if top is not None:
+        settings.setdefault("prototype", {})["top"] = top
     if spp_table is not None:
         settings.setdefault("spp", {})["table"] = spp_table
     opened = Sources(sources, limits)
@@ -127,6 +142,9 @@ def filter(
         if known is not None:
             found = known_compositions(known, Path(folder), executor)
             settings.setdefault("novel", {})["known"] = found
+        if prototypes is not None:
+            library = library_file(prototypes, Path(folder))
+            settings.setdefault("prototype", {})["library"] = library
         criteria = _with_settings(in_paper_order(given) or paper_criteria(), settings)
         check_criteria(criteria)
         funnel = Funnel(criteria)

@@ -60,9 +60,13 @@ def _reasons_of_missing(
 ) -> NDArray[np.object_] | None:
     """(B,) reasons of the crystals without a value; None if one could have a value."""
     descriptor = get_descriptor(name)
-    column = bundle.columns[descriptor.columns[0].name]
-    empty = bundle.crystals.n_atoms == 0
-    without = np.isnan(column.values) if column.kind == "float64" else empty
+    without = bundle.crystals.n_atoms == 0
+    for spec in descriptor.columns:
+        column = bundle.columns[spec.name]
+        if not spec.per_atom and column.kind == "float64":
+            without = without | np.isnan(column.values)
+        if not spec.per_atom and column.kind == "int64":
+            without = without | (column.values == -1)
     reasons = np.array([""] * len(bundle), dtype=object)
     rows = np.flatnonzero(without)
     if len(rows):

@@ -36,7 +36,7 @@ class Evaluated:
 
     Attributes:
         values: column name → (B,) or, for per-atom columns, (N,) array. Where a structure has a
-            reason, its values are NaN (floats), False (bools) or -1 (integers).
+            reason, its values are NaN (floats), False (bools), -1 (integers) or "" (texts).
         reasons: (B,) object array of str, empty where the structure was evaluated.
     """
 

@@ -28,7 +28,10 @@ from pigen.read.source import (
 STRUCTURE_COLUMNS = ("cif", "structure")
 """Where a table keeps its structures, as CIF or as pymatgen's JSON; the first found is read."""
 DESCRIPTOR_COLUMNS = frozenset(
-    ("c", "mled", "h_p", "h_s", "motif", "spp", "k", "novel", "min_distance")
+    (
+        *("c", "mled", "h_p", "h_s", "motif", "spp", "k", "novel", "min_distance"),
+        *("prototype", "prototype_rank"),
+    )
 )
 """Names that belong to PIGEN's descriptors. A table's column of such a name is read as
 ``imported_<name>``: "k" may be somebody's bulk modulus, and a filter must not take it for K."""

@@ -1,0 +1,190 @@
+"""The verbs prototypes build, prototypes match and prototypes unique."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from pigen.cli.common import Sources, check_output, size_of, workers_option
+from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+
+_SOURCES = click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+_OUTPUT = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file."
+)
+_FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+
+
+@click.group()
+def prototypes() -> None:
+    """Known frameworks: make libraries of them, match structures against them, find duplicates.
+
+    \b
+    Example:
+        pigen prototypes match candidates.h5 --library reference -o matched.h5
+    """
+
+
+@prototypes.command()
+@_SOURCES
+@_OUTPUT
+@click.option("--aflow", is_flag=True, help="Rank the AFLOW prototypes by the structures of SRC.")
+@click.option(
+    "--least",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Keep frameworks of so many structures or more.",
+)
+@click.option("--most", type=click.IntRange(min=1), help="Keep so many frameworks; all by default.")
+@_FORCE
+@workers_option
+@limit_options
+def build(
+    sources: tuple[Path, ...],
+    output: Path,
+    aflow: bool,
+    least: int,
+    most: int | None,
+    force: bool,
+    workers: int | None,
+    **limits: int,
+) -> None:
+    """Make a library of the frameworks of structures, the most frequent first.
+
+    SRC is anything that `pigen import` reads. Structures share a framework if pymatgen's
+    StructureMatcher fits them regardless of elements; the first of them represents it.
+
+    \b
+    Example:
+        pigen prototypes build train.csv.gz --least 2 -o frameworks.h5
+    """
+    from pigen.prototypes.build import Frameworks, Usage, aflow_frameworks
+    from pigen.prototypes.reduce import prepare
+
+    check_output(output, sources, force=force)
+    opened = Sources(sources, limits_of(**limits))
+    counter: Usage | Frameworks = Usage(aflow_frameworks()) if aflow else Frameworks()
+    n = 0
+    with opened.executor(workers) as executor, opened.bar() as bar:
+        for prepared in prepare(opened.chunks(executor), executor):
+            counter.add(prepared)
+            n += len(prepared[0])
+            bar.update(size_of(prepared[0]))
+    named = ", ".join(source.name for source in sources)
+    source = f"counted in {n} structures of {named}"
+    library = counter.library(source, least=least, most=most)
+    provenance = provenance_of("pigen prototypes build", sources)
+    kept = f"{len(library)} frameworks of {least} or more structures"
+    provenance["kept"] = f"{kept}, out of {len(counter)}; {source}"
+    library.write(output, provenance)
+    left_out = f"; {counter.left_out} structures could not be compared" if counter.left_out else ""
+    click.echo(f"{output}: {kept}, out of {len(counter)} in {n} structures{left_out}")
+
+
+@prototypes.command()
+@_SOURCES
+@click.option(
+    "--library",
+    required=True,
+    metavar="aflow|reference|PATH",
+    help="A shipped library, one that build made, or structures, ranked as they come.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), help="Match only ranks up to this; all by default."
+)
+@_OUTPUT
+@_FORCE
+@_JSON
+@workers_option
+@limit_options
+def match(
+    sources: tuple[Path, ...],
+    library: str,
+    top: int | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+    workers: int | None,
+    **limits: int,
+) -> None:
+    """Find the highest-ranked known framework of each structure, if it has one.
+
+    Adds the columns prototype (its label, empty if there is none) and prototype_rank. SRC is
+    anything that `pigen import` reads. PATH may be a folder of CIFs; a column rank orders it.
+
+    \b
+    Example:
+        pigen prototypes match candidates.h5 --library aflow --top 100 -o matched.h5
+    """
+    from pigen.bundle import BundleWriter
+    from pigen.label import label_stream
+    from pigen.prototypes.library import library_file, load_library
+    from pigen.tables import Rate
+
+    check_output(output, sources, force=force)
+    opened = Sources(sources, limits_of(**limits))
+    matched = unmatched = failed = 0
+    with tempfile.TemporaryDirectory() as folder, opened.executor(workers) as executor:
+        path = library_file(library, Path(folder))
+        settings = {"prototype": {"library": path, "top": top or len(load_library(path))}}
+        provenance = provenance_of("pigen prototypes match", sources)
+        provenance["library"] = library
+        with BundleWriter(output, provenance) as writer, opened.bar() as bar:
+            chunks = opened.chunks(executor)
+            for chunk, missing in label_stream(chunks, executor, ("prototype",), settings):
+                writer.append(chunk)
+                ranks = chunk.columns["prototype_rank"].values
+                matched += int((ranks > 0).sum())
+                unmatched += int((ranks == 0).sum())
+                failed += missing.total()
+                bar.update(size_of(chunk))
+    counts = {"matched": matched, "unmatched": unmatched, "failed": failed}
+    if as_json:
+        click.echo(json.dumps({**counts, "output": str(output)}))
+        return
+    total = matched + unmatched + failed
+    click.echo(f"{output}: of {total} structures")
+    for name, n in counts.items():
+        click.echo(f"  {name:<10} {Rate(n, total)}")
+
+
+@prototypes.command()
+@_SOURCES
+@_OUTPUT
+@_FORCE
+@workers_option
+@limit_options
+def unique(
+    sources: tuple[Path, ...], output: Path, force: bool, workers: int | None, **limits: int
+) -> None:
+    """Mark duplicates: the column unique is true for the first of each kind.
+
+    Structures are duplicates if pymatgen's StructureMatcher fits them, elements included.
+
+    \b
+    Example:
+        pigen prototypes unique candidates.h5 -o marked.h5
+    """
+    from pigen.bundle import BundleWriter, Column
+    from pigen.prototypes.reduce import prepare
+    from pigen.prototypes.unique import SOURCE, Distinct
+
+    check_output(output, sources, force=force)
+    opened = Sources(sources, limits_of(**limits))
+    distinct, n = Distinct(), 0
+    with (
+        opened.executor(workers) as executor,
+        BundleWriter(output, provenance_of("pigen prototypes unique", sources)) as writer,
+        opened.bar() as bar,
+    ):
+        for prepared in prepare(opened.chunks(executor), executor):
+            first = distinct.add(prepared)
+            writer.append(prepared[0].with_columns({"unique": Column(first, "", SOURCE)}))
+            n += int(first.sum())
+            bar.update(size_of(prepared[0]))
+    click.echo(f"{output}: {n} unique, {writer.n_written - n} duplicates")
