@@ -21,8 +21,8 @@ LAYERS = [
     {"__init__", "errors", "elements", "crystals", "geometry", "executor", "resources", "device"},
     {"experiment", "bundle", "read", "export"},
     {"symmetry", "local_env", "spp", "prototypes", "descriptors"},
-    {"diffusion", "model"},
-    {"training_set", "train", "sample", "filter", "label", "tables", "pseudo_random"},
+    {"diffusion", "model", "energy", "hull"},
+    {"training_set", "train", "sample", "filter", "label", "tables", "pseudo_random", "dft"},
     {"run", "run_folder"},
     {"cli", "__main__"},
 ]

@@ -15,6 +15,8 @@ PUBLISHED_TABLES = DATA / "published_tables.toml"
 """The figures printed in the paper."""
 PROTOTYPES = DATA / "prototypes"
 """Folder of the libraries of frameworks, a bundle each."""
+HULL = DATA / "hull"
+"""Folder of the reference compounds with CHGNet energies."""
 EXPERIMENTS = DATA / "experiments"
 """Folder of the shipped experiments, a TOML each."""
 
