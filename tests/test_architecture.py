@@ -21,9 +21,9 @@ LAYERS = [
     {"__init__", "errors", "elements", "crystals", "geometry", "executor", "resources", "device"},
     {"experiment", "bundle", "read", "export"},
     {"symmetry", "local_env", "spp", "prototypes", "descriptors"},
-    {"diffusion", "model", "energy", "hull"},
-    {"training_set", "train", "sample", "filter", "label", "tables", "pseudo_random", "dft"},
-    {"run", "run_folder"},
+    {"diffusion", "model", "energy"},
+    {"training_set", "train", "sample", "filter", "label", "tables", "pseudo_random", "hull", "dft"},
+    {"run", "run_folder", "csp"},
     {"cli", "__main__"},
 ]
 LAYER_OF = {unit: depth for depth, units in enumerate(LAYERS) for unit in units}

@@ -246,3 +246,41 @@ def test_known_compositions_come_from_formulas_or_structures(tmp_path: Path) -> 
     write_bundle(tmp_path / "empty.h5", Bundle.empty())
     with pytest.raises(UsageError, match=r"empty\.h5"):
         known_compositions(tmp_path / "empty.h5", tmp_path)
+
+
+# -- E: a column of an earlier stage ---------------------------------------------------------------
+def with_energies(values: list[float], reasons: list[str] | None = None) -> Bundle:
+    bundle = Bundle(
+        crystals=Crystals.concatenate([known_structures()["MgO"].crystals] * len(values)),
+        ids=strings(f"x{i}" for i in range(len(values))),
+    )
+    columns = {"e_hull": Column(np.array(values), "eV/atom", "a hull of little")}
+    if reasons is not None:
+        columns["e_hull_reason"] = Column(strings(reasons), "", "a hull of little")
+    return bundle.with_columns(columns)
+
+
+def test_energy_above_hull_is_a_window_on_its_column() -> None:
+    criterion = Criterion("e_hull", high=0.05)
+    bundle = with_energies([-0.1, 0.049, 0.05, np.nan, np.nan], ["", "", "", "no hull: Tc", ""])
+    judged = apply_filters(bundle, [criterion])
+    verdict = judged.verdicts["e_hull"]
+    assert verdict.passed.tolist() == [True, True, False, False, False]
+    assert verdict.reasons.tolist()[2:] == [
+        "e_hull not below 0.05: 0.05",
+        "no e_hull, no hull: Tc",
+        "no e_hull, not known",
+    ]
+    funnel = Funnel((criterion,))
+    funnel.add(judged)
+    assert criterion.heading == "E  e_hull < 0.05 eV/atom"
+    assert "e_hull: a hull of little" in list(funnel.lines())
+    assert funnel.to_json()["rests_on"] == {"e_hull": "a hull of little"}
+
+
+def test_energy_above_hull_must_have_been_made() -> None:
+    bundle = replace(with_energies([0.0]), columns={})
+    with pytest.raises(UsageError, match="no column e_hull; run `pigen energy` first"):
+        apply_filters(bundle, [Criterion("e_hull", high=0.05)])
+    nothing = Bundle.empty()
+    assert len(apply_filters(nothing, [Criterion("e_hull", high=0.05)])) == 0

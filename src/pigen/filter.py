@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Reject, Verdict, strings
 from pigen.descriptors import column_source, evaluate, get_descriptor
@@ -24,9 +25,15 @@ from pigen.tables import LETTERS, SEQUENCE, Rate
 KEPT_BY = "kept_by"
 """Provenance key of a bundle of survivors: the criteria. Its rejects have been counted."""
 
-_LETTER_OF = {name: letter.replace("_prime", "′") for letter, name in LETTERS.items()}
-_ORDER = ("min_distance", "spp", "novel", "c", "mled", "prototype", "k")
+_LETTER_OF = {
+    **{name: letter.replace("_prime", "′") for letter, name in LETTERS.items()},
+    "e_hull": "E",
+}
+_ORDER = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
 """The paper's order, and frameworks after motifs: the matcher takes the most time."""
+
+_MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
+"""Columns that no descriptor computes: the unit of each, and the verb that makes it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Criterion:
     """A window on the main value of a descriptor; ends are excluded.
 
     Attributes:
-        name: the descriptor, also the verdict's name.
+        name: the descriptor, or a column that an earlier stage made; also the verdict's name.
         low: values must exceed it; None for no lower end.
         high: values must be below it. Both ends None: the value itself must be true.
         absent: the value is a name, and there must be none.
@@ -63,8 +70,14 @@ class Criterion:
     def heading(self) -> str:
         """The text after the letter that the paper gives the criterion, if it does."""
         letter = _LETTER_OF.get(self.name)
-        unit = get_descriptor(self.name).columns[0].unit
-        return f"{letter or '':<3}{self.text}{' ' + unit if unit else ''}"
+        return f"{letter or '':<3}{self.text}{' ' + self.unit if self.unit else ''}"
+
+    @property
+    def unit(self) -> str:
+        """Of the window, "" for a dimensionless one."""
+        if self.name in _MADE_BEFORE:
+            return _MADE_BEFORE[self.name][0]
+        return get_descriptor(self.name).columns[0].unit
 
 
 def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
@@ -93,7 +106,7 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
 
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
-    """The criteria in one order, A′ A B C D prototype K, however they were typed."""
+    """The criteria in one order, A′ A B C D E prototype K, however they were typed."""
     return tuple(sorted(criteria, key=lambda criterion: _ORDER.index(criterion.name)))
 
 
@@ -126,12 +139,18 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     Columns that the criteria need are computed unless they are there, made the same way. A
     structure that has no value fails with the reason for that. A reason's part before a colon says
     what kind it is; what follows is particular to the structure.
+
+    Raises:
+        UsageError: a column is missing that only an earlier stage can make.
     """
-    settings = {criterion.name: criterion.settings for criterion in criteria}
+    settings = {c.name: c.settings for c in criteria if c.name not in _MADE_BEFORE}
     bundle, reasons = evaluate(bundle, settings, settings)
     verdicts = {}
     for criterion in criteria:
-        values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
+        if criterion.name in _MADE_BEFORE:
+            values, reasons[criterion.name] = _made_before(bundle, criterion.name)
+        else:
+            values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
         inside, why = np.ones(len(bundle), dtype=bool), [""] * len(bundle)
         if criterion.absent:
             inside = values == ""
@@ -155,6 +174,21 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     return replace(bundle, verdicts=verdicts)
 
 
+def _made_before(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
+    """Values of a column of an earlier stage, and why one is missing."""
+    column = bundle.columns.get(name)
+    if not len(bundle):
+        return np.zeros(0), np.zeros(0, dtype=object)
+    if column is None or column.kind == "str" or column.per_atom:
+        raise UsageError(f"no column {name}; run `{_MADE_BEFORE[name][1]}` first")
+    values = column.values.astype(np.float64)
+    said = bundle.columns.get(f"{name}_reason")
+    reasons = np.array([""] * len(bundle), dtype=object)
+    for i in np.flatnonzero(np.isnan(values)):
+        reasons[i] = (said.values[i] if said else "") or "not known"
+    return values, reasons
+
+
 def _name_failed(why: list[str], passed: Any, text: str, values: Any) -> list[str]:
     return [
         old if ok else f"{text}: {value:.4g}"
@@ -176,6 +210,8 @@ def _apply(bundle: Bundle, criteria: tuple[Criterion, ...]) -> Bundle:
 def check_criteria(criteria: Sequence[Criterion]) -> None:
     """Raise UsageError for a setting or a settings file that is wrong, before any work."""
     for criterion in criteria:
+        if criterion.name in _MADE_BEFORE:
+            continue
         column_source(criterion.name, criterion.settings)
         # An evaluation of nothing loads the tables and lists that the settings name.
         get_descriptor(criterion.name)(Bundle.empty().crystals, **criterion.settings)
@@ -193,6 +229,7 @@ class Funnel:
         passed: criterion → crystals that pass it.
         left: criterion in sequence → crystals that pass it and all before it.
         reasons: why a crystal was rejected first → how many.
+        rests_on: criterion on a column of an earlier stage → how that was made.
     """
 
     criteria: tuple[Criterion, ...]
@@ -201,6 +238,7 @@ class Funnel:
     passed: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    rests_on: dict[str, str] = field(default_factory=dict)
 
     def add(self, judged: Bundle) -> Bundle:
         """Count a chunk from `apply_filters`; returns its survivors.
@@ -218,6 +256,8 @@ class Funnel:
         for criterion in self.criteria:
             verdict = judged.verdicts[criterion.name]
             self.passed[criterion.name] += int(verdict.passed.sum())
+            if criterion.name in _MADE_BEFORE and len(judged):
+                self.rests_on[criterion.name] = judged.columns[criterion.name].source
             if not criterion.in_sequence:
                 continue
             for i in np.flatnonzero(alive & ~verdict.passed).tolist():
@@ -272,6 +312,8 @@ class Funnel:
             after = self.sequence(criterion)
             alone = str(self.alone(criterion))
             yield f"{criterion.heading:<{width}}   {alone:<{column}} {after or '–'}"
+        for name, source in self.rests_on.items():
+            yield f"{name}: {source}"
         yield ""
         yield f"read {self.read}, kept {self.kept}, rejected {self.rejected}"
         for reason, n in self.reasons.most_common():
@@ -294,6 +336,7 @@ class Funnel:
                 for criterion in self.criteria
             ],
             "reasons": dict(self.reasons.most_common()),
+            "rests_on": self.rests_on,
         }
 
 

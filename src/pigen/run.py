@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from pigen import __version__, resources
 from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle
-from pigen.descriptors import column_source, get_descriptor
+from pigen.descriptors import column_source
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
@@ -285,8 +285,7 @@ def tabulate(experiment: Experiment, funnel: Funnel, provenance: dict[str, str])
 
 
 def _in_words(criterion: Criterion) -> str:
-    unit = get_descriptor(criterion.name).columns[0].unit
-    return f"{criterion.text} {unit}".strip()
+    return f"{criterion.text} {criterion.unit}".strip()
 
 
 def _provenance(

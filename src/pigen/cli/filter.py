@@ -72,6 +72,7 @@ class WindowType(click.ParamType[Window]):
 @click.option("--novel", is_flag=True, help="B: composition not among the known ones.")
 @click.option("--c", type=WindowType(""), help="C, compactness.")
 @click.option("--mled", type=WindowType("low"), help="D, bits; a number is the least.")
+@click.option("--ehull", type=WindowType("high"), help="E, eV/atom; a number is the most.")
 @click.option(
     "--prototypes",
     metavar="aflow|reference|PATH",
@@ -97,14 +98,16 @@ def filter(
     novel: bool,
     prototypes: str | None,
     top: int | None,
+    ehull: Window | None,
     **options: Any,
 ) -> None:
     """Keep the structures that pass the criteria, and count what each takes out.
 
     A window is LO:HI with either end open; ends are excluded. Without criteria: the paper's A′, A,
     B, C, D and K each alone, and A to D in sequence. SRC is anything that `pigen import` reads.
-    Columns that are missing are computed. Survivors go to SRC_passed.h5 in this folder unless -o
-    says otherwise, and with them the id and reason of every reject: kept + rejected = read.
+    Columns that are missing are computed, but for e_hull, which `pigen energy` makes. Survivors go
+    to SRC_passed.h5 in this folder unless -o says otherwise, and with them the id and reason of
+    every reject: kept + rejected = read.
 
     \b
     Example:
@@ -126,7 +129,11 @@ def filter(
     output = output or Path(f"{_stem(sources[0])}_passed.h5")
     check_output(output, sources, force=force)
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
-    windows: dict[str, Window | None] = {**options, "novel": (None, None) if novel else None}
+    windows: dict[str, Window | None] = {
+        **options,
+        "novel": (None, None) if novel else None,
+        "e_hull": ehull,
+    }
     given = [Criterion(name, *window) for name, window in windows.items() if window is not None]
     if prototypes is not None:
         given.append(Criterion("prototype", absent=True))
