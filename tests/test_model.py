@@ -24,7 +24,7 @@ from pigen.model.checkpoint import load_checkpoint, read_header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels, niggli
 from pigen.model.layers import Messages, PairMatrices
 from pigen.model.loss import expected_compactness, losses, noised_vector
-from pigen.model.pairs import edges, pair_basis, radial_basis
+from pigen.model.pairs import basis_of_edges, edges, pair_basis, radial_basis
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec
 from real_crystals import COPPER, PEROVSKITE
@@ -80,8 +80,8 @@ def test_messages_equal_e3nns_tensor_product_edge_by_edge() -> None:
     layer = Messages(5, 3, m, k).double()
     x = torch.randn(1, n, m, dtype=torch.float64)
     y = torch.randn(1, n, 3, m, dtype=torch.float64)
-    basis = pair_basis(frac, cell, mask, cutoff=cutoff, radial=k, l_max=2)
-    scalars, vectors = layer.gather(x, y, PairMatrices.of(basis))
+    basis = pair_basis(frac, cell, mask, cutoff=cutoff, radial=k)
+    scalars, vectors = layer.receive(x, y, PairMatrices.of(basis))
 
     _, i, j, d = edges(frac, cell, mask, cutoff)
     harmonics = o3.spherical_harmonics([0, 1], d, normalize=True, normalization="component")
@@ -106,11 +106,28 @@ def test_messages_equal_e3nns_tensor_product_edge_by_edge() -> None:
     s_x, s_y, v_x, v_y = summed.split([m, m, 3 * m, 3 * m], dim=-1)
     # e3nn's couplings with one scalar leg carry 1/sqrt(3); ours are plain products.
     expected_s = torch.cat([s_x, sqrt(3) * s_y], dim=1).reshape(n, 2 * k * m)
-    torch.testing.assert_close(scalars[0], expected_s)
+    torch.testing.assert_close(scalars[0], layer.to_scalar(expected_s))
     as_vectors = [
         sqrt(3) * v.view(n, k, m, 3).permute(0, 3, 1, 2).reshape(n, 3, k * m) for v in (v_x, v_y)
     ]
-    torch.testing.assert_close(vectors[0], torch.cat(as_vectors, dim=-1))
+    torch.testing.assert_close(vectors[0], layer.to_vector(torch.cat(as_vectors, dim=-1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_pair_basis_equals_the_one_from_e3nns_harmonics(dtype: torch.dtype) -> None:
+    batch, *_ = models.noised(HEADER)
+    arguments = (batch.frac.to(dtype), batch.lattice.to(dtype), batch.mask)
+    fast = pair_basis(*arguments, cutoff=6.0, radial=12)
+    slow = basis_of_edges(*arguments, cutoff=6.0, radial=12)
+    assert slow.abs().max() > 0.5
+    tolerance = 2e-5 if dtype == torch.float32 else 1e-11
+    torch.testing.assert_close(fast, slow, rtol=0.0, atol=tolerance)
+
+
+def test_a_cell_that_is_not_a_number_passes_through_the_pair_basis() -> None:
+    batch, *_ = models.noised(HEADER)
+    bad = torch.full_like(batch.lattice, float("nan"))
+    assert bool((pair_basis(batch.frac, bad, batch.mask, cutoff=6.0, radial=4) == 0).all())
 
 
 # -- symmetry ------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from pigen.errors import UsageError
 from pigen.experiment import Experiment, SampleConfig, dump_experiment
 from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
 from pigen.model.data import niggli
+from pigen.model.layers import PairMatrices
 from pigen.model.network import Denoiser
 
 LABEL_UNITS = {"c": "", "mled": "bits", "e_hull": "eV/atom", "k": "bits/atom"}
@@ -182,6 +183,7 @@ def guided(
                 _twice(noised),
                 torch.cat([labels, torch.full_like(labels, float("nan"))]),
                 None if guess is None else _twice(guess),
+                _twice(model.geometry(noised)),
             )
             found = Prediction(
                 *(
@@ -194,7 +196,7 @@ def guided(
     return predict
 
 
-_Batch = TypeVar("_Batch", Noised, Prediction)
+_Batch = TypeVar("_Batch", Noised, Prediction, PairMatrices)
 
 
 def _twice(batch: _Batch) -> _Batch:

@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pigen.device import fast_bf16, resolve_device
-from pigen.diffusion.state import Prediction
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import Experiment, TrainConfig
 from pigen.model.checkpoint import Header, save_checkpoint, write_atomically
@@ -120,7 +118,7 @@ class Trainer:
 
     def _losses(
         self,
-        model: Callable[..., Prediction],
+        model: Denoiser,
         clean: Clean,
         labels: Tensor,
         generator: torch.Generator,
@@ -130,10 +128,11 @@ class Trainer:
         noised = add_noise(clean, draw, self.spec.lattice, self.experiment.diffusion)
         guess = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bf16(self.device)):
+            pairs = model.geometry(noised)
             if guess_first:
                 with torch.no_grad():
-                    guess = model(noised, labels).float()
-            prediction = model(noised, labels, guess)
+                    guess = model(noised, labels, None, pairs).float()
+            prediction = model(noised, labels, guess, pairs)
         return losses(
             prediction.float(),
             noised,

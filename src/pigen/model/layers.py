@@ -12,36 +12,35 @@ from math import sqrt
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 
 @dataclass(frozen=True)
 class PairMatrices:
-    """The pair basis laid out for batched products, from `pair_basis` (B, n, n, lm, K).
+    """The pair basis laid out for batched products, from `pair_basis` (B, n, n, 9, K).
 
     Attributes:
-        all_rows: (B, n·4·K, n): rows (i, lm, k), columns j; l ≤ 1.
-        scalar_rows: (B, n·K, n): its l = 0 part.
-        vector_rows: (B, n·K, n·3): l = 1 contracted with a vector on j.
+        scalar_rows: (B, n·K, n): rows (i, k), columns j; l = 0.
+        vector_rows: (B, n·3·K, n): rows (i, m, k), columns j; l = 1.
+        contract_rows: (B, n·K, n·3): l = 1 contracted with a vector on j.
         tensor_rows: (B, n·5·K, n): l = 2.
     """
 
-    all_rows: Tensor
     scalar_rows: Tensor
     vector_rows: Tensor
+    contract_rows: Tensor
     tensor_rows: Tensor
-    radial: int
 
     @classmethod
     def of(cls, basis: Tensor) -> PairMatrices:
-        """Lay out a basis with l up to 2, (B, n, n, 9, K)."""
+        """Lay out a basis."""
         b, n, _, _, k = basis.shape
-        low, high = basis[..., :4, :], basis[..., 4:, :]
+        l0, l1, l2 = basis.split([1, 3, 5], dim=3)
         return cls(
-            all_rows=low.permute(0, 1, 3, 4, 2).reshape(b, n * 4 * k, n),
-            scalar_rows=low[..., 0, :].permute(0, 1, 3, 2).reshape(b, n * k, n),
-            vector_rows=low[..., 1:, :].permute(0, 1, 4, 2, 3).reshape(b, n * k, n * 3),
-            tensor_rows=high.permute(0, 1, 3, 4, 2).reshape(b, n * 5 * k, n),
-            radial=k,
+            scalar_rows=l0[..., 0, :].permute(0, 1, 3, 2).reshape(b, n * k, n),
+            vector_rows=l1.permute(0, 1, 3, 4, 2).reshape(b, n * 3 * k, n),
+            contract_rows=l1.permute(0, 1, 4, 2, 3).reshape(b, n * k, n * 3),
+            tensor_rows=l2.permute(0, 1, 3, 4, 2).reshape(b, n * 5 * k, n),
         )
 
 
@@ -60,25 +59,23 @@ class Messages(nn.Module):
         self.to_scalar = nn.Linear(2 * radial * channels, scalars)
         self.to_vector = nn.Linear(2 * radial * channels, vectors, bias=False)
 
-    def gather(self, x: Tensor, y: Tensor, pairs: PairMatrices) -> tuple[Tensor, Tensor]:
-        """Unfiltered messages of senders x (B, n, M), y (B, n, 3, M).
-
-        Returns:
-            (B, n, 2·K·M) scalars and (B, n, 3, 2·K·M) vectors; in each the first half comes from x.
-        """
-        b, n, m = x.shape
-        k = pairs.radial
-        from_x = torch.bmm(pairs.all_rows, x).view(b, n, 4, k * m)
-        dot = torch.bmm(pairs.vector_rows, y.reshape(b, n * 3, m)).view(b, n, k * m)
-        scaled = torch.bmm(pairs.scalar_rows, y.reshape(b, n, 3 * m))
-        scaled = scaled.view(b, n, k, 3, m).transpose(2, 3).reshape(b, n, 3, k * m)
-        scalars = torch.cat([from_x[:, :, 0], dot], dim=-1)
-        return scalars, torch.cat([from_x[:, :, 1:], scaled], dim=-1)
-
     def forward(self, s: Tensor, v: Tensor, pairs: PairMatrices) -> tuple[Tensor, Tensor]:
         """Messages (B, n, S) and (B, n, 3, V) for features s (B, n, S), v (B, n, 3, V)."""
-        scalars, vectors = self.gather(self.send_scalar(s), self.send_vector(v), pairs)
-        return self.to_scalar(scalars), self.to_vector(vectors)
+        return self.receive(self.send_scalar(s), self.send_vector(v), pairs)
+
+    def receive(self, x: Tensor, y: Tensor, pairs: PairMatrices) -> tuple[Tensor, Tensor]:
+        """Messages from what is sent, x (B, n, M) and y (B, n, 3, M)."""
+        b, n, m = x.shape
+        scalar_x = torch.bmm(pairs.scalar_rows, x).view(b, n, -1)
+        scalar_y = torch.bmm(pairs.contract_rows, y.reshape(b, n * 3, m)).view(b, n, -1)
+        vector_x = torch.bmm(pairs.vector_rows, x).view(b, n, 3, -1)
+        vector_y = torch.matmul(pairs.scalar_rows[:, None], y.transpose(1, 2)).view(b, 3, n, -1)
+        # Half of the weights for each path: joining the paths would copy the largest tensors here.
+        from_x, from_y = self.to_scalar.weight.chunk(2, dim=1)
+        scalars = linear(scalar_x, from_x, self.to_scalar.bias) + linear(scalar_y, from_y)
+        from_x, from_y = self.to_vector.weight.chunk(2, dim=1)
+        vectors = linear(vector_x, from_x) + linear(vector_y, from_y).transpose(1, 2)
+        return scalars, vectors
 
 
 def vector_rms_norm(v: Tensor) -> Tensor:
@@ -118,8 +115,9 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """New features; condition (B, condition), mask (B, n)."""
         scale, shift = self.modulate(condition)[:, None].chunk(2, dim=-1)
-        s_in = self.norm(s) * (1 + scale) + shift
-        v_in = vector_rms_norm(v)
+        # The sums over layers stay in single precision; what enters the products needn't.
+        s_in = (self.norm(s) * (1 + scale) + shift).to(pairs.scalar_rows.dtype)
+        v_in = vector_rms_norm(v).to(pairs.scalar_rows.dtype)
         m_s, m_v = self.messages(s_in, v_in, pairs)
         combined = v_in + m_v
         dots = (self.dots_left(combined) * self.dots_right(combined)).sum(-2) / sqrt(3)

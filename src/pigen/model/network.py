@@ -65,8 +65,26 @@ class Denoiser(nn.Module):
         for module in (self.guess_types, self.guess_lattice, self.guess_coords):
             nn.init.normal_(module.weight, std=0.02)
 
+    def geometry(self, noised: Noised) -> PairMatrices:
+        """What the network sees of coordinates and lattice; no gradient flows through it."""
+        basis = pair_basis(
+            noised.frac,
+            noised.lattice,
+            noised.mask,
+            cutoff=self.config.cutoff,
+            radial=self.config.radial,
+        )
+        device = basis.device.type
+        if torch.is_autocast_enabled(device):  # once here, not in each product of each layer
+            basis = basis.to(torch.get_autocast_dtype(device))
+        return PairMatrices.of(basis * 0.3)  # about unit variance of a summed message
+
     def forward(
-        self, noised: Noised, labels: Tensor, guess: Prediction | None = None
+        self,
+        noised: Noised,
+        labels: Tensor,
+        guess: Prediction | None = None,
+        pairs: PairMatrices | None = None,
     ) -> Prediction:
         """Predict from a noised batch.
 
@@ -74,16 +92,11 @@ class Denoiser(nn.Module):
             noised: the batch.
             labels: (B, n_labels) standardised, NaN where not given.
             guess: an earlier prediction for (almost) the same batch: self-conditioning.
+            pairs: `geometry` of the batch, where the caller has it already.
         """
         config, mask, lattice = self.config, noised.mask, noised.lattice
         n_atoms = mask.sum(1).to(lattice.dtype)
-        basis = pair_basis(
-            noised.frac, lattice, mask, cutoff=config.cutoff, radial=config.radial, l_max=2
-        )
-        device = lattice.device.type
-        if torch.is_autocast_enabled(device):  # once here, not in each product of each layer
-            basis = basis.to(torch.get_autocast_dtype(device))
-        pairs = PairMatrices.of(basis * 0.3)  # about unit variance of a summed message
+        pairs = self.geometry(noised) if pairs is None else pairs
         length = torch.linalg.det(lattice).abs() ** (1 / 3)
         size = torch.stack(
             [3 * (length.log() - n_atoms.log() / 3) - log(_TYPICAL_VOLUME), n_atoms / 10], dim=1

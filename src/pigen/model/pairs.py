@@ -14,6 +14,8 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from pigen.model.pairs_cpu import fill_basis
+
 _MAX_IMAGES = 6
 """Images on each side at most: a cell flatter than a sixth of the cutoff loses the farthest."""
 
@@ -27,6 +29,13 @@ def radial_basis(distance: Tensor, cutoff: float, size: int) -> Tensor:
     return torch.exp(-0.5 * ((distance[..., None] - centres) / spacing) ** 2) * envelope[..., None]
 
 
+def _reach(lattice: Tensor, cutoff: float) -> Tensor:
+    """Images on each side of the nearest that can lie within the cutoff, (B, 3)."""
+    # 1/height along a, b, c; NaN must reach the loss, whose message says more than one from here.
+    inverse_heights = torch.linalg.inv(lattice).norm(dim=-2).nan_to_num(0.0)
+    return (cutoff * inverse_heights + 0.5).floor().clamp(max=_MAX_IMAGES).long()
+
+
 def edges(
     frac: Tensor, lattice: Tensor, mask: Tensor, cutoff: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -38,9 +47,7 @@ def edges(
     Returns:
         b, i, j, each (E,), and the vectors (E, 3) Å from atom i to the image of atom j.
     """
-    # 1/height along a, b, c; NaN must reach the loss, whose message says more than one from here.
-    inverse_heights = torch.linalg.inv(lattice).norm(dim=-2).nan_to_num(0.0)
-    reach = (cutoff * inverse_heights + 0.5).floor().clamp(max=_MAX_IMAGES).long()
+    reach = _reach(lattice, cutoff)
     most = int(reach.max())
     span = torch.arange(-most, most + 1, device=frac.device)
     grid = torch.cartesian_prod(span, span, span)
@@ -58,21 +65,41 @@ def edges(
 
 
 def pair_basis(
-    frac: Tensor, lattice: Tensor, mask: Tensor, *, cutoff: float, radial: int, l_max: int
+    frac: Tensor, lattice: Tensor, mask: Tensor, *, cutoff: float, radial: int
 ) -> Tensor:
-    """B_ij^{lm,k} = Σ_images R_k(d) Y_lm(d̂), shape (B, n, n, (l_max + 1)², radial).
+    """B_ij^{lm,k} = Σ_images R_k(d) Y_lm(d̂) for l ≤ 2, shape (B, n, n, 9, radial).
 
     Y are e3nn's real harmonics in "component" normalisation. Rotating the crystal rotates the lm
-    axis by the Wigner matrices of ``o3.Irreps.spherical_harmonics(l_max)``. No gradient flows.
+    axis by the Wigner matrices of ``o3.Irreps.spherical_harmonics(2)``. No gradient flows. Real
+    atoms come first in ``mask``. On the CPU a compiled kernel does the work of `basis_of_edges`.
     """
     with torch.no_grad(), torch.autocast(frac.device.type, enabled=False):
-        b, i, j, vectors = edges(frac, lattice, mask, cutoff)
-        distance = vectors.norm(dim=-1)
-        harmonics = o3.spherical_harmonics(
-            list(range(l_max + 1)), vectors, normalize=True, normalization="component"
-        )
-        values = harmonics[:, :, None] * radial_basis(distance, cutoff, radial)[:, None, :]
+        if frac.device.type != "cpu":
+            return basis_of_edges(frac, lattice, mask, cutoff=cutoff, radial=radial)
         n = frac.shape[1]
-        basis = frac.new_zeros(len(frac) * n * n, values.shape[1], radial)
-        basis.index_add_(0, (b * n + i) * n + j, values)
-        return basis.view(len(frac), n, n, values.shape[1], radial)
+        basis = frac.new_zeros(len(frac), n, n, 9, radial)
+        fill_basis(
+            frac.detach().numpy(),
+            lattice.detach().numpy(),
+            mask.sum(1).numpy(),
+            _reach(lattice, cutoff).numpy(),
+            cutoff,
+            basis.numpy(),
+        )
+        return basis
+
+
+def basis_of_edges(
+    frac: Tensor, lattice: Tensor, mask: Tensor, *, cutoff: float, radial: int
+) -> Tensor:
+    """The same from the list of edges and e3nn's harmonics, on any device."""
+    b, i, j, vectors = edges(frac, lattice, mask, cutoff)
+    distance = vectors.norm(dim=-1)
+    harmonics = o3.spherical_harmonics(
+        [0, 1, 2], vectors, normalize=True, normalization="component"
+    )
+    values = harmonics[:, :, None] * radial_basis(distance, cutoff, radial)[:, None, :]
+    n = frac.shape[1]
+    basis = frac.new_zeros(len(frac) * n * n, 9, radial)
+    basis.index_add_(0, (b * n + i) * n + j, values)
+    return basis.view(len(frac), n, n, 9, radial)
