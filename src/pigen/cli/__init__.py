@@ -45,6 +45,10 @@ VERBS: dict[str, Verb] = {
     "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),
     "export": Verb("pigen.cli.data:export", "Write a bundle as CIF, extxyz, CSV or POSCAR."),
     "show": Verb("pigen.cli.data:show", "Summarise a bundle."),
+    "csp-seed": Verb(
+        "pigen.cli.csp:csp_seed", "Write search folders for crystal structure prediction."
+    ),
+    "csp-collect": Verb("pigen.cli.csp:csp_collect", "Read what the searches reached."),
     "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
 }
 

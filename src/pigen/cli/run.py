@@ -71,17 +71,23 @@ def run(
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["1", "ed1"]), metavar="TABLE")
+@click.argument("which", type=click.Choice(["1", "ed1", "ed3"]), metavar="TABLE")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def table(which: str, runs: tuple[Path, ...]) -> None:
     """Join finished runs in a table of the paper, published rows beside measured ones.
 
-    TABLE is 1 (its column D: all filters in sequence) or ed1 (each criterion on its own).
+    TABLE is 1 (its column D: all filters in sequence), ed1 (each criterion on its own) or ed3
+    (crystal structure prediction; RUNS are folders of csp-seed).
 
     \b
     Example:
         pigen table ed1 runs/pigen_c runs/pigen_mled_c
     """
+    if which == "ed3":
+        from pigen.csp.ed3 import table_of
+
+        click.echo(table_of(runs), nl=False)
+        return
     from pigen.tables import RunTable, join
 
     click.echo(join(which, [RunTable.read(folder) for folder in runs]), nl=False)

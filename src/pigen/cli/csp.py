@@ -1,0 +1,227 @@
+"""The verbs csp-seed, csp-collect and csp-run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pigen.cli.common import Sources, check_output, size_of
+from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_SHOWN = 10
+"""Reasons and new frameworks listed on the terminal; all are in the files."""
+
+
+@click.command("csp-seed")
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="A new folder."
+)
+@click.option(
+    "--n", type=click.IntRange(min=1), default=20, show_default=True, help="Compositions."
+)
+@click.option(
+    "--select",
+    "choice",
+    type=click.Choice(["filtered", "random", "lowest-energy"]),
+    default="filtered",
+    show_default=True,
+    help="Structures that passed all filters, any, or those of lowest energy.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["fuse", "airss", "uspex", "calypso", "xtalopt"]),
+    default="fuse",
+    show_default=True,
+    help="fuse: searches for FUSE and pigen csp-run; else seeds in that code's format.",
+)
+@click.option(
+    "--rmax",
+    type=click.IntRange(min=1),
+    default=1500,
+    show_default=True,
+    help="Steps without a new minimum that end a search.",
+)
+@click.option(
+    "--initial",
+    type=click.IntRange(min=1),
+    default=250,
+    show_default=True,
+    help="Random structures in the initial pool.",
+)
+@click.option(
+    "--fmax",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="eV/Å at which a relaxation has converged.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=750,
+    show_default=True,
+    help="Most steps of a relaxation.",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Most relaxations of a search.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=48.0,
+    show_default=True,
+    help="Wall clock of a search.",
+)
+@click.option(
+    "--search-atoms",
+    type=click.IntRange(min=0),
+    default=0,
+    help="FUSE's max_atoms, where the seed has fewer.",
+)
+@click.option(
+    "--seed-atoms",
+    type=click.IntRange(min=1),
+    help="Take only generated cells of at most so many atoms.",
+)
+@click.option("--model", default="", help="Name in the table; that of the experiment by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+@limit_options
+def csp_seed(
+    sources: tuple[Path, ...],
+    output: Path,
+    n: int,
+    choice: str,
+    seed: int,
+    engine: str,
+    search_atoms: int,
+    seed_atoms: int | None,
+    model: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write search folders for generated structures: seeded, and by composition alone.
+
+    One composition each, n in all. SRC is anything that `pigen import` reads; --select filtered
+    needs the verdicts that `pigen filter` or `pigen run` leave in a bundle.
+
+    \b
+    Examples:
+        pigen csp-seed runs/first/survivors.h5 -o csp/filtered
+        pigen csp-seed runs/first/samples.h5 --select random -o csp/unfiltered
+    """
+    from pigen.bundle import Bundle, count_rejects
+    from pigen.csp.folder import Settings
+    from pigen.csp.seed import Request
+    from pigen.csp.seed import csp_seed as write
+    from pigen.errors import UsageError
+    from pigen.executor import SerialExecutor
+
+    limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
+    try:
+        settings = Settings(**options)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    request = Request(
+        n=n,
+        choice=choice,
+        seed=seed,
+        engine=engine,
+        settings=settings,
+        max_atoms=search_atoms,
+        most_atoms=seed_atoms,
+        model=model,
+    )
+    opened = Sources(sources, limits)
+    chunks = []
+    with opened.bar() as bar:
+        for chunk in opened.chunks(SerialExecutor()):
+            chunks.append(chunk)
+            bar.update(size_of(chunk))
+    experiment = write(
+        Bundle.concatenate(chunks), request, output, tuple(str(source) for source in sources)
+    )
+    if as_json:
+        click.echo((output / "manifest.json").read_text(encoding="utf-8"), nl=False)
+        return
+    written = len(experiment.compositions)
+    click.echo(
+        f"{output}: {written} compositions ({experiment.model}, {experiment.chosen}) "
+        f"for {experiment.engine}, of {experiment.read} structures read"
+    )
+    if written < n:
+        click.echo(f"  no more compositions to choose: {n} were asked for")
+    from pigen.bundle import Reject
+
+    refused = [Reject(name, reason) for name, reason in experiment.refused.items()]
+    for reason, times in count_rejects(refused).items():
+        click.echo(f"  {times:7d}  {reason}")
+
+
+@click.command("csp-collect")
+@click.argument("folder", type=_FOLDER, metavar="DIR")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the minima.")
+@click.option(
+    "--library",
+    default="reference",
+    show_default=True,
+    metavar="aflow|reference|PATH",
+    help="Known frameworks.",
+)
+@click.option(
+    "--tie",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="meV/atom; energies that differ by no more are equal.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def csp_collect(
+    folder: Path, output: Path | None, library: str, tie: float, force: bool, as_json: bool
+) -> None:
+    """Read what the searches in DIR reached: columns a to f, and a bundle of the minima.
+
+    Searches of FUSE and of `pigen csp-run` alike, in whatever state they are. The bundle holds the
+    lowest structure of each search, DIR_minima.h5 in this folder unless -o says otherwise; a
+    search that has none is a reject with its status.
+
+    \b
+    Example:
+        pigen csp-collect csp/filtered -o minima.h5
+    """
+    from pigen.bundle import write_bundle
+    from pigen.csp.ed3 import Row, describe
+    from pigen.csp.minima import minima, novelty
+    from pigen.csp.outcome import read_outcomes
+    from pigen.prototypes.library import library_file, load_library
+
+    output = output or Path(f"{folder.resolve().name}_minima.h5")
+    check_output(output, (), force=force)
+    experiment, outcomes = read_outcomes(folder)
+    row = Row.of(experiment, outcomes, tie / 1000)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = minima(outcomes, load_library(library_file(library, Path(scratch))), library)
+    provenance = provenance_of("pigen csp-collect", [folder])
+    write_bundle(output, replace(found, provenance=provenance))
+    new = novelty(found)
+    if as_json:
+        said = {"minima": new.minima, "no_prototype": list(new.new), "output": str(output)}
+        click.echo(json.dumps({**row.to_json(), **said}, ensure_ascii=False))
+        return
+    click.echo("\n".join(describe(row)))
+    click.echo(f"lowest structures with no prototype of {library}: {len(new.new)} of {new.minima}")
+    for name in new.new[:_SHOWN]:
+        click.echo(f"  {name}")
+    click.echo(f"{output}: {len(found)} minima, {len(found.rejects)} searches without one")

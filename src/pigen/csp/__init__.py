@@ -1,0 +1,1 @@
+"""From generated structures to crystal structure prediction: seeds, searches, what they found."""

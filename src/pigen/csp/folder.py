@@ -1,0 +1,164 @@
+"""The folder of a CSP experiment: what is in it, and its manifests.
+
+DIR/manifest.json              the experiment (`Experiment`)
+DIR/searches.txt               a search folder a line, for job scripts
+DIR/001_Mg1O1/manifest.json    one composition (`Composition`)
+DIR/001_Mg1O1/seeded/          a search that starts from the generated structure too
+DIR/001_Mg1O1/composition_only/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pigen.errors import PigenError, UsageError
+
+MANIFEST = "manifest.json"
+MODES = ("seeded", "composition_only")
+"""The two searches of a composition, which are also the names of their folders."""
+SEEDS = "seeds"
+"""Folder in a seeded search: the originals, of which each run gets fresh copies."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search is told, whichever engine runs it.
+
+    Attributes:
+        fmax: eV/Å, where a relaxation has converged.
+        steps: of the optimiser, after which it has not.
+        rmax: steps without a new minimum that end a search.
+        initial: random structures in the initial pool; the seed comes on top.
+        iterations: relaxations that end a search, the initial ones too.
+        hours: wall clock that ends a search.
+    """
+
+    fmax: float = 0.05
+    steps: int = 750
+    rmax: int = 1500
+    initial: int = 250
+    iterations: int = 100_000
+    hours: float = 48.0
+
+    def __post_init__(self) -> None:
+        """ValueError for settings with which no search can end as it should."""
+        for name in ("fmax", "steps", "rmax", "initial", "hours"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.iterations <= self.initial + 1 + self.rmax:
+            raise ValueError(
+                f"iterations must exceed initial + rmax, the least a search needs: "
+                f"{self.iterations} is not above {self.initial + 1 + self.rmax}"
+            )
+
+
+@dataclass(frozen=True)
+class Composition:
+    """One composition: its manifest.
+
+    Attributes:
+        folder: name of its folder.
+        formula: reduced, elements in alphabetical order, e.g. "Mg1O1".
+        elements: element → atoms in the reduced formula.
+        id: the generated structure's.
+        parents: what it was made from.
+        generated_energy: eV/atom, None if the source has none.
+        generated_atoms: atoms in the cell as generated: the largest cell that a search on equal
+            terms needs.
+        seed_atoms: atoms in the conventional standardised cell, the seed.
+        seed_sha256: of the seed's CIF.
+        max_atoms: of a cell in the search with FUSE, which must hold the seed.
+        random_seeds: mode → seed of that search.
+    """
+
+    folder: str
+    formula: str
+    elements: Mapping[str, int]
+    id: str
+    parents: tuple[str, ...]
+    generated_energy: float | None
+    generated_atoms: int
+    seed_atoms: int
+    seed_sha256: str
+    max_atoms: int
+    random_seeds: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Compositions of one model and one way to choose them: the manifest at the top.
+
+    Attributes:
+        engine: whose seeds these are, "fuse" for searches that FUSE or `pigen csp-run` runs.
+        model: row of the published table, or the name of what generated the structures.
+        chosen: "filtered", "unfiltered" or "lowest-energy".
+        seed: of the choice, and of what the searches draw.
+        settings: of every search.
+        read: structures in the source.
+        sources: their paths.
+        refused: id → why it can be no seed.
+        compositions: folders, in order.
+        pigen_version: that wrote it.
+    """
+
+    engine: str
+    model: str
+    chosen: str
+    seed: int
+    settings: Settings
+    read: int
+    sources: tuple[str, ...]
+    refused: Mapping[str, str]
+    compositions: tuple[str, ...]
+    pigen_version: str
+
+
+def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
+    """Write it into its folder, whole or not at all."""
+    part = folder / f".{MANIFEST}.part"
+    part.write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    part.replace(folder / MANIFEST)
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """The manifest at the top of a CSP folder; UsageError if it is none."""
+    content = _read(folder, "not a folder that pigen csp-seed wrote")
+    content["settings"] = _made(Settings, folder, content.get("settings", {}))
+    return _made(Experiment, folder, content)
+
+
+def read_composition(folder: Path) -> Composition:
+    """The manifest of one composition; UsageError if there is none."""
+    return _made(Composition, folder, _read(folder, "the folder of no composition"))
+
+
+def compositions(folder: Path, experiment: Experiment) -> list[Composition]:
+    """The manifests of all compositions, in order."""
+    return [read_composition(folder / name) for name in experiment.compositions]
+
+
+def _read(folder: Path, otherwise: str) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder}: no {MANIFEST}; {otherwise}") from None
+    except ValueError as error:
+        raise PigenError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise PigenError(f"{path}: expected an object, got {type(content).__name__}")
+    return content
+
+
+def _made(kind: type[T], folder: Path, content: Mapping[str, Any]) -> T:
+    fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    try:
+        return kind(**fixed)
+    except (TypeError, ValueError) as error:
+        raise PigenError(f"{folder / MANIFEST}: {error}") from None

@@ -1,0 +1,99 @@
+"""The lowest structure of each search, as a bundle, and which of them are new frameworks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pigen.bundle import Bundle, Column, Reject, strings
+from pigen.crystals import Crystals
+from pigen.csp.folder import MODES
+from pigen.csp.outcome import Outcome
+from pigen.csp.results import Search
+from pigen.prototypes.library import Library
+from pigen.prototypes.match import match
+
+SOURCE = "lowest energy that the search reached"
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Frameworks of the lowest structure of each composition.
+
+    Attributes:
+        minima: compositions with a structure that could be compared.
+        new: ids of those that match no prototype, from the lowest energy above the hull on.
+    """
+
+    minima: int
+    new: tuple[str, ...]
+
+
+def minima(outcomes: Sequence[Outcome], library: Library, name: str) -> Bundle:
+    """The lowest structure of every search, and a reject with its status for one that has none.
+
+    Args:
+        outcomes: of the compositions.
+        library: of known frameworks.
+        name: of the library, for the columns' source.
+    """
+    kept: list[tuple[Outcome, str, Search, float, Crystals]] = []
+    rejects = []
+    for outcome in outcomes:
+        for mode, search in zip(MODES, (outcome.seeded, outcome.unseeded), strict=True):
+            found = search.minimum()
+            if found is None:
+                why = search.reason or ("" if search.status == "never started" else "no structure")
+                reason = f"{search.status}: {why}" if why else search.status
+                rejects.append(Reject(_id(outcome, mode), reason))
+                continue
+            kept.append((outcome, mode, search, found[0].energy, found[1]))
+    crystals = Crystals.concatenate([crystal for *_, crystal in kept])
+    matched = match(crystals, library)
+    generated = [o.generated if math.isfinite(o.generated) else math.nan for o, *_ in kept]
+    columns = {
+        "energy": Column(np.array([e for *_, e, _ in kept], dtype=float), "eV/atom", SOURCE),
+        "generated_energy": Column(
+            np.array(generated, dtype=float), "eV/atom", "the seed, relaxed in the seeded search"
+        ),
+        "formula": Column(strings(o.composition.formula for o, *_ in kept), "", SOURCE),
+        "mode": Column(strings(mode for _, mode, *_ in kept), "", SOURCE),
+        "status": Column(strings(search.status for _, _, search, *_ in kept), "", SOURCE),
+        "engine": Column(strings(search.engine for _, _, search, *_ in kept), "", SOURCE),
+        "prototype": Column(matched.labels, "", f"prototypes of {name}"),
+        "prototype_rank": Column(matched.ranks, "", f"prototypes of {name}"),
+    }
+    return Bundle(
+        crystals=crystals,
+        ids=strings(_id(outcome, mode) for outcome, mode, *_ in kept),
+        parents=strings(outcome.composition.id for outcome, *_ in kept),
+        columns=columns,
+        rejects=tuple(rejects),
+    )
+
+
+def novelty(found: Bundle) -> Novelty:
+    """Which compositions' lowest structures match no prototype.
+
+    Args:
+        found: from `minima`, with a column e_hull or without.
+    """
+    energies, ranks = found.columns["energy"].values, found.columns["prototype_rank"].values
+    lowest: dict[str, int] = {}
+    for row, name in enumerate(found.ids):
+        composition = str(Path(name).parent)
+        if composition not in lowest or energies[row] < energies[lowest[composition]]:
+            lowest[composition] = row
+    rows = [row for row in lowest.values() if ranks[row] >= 0]
+    hull = found.columns.get("e_hull")
+    height = energies if hull is None else hull.values
+    new = sorted((row for row in rows if ranks[row] == 0), key=lambda row: (height[row], row))
+    return Novelty(len(rows), tuple(found.ids[row] for row in new))
+
+
+def _id(outcome: Outcome, mode: str) -> str:
+    return f"{outcome.composition.folder}/{mode}"

@@ -1,0 +1,179 @@
+"""What one search left behind: FUSE's text files, read; its pickles, never."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pigen.crystals import Crystals
+from pigen.csp.fuse import FAILED
+from pigen.read import Limits
+from pigen.read.cif import parse_cif
+from pigen.read.entry import Refused
+
+STATUSES = ("converged", "unfinished", "killed", "failed", "never started")
+"""In words: it ended for want of a new minimum; it ended otherwise (out of iterations, stopped); it
+was killed or still runs; it has not one structure with an energy; nothing is there."""
+GRAPH = "graph_output.csv"
+COLUMNS = (
+    "move,type,step,energy,temperature,current energy,global minimum energy,structure file name,"
+    "accepted?"
+).split(",")
+"""Of the file `GRAPH`."""
+CONVERGED = "*** BH rountine converged"
+"""FUSE's spelling, in its output.txt."""
+EMBEDDED = "PIGEN basin hopper"
+"""What begins the output.txt of `pigen csp-run`."""
+
+_READ = re.compile(r"successfully read\s+(\d+)\s+structure")
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One relaxation: a line of graph_output.csv.
+
+    Attributes:
+        initial: of the initial pool, else of the search.
+        slot: its number.
+        energy: eV/atom; infinity for a relaxation that failed.
+        file: of the structure, in structures/.
+        move: that made it.
+    """
+
+    initial: bool
+    slot: int
+    energy: float
+    file: str
+    move: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What one search reached.
+
+    Attributes:
+        folder: of the search.
+        status: one of `STATUSES`.
+        reason: why, where the status leaves it open; else "".
+        engine: "FUSE", "pigen csp-run", or "" where nothing ran.
+        steps: relaxations in the order they were done.
+        n_seeds: seeds that were read: slots 0 … n_seeds - 1 of the initial pool.
+    """
+
+    folder: Path
+    status: str
+    reason: str
+    engine: str
+    steps: tuple[Step, ...]
+    n_seeds: int
+
+    @property
+    def seed_steps(self) -> tuple[Step, ...]:
+        """The relaxations of the seeds themselves."""
+        return tuple(step for step in self.steps if self._is_seed(step))
+
+    @property
+    def lowest(self) -> float:
+        """Lowest energy reached, eV/atom; infinity where there is none."""
+        return min((step.energy for step in self.steps), default=math.inf)
+
+    @property
+    def lowest_found(self) -> float:
+        """Lowest energy of what the search made itself, the seeds left out."""
+        found = (step.energy for step in self.steps if not self._is_seed(step))
+        return min(found, default=math.inf)
+
+    @property
+    def lowest_start(self) -> float:
+        """Lowest energy of the initial pool without the seeds."""
+        starts = (s.energy for s in self.steps if s.initial and not self._is_seed(s))
+        return min(starts, default=math.inf)
+
+    def minimum(self) -> tuple[Step, Crystals] | None:
+        """The lowest step and its structure; None where no file with it can be read."""
+        if math.isinf(self.lowest):
+            return None
+        best = min(self.steps, key=lambda step: step.energy)
+        for path in (self.folder / "structures" / best.file, self.folder / "global_minimum.cif"):
+            crystal = _structure(path)
+            if crystal is not None:
+                return best, crystal
+        return None
+
+    def _is_seed(self, step: Step) -> bool:
+        return step.initial and step.slot < self.n_seeds
+
+
+def read_search(folder: Path) -> Search:
+    """Read the folder of one search, in whatever state it is."""
+    output = _text(folder / "output.txt")
+    ended = (folder / GRAPH).is_file()
+    running = folder / "restart" / GRAPH
+    table = _text(folder / GRAPH) if ended else _text(running)
+    steps = parse_graph(table or "")
+    engine = "" if output is None and table is None else "FUSE"
+    if output is not None and output.startswith(EMBEDDED):
+        engine = "pigen csp-run"
+    said = _READ.findall(output or "")
+    status, reason = _status(output, steps, ended=ended, started=engine != "")
+    return Search(folder, status, reason, engine, steps, int(said[-1]) if said else 0)
+
+
+def _status(
+    output: str | None, steps: tuple[Step, ...], *, ended: bool, started: bool
+) -> tuple[str, str]:
+    if not started:
+        return "never started", ""
+    if not steps:
+        return "failed", "no structure was built"
+    if all(math.isinf(step.energy) for step in steps):
+        return "failed", "every relaxation failed"
+    if CONVERGED in (output or ""):
+        return "converged", ""
+    return ("unfinished", "") if ended else ("killed", "")
+
+
+def parse_graph(text: str) -> tuple[Step, ...]:
+    """The relaxations in the text of a graph_output.csv.
+
+    A line that was cut off when the search was killed is left out; an energy of `FAILED` or more,
+    or none at all, becomes infinity.
+    """
+    steps = []
+    for row in csv.DictReader(io.StringIO(text)):
+        try:
+            energy, slot = float(row["energy"]), int(float(row["step"]))
+            kind, file = row["type"].strip(), row["structure file name"]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            continue
+        if kind not in ("I", "S") or file is None:
+            continue
+        failed = not energy < FAILED or math.isinf(energy)
+        name = Path(file.strip()).name
+        steps.append(Step(kind == "I", slot, math.inf if failed else energy, name, row["move"]))
+    return tuple(steps)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _structure(path: Path) -> Crystals | None:
+    text = _text(path)
+    if text is None:
+        return None
+    try:
+        found = parse_cif(text, _LIMITS)[0][1]
+    except Refused:
+        return None
+    if isinstance(found, Refused):
+        return None
+    return Crystals.single(found.lattice, found.frac_coords, found.atomic_numbers)

@@ -1,0 +1,197 @@
+"""`csp_seed`: write the folder of a CSP experiment from generated structures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import tomli
+
+from pigen import __version__
+from pigen.bundle import Bundle, Reject
+from pigen.crystals import Crystals
+from pigen.csp import fuse
+from pigen.csp.engines import WRITERS
+from pigen.csp.folder import (
+    MODES,
+    SEEDS,
+    Composition,
+    Experiment,
+    Settings,
+    write_manifest,
+)
+from pigen.csp.select import Seed, ordered, seeds
+from pigen.elements import SYMBOLS
+from pigen.errors import PigenError, UsageError
+from pigen.export import to_cif
+
+ENGINES = ("fuse", *WRITERS)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to write.
+
+    Attributes:
+        n: compositions.
+        choice: one of `select.CHOICES`.
+        seed: of the choice and the searches.
+        engine: one of `ENGINES`.
+        settings: of the searches.
+        max_atoms: in a cell of FUSE's search; 0, or a larger seed: as many as the seed has.
+        most_atoms: in a generated cell that is taken; None for any number.
+        model: name for the table; "" for that of the experiment that made the structures.
+    """
+
+    n: int = 20
+    choice: str = "filtered"
+    seed: int = 0
+    engine: str = "fuse"
+    settings: Settings = field(default_factory=Settings)
+    max_atoms: int = 0
+    most_atoms: int | None = None
+    model: str = ""
+
+
+def csp_seed(
+    bundle: Bundle, request: Request, out: Path, sources: tuple[str, ...] = ()
+) -> Experiment:
+    """Write a folder for each composition; returns the manifest, with what was refused and why.
+
+    Args:
+        bundle: generated structures.
+        request: what to write.
+        out: a new or empty folder.
+        sources: where the structures came from, for the manifest.
+
+    Raises:
+        UsageError: the folder holds something, or the bundle lacks what the choice needs.
+        PigenError: no structure can be a seed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists and is not an empty folder")
+    refused = [*bundle.rejects]
+    rows = ordered(bundle, request.choice, request.seed)
+    candidates = seeds(
+        bundle,
+        rows,
+        lambda name, reason: refused.append(Reject(name, reason)),
+        fuse=request.engine == "fuse",
+        most_atoms=request.most_atoms,
+    )
+    chosen = list(islice(candidates, request.n))
+    if not chosen:
+        why = f"; the first was refused: {refused[0].reason}" if refused else ""
+        raise PigenError(f"no structure to seed a search with, of {len(bundle)} read{why}")
+    out.mkdir(parents=True, exist_ok=True)
+    compositions = [
+        _write(bundle, seed, out, number, request) for number, seed in enumerate(chosen, start=1)
+    ]
+    experiment = Experiment(
+        engine=request.engine,
+        model=request.model or model_name(bundle),
+        chosen="unfiltered" if request.choice == "random" else request.choice,
+        seed=request.seed,
+        settings=request.settings,
+        read=len(bundle) + len(bundle.rejects),
+        sources=sources,
+        refused={reject.id: reject.reason for reject in refused},
+        compositions=tuple(composition.folder for composition in compositions),
+        pigen_version=__version__,
+    )
+    if request.engine == "fuse":
+        searches = [f"{c.folder}/{mode}" for c in compositions for mode in MODES]
+        (out / "searches.txt").write_text("\n".join([*searches, ""]), encoding="utf-8")
+        _script(out / "slurm_array.sh", fuse.slurm_array(searches, request.settings))
+        _script(out / "parallel.sh", fuse.PARALLEL_SH)
+    write_manifest(out, experiment)  # last: a folder with it is whole
+    return experiment
+
+
+def model_name(bundle: Bundle) -> str:
+    """The row, else the name, of the experiment that a bundle says it comes from."""
+    try:
+        said = tomli.loads(bundle.provenance.get("experiment", ""))
+    except tomli.TOMLDecodeError:
+        return "unknown"
+    return published_name(str(said.get("row") or said.get("name") or "unknown"))
+
+
+def published_name(row: str) -> str:
+    """A model's name in Extended Data Table 3, where targets are left out, from that in the others.
+
+    "PIGEN | (M_LED=9, C=0.7)" is "PIGEN | (M_LED, C)" there.
+    """
+    bare = re.sub(r"=[\d.]+", "", row)
+    return {"DiffCSP+PI loss": "DiffCSP + PI"}.get(bare, bare)
+
+
+def _write(bundle: Bundle, seed: Seed, out: Path, number: int, request: Request) -> Composition:
+    formula = seed.cell.reduced_formulas()[0]
+    name = bundle.ids[seed.row]
+    cif = to_cif(seed.cell, f"seed_of_{formula}")
+    composition = Composition(
+        folder=f"{number:03d}_{formula}",
+        formula=formula,
+        elements=_elements(seed.cell),
+        id=name,
+        parents=tuple(filter(None, [bundle.parents[seed.row]])),
+        generated_energy=_energy(bundle, seed.row),
+        generated_atoms=int(bundle.crystals.n_atoms[seed.row]),
+        seed_atoms=int(seed.cell.n_atoms[0]),
+        seed_sha256=sha256(cif.encode()).hexdigest(),
+        max_atoms=max(request.max_atoms, int(seed.cell.n_atoms[0])),
+        random_seeds={
+            mode: _random_seed(request.seed, number, place) for place, mode in enumerate(MODES)
+        },
+    )
+    folder = out / composition.folder
+    folder.mkdir()
+    if request.engine == "fuse":
+        _write_searches(folder, composition, cif, request.settings)
+    else:
+        files = WRITERS[request.engine](seed.cell, name, composition.generated_energy)
+        for path, text in files.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    write_manifest(folder, composition)
+    return composition
+
+
+def _write_searches(folder: Path, composition: Composition, cif: str, settings: Settings) -> None:
+    for mode in MODES:
+        search = folder / mode
+        search.mkdir()
+        text = fuse.input_py(composition, settings, mode)
+        (search / "input.py").write_text(text, encoding="utf-8")
+        _script(search / "run.sh", fuse.run_sh(settings))
+    (folder / "seeded" / SEEDS).mkdir()
+    (folder / "seeded" / SEEDS / "seed.cif").write_text(cif, encoding="utf-8")
+
+
+def _elements(cell: Crystals) -> dict[str, int]:
+    numbers, counts = np.unique(cell.atomic_numbers, return_counts=True)
+    divisor = int(np.gcd.reduce(counts))
+    pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
+    return {SYMBOLS[z]: n // divisor for z, n in pairs}
+
+
+def _energy(bundle: Bundle, row: int) -> float | None:
+    column = bundle.columns.get("energy")
+    if column is None or column.kind != "float64" or not np.isfinite(column.values[row]):
+        return None
+    return float(column.values[row])
+
+
+def _random_seed(seed: int, number: int, mode: int) -> int:
+    """A seed of its own for each search, the same whatever else is chosen."""
+    return int(np.random.SeedSequence([seed, number, mode]).generate_state(1)[0])
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
