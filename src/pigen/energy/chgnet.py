@@ -1,0 +1,232 @@
+"""CHGNet on many crystals at once: its published weights, evaluated for relaxation.
+
+B. Deng et al., Nature Machine Intelligence 5, 1031 (2023). The weights are those that the chgnet
+package carries (version 0.3.0). The function computed is the same, the way is not: chgnet builds a
+graph of Python objects for each structure and differentiates twice, keeping what training would
+need. Here the graph of a batch is built by compiled code; a layer's first matrix, which chgnet
+applies to features gathered for every bond, is applied to atoms and bonds before gathering; only
+bonds that take part in angles are updated; and one backward pass, down to the bond vectors, gives
+forces and stress.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pigen.crystals import Crystals
+from pigen.device import resolve_device
+from pigen.energy.graph import Graph, build_graph, count_bonds
+from pigen.energy.potential import Evaluation
+
+MAX_EDGES = {"cpu": 8_000, "cuda": 400_000}
+"""Directed bonds and angles in one pass through the network: what bounds its memory."""
+
+
+class CHGNetPotential:
+    """CHGNet 0.3.0.
+
+    A crystal with an atom without neighbours within 6 Å has the problem "isolated atom": CHGNet has
+    learned nothing of such atoms. Elements beyond Pu (Z = 94) are unknown to it.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device = "auto",
+        *,
+        dtype: torch.dtype = torch.float32,
+        max_edges: int | None = None,
+    ) -> None:
+        """Load the weights.
+
+        Args:
+            device: "auto", "cpu", "cuda", or a torch device.
+            dtype: of the network's arithmetic.
+            max_edges: directed bonds and angles in one pass; None for what suits the device.
+        """
+        from chgnet.model.model import CHGNet
+
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its size
+            network = CHGNet.load(use_device="cpu", verbose=False)
+        self.device = resolve_device(device) if isinstance(device, str) else device
+        self.name = f"chgnet {network.version}"
+        self._max_edges = max_edges or MAX_EDGES[self.device.type]
+        self._network = _Network(network.requires_grad_(False).eval().to(self.device, dtype))
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        """As `Potential.evaluate`, in as many passes as `max_edges` asks for."""
+        network = self._network
+        known = np.ones(len(crystals), dtype=bool)
+        np.logical_and.at(known, crystals.batch, crystals.atomic_numbers <= network.max_z)
+        n_bonds, n_angles, why = count_bonds(crystals, network.cutoff, network.angle_cutoff)
+        problems = tuple(
+            reason if ok else "element unknown to CHGNet"
+            for reason, ok in zip(why, known, strict=True)
+        )
+        energy = np.full(len(crystals), np.nan)
+        forces = np.full((len(crystals.atomic_numbers), 3), np.nan)
+        stress = np.full((len(crystals), 3, 3), np.nan)
+        good = np.array([not problem for problem in problems], dtype=bool)
+        work = 2 * n_bonds + n_angles
+        for rows in _groups(np.flatnonzero(good), work, self._max_edges):
+            atoms = np.isin(crystals.batch, rows)
+            energy[rows], forces[atoms], stress[rows] = self._pass(crystals[rows])
+        return Evaluation(energy, forces, stress, problems)
+
+    def _pass(
+        self, crystals: Crystals
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Energy, forces and stress of crystals that fit one pass of the network."""
+        network = self._network
+        graph = build_graph(crystals, network.cutoff, network.angle_cutoff)
+        energy, slope = network(graph, crystals.atomic_numbers, crystals.batch)
+        forces = np.zeros((len(crystals.atomic_numbers), 3))
+        virial = np.zeros((len(crystals), 3, 3))
+        np.add.at(forces, graph.first, slope)
+        np.subtract.at(forces, graph.second, slope)
+        # Under a strain ε each vector v becomes v (1 + ε).
+        np.add.at(virial, graph.owner, graph.vectors[:, :, None] * slope[:, None, :])
+        stress = 0.5 * (virial + virial.transpose(0, 2, 1)) / crystals.volume[:, None, None]
+        return energy / crystals.n_atoms, forces, stress
+
+
+def _groups(
+    rows: NDArray[np.int64], work: NDArray[np.int64], limit: int
+) -> Iterator[NDArray[np.int64]]:
+    """Rows in order, in groups whose work stays below the limit; one that exceeds it goes alone."""
+    start, total = 0, 0
+    for k, row in enumerate(rows):
+        if k > start and total + work[row] > limit:
+            yield rows[start:k]
+            start, total = k, 0
+        total += work[row]
+    if len(rows):
+        yield rows[start:]
+
+
+class _Gate:
+    """A gated perceptron, silu(core) ⊙ σ(gate), taken apart.
+
+    Its first matrix acts on a concatenation of features; ``inner`` holds one (64, 128) block for
+    each part of it, core and gate side by side, so a part may be multiplied before it is gathered.
+    """
+
+    def __init__(self, gated: Any, n_parts: int) -> None:
+        core, gate = (_linears(side) for side in (gated.mlp_core, gated.mlp_gate))
+        first = torch.cat([core[0].weight, gate[0].weight])
+        self.inner = [block.T.contiguous() for block in first.chunk(n_parts, dim=1)]
+        self.bias = torch.cat([core[0].bias, gate[0].bias])
+        self._outer = [core[1], gate[1]] if len(core) > 1 else []
+        self._norms = [gated.bn1, gated.bn2]
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """From the sum of all parts, bias included, (n, 128), to the output (n, 64)."""
+        if self._outer:
+            hidden = F.silu(hidden)
+        core, gate = hidden.chunk(2, dim=1)
+        if self._outer:
+            core, gate = self._outer[0](core), self._outer[1](gate)
+        product: Tensor = F.silu(self._norms[0](core)) * torch.sigmoid(self._norms[1](gate))
+        return product
+
+
+class _Network:
+    """The layers of a CHGNet in the form they are computed in here."""
+
+    def __init__(self, network: Any) -> None:
+        self._layers = network
+        self.cutoff: float = network.graph_converter.atom_graph_cutoff
+        self.angle_cutoff: float = network.graph_converter.bond_graph_cutoff
+        self.max_z: int = network.atom_embedding.embedding.num_embeddings
+        self._atom_gates = [_Gate(x.twoBody_atom, 3) for x in network.atom_conv_layers]
+        self._bond_gates = [_Gate(x.twoBody_bond, 4) for x in network.bond_conv_layers]
+        # The last update of the angles feeds nothing.
+        self._angle_gates = [_Gate(x.twoBody_bond, 4) for x in network.angle_layers[:-1]]
+        self._atom_out = [_linears(x.mlp_out)[0] for x in network.atom_conv_layers]
+        self._bond_out = [_linears(x.mlp_out)[0] for x in network.bond_conv_layers]
+
+    def __call__(
+        self, graph: Graph, atomic_numbers: NDArray[np.uint8], batch: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energies (B,) eV, and their derivatives by the bond vectors (E, 3) eV/Å."""
+        references: Tensor = self._layers.composition_model.fc.weight[0]
+        vectors = torch.as_tensor(graph.vectors, dtype=references.dtype, device=references.device)
+        vectors.requires_grad_(True)
+        species = _index(atomic_numbers.astype(np.int64) - 1, vectors)
+        with torch.enable_grad():
+            energies = self._atomic_energies(graph, species, vectors)
+            (slope,) = torch.autograd.grad(energies.sum(), vectors)
+        # Summed in double precision: steps of a relaxation differ by little.
+        atomic = energies.detach().double() + references[species].double()
+        energy = np.bincount(batch, atomic.cpu().numpy(), minlength=len(graph.problems))
+        return energy.astype(np.float64), slope.double().cpu().numpy()
+
+    def _atomic_energies(self, graph: Graph, species: Tensor, vectors: Tensor) -> Tensor:
+        """What the network adds to the reference energy of each atom, (N,) eV."""
+        net, n_short = self._layers, graph.n_short
+        first, second = _index(graph.first, vectors), _index(graph.second, vectors)
+        lengths = vectors.norm(dim=1)
+        basis = net.bond_basis_expansion.rbf_expansion_ag(lengths)
+        bonds, bond_weights = net.bond_embedding(basis), net.bond_weights_ag(basis)
+        # Bonds without angles keep their features.
+        short, long = bonds[:n_short], bonds[n_short:]
+        short_basis = net.bond_basis_expansion.rbf_expansion_bg(lengths[:n_short])
+        short_weights = net.bond_weights_bg(short_basis)
+        unit = vectors[:n_short] / lengths[:n_short, None]
+        directed = torch.cat([unit, -unit])
+        centre, leg = _index(graph.centre, vectors), _index(graph.leg, vectors)
+        angle_basis = net.angle_basis_expansion(_take(directed, leg[0]), _take(directed, leg[1]))
+        angles = net.angle_embedding(angle_basis)
+        leg = leg % max(n_short, 1)  # a bond's features have no direction
+        atoms = net.atom_embedding(species)
+        for k, gate in enumerate(self._atom_gates):
+            as_centre, as_neighbour = atoms @ gate.inner[0], atoms @ gate.inner[2]
+            from_bonds = torch.addmm(gate.bias, torch.cat([short, long]), gate.inner[1])
+            forth = gate(_take(as_centre, first) + _take(as_neighbour, second) + from_bonds)
+            back = gate(_take(as_centre, second) + _take(as_neighbour, first) + from_bonds)
+            messages = torch.zeros_like(atoms).index_add(0, first, forth * bond_weights)
+            messages = messages.index_add(0, second, back * bond_weights)
+            atoms = atoms + self._atom_out[k](messages)
+            if k < len(self._bond_gates):
+                gate = self._bond_gates[k]
+                update = gate(_at_angles(gate, short, angles, atoms, leg, centre))
+                update = update * _take(short_weights, leg[1])
+                summed = torch.zeros_like(short).index_add(0, leg[0], update)
+                short = short + self._bond_out[k](summed * short_weights)
+            if k < len(self._angle_gates):
+                gate = self._angle_gates[k]
+                angles = angles + gate(_at_angles(gate, short, angles, atoms, leg, centre))
+        energies: Tensor = net.mlp(net.readout_norm(atoms))
+        return energies[:, 0]
+
+
+def _at_angles(
+    gate: _Gate, short: Tensor, angles: Tensor, atoms: Tensor, leg: Tensor, centre: Tensor
+) -> Tensor:
+    """What enters a gate at every angle, (A, 128)."""
+    inner = gate.inner
+    hidden = torch.addmm(gate.bias, angles, inner[2])
+    hidden = hidden + _take(short @ inner[0], leg[0])
+    hidden = hidden + _take(short @ inner[1], leg[1])
+    return hidden + _take(atoms @ inner[3], centre)
+
+
+def _take(features: Tensor, rows: Tensor) -> Tensor:
+    # The gradient of advanced indexing sorts; that of index_select does not.
+    return features.index_select(0, rows)
+
+
+def _linears(perceptron: Any) -> list[Any]:
+    return [layer for layer in perceptron.layers if isinstance(layer, torch.nn.Linear)]
+
+
+def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
+    return torch.as_tensor(values, device=like.device)

@@ -1,0 +1,77 @@
+"""A minimiser for one structure: L-BFGS that takes back a step which raises the energy.
+
+J. Nocedal, Math. Comput. 35, 773 (1980) for the two-loop recursion. There is no line search: a
+step is the quasi-Newton one, cut to a trust radius. After a step uphill the next one starts from
+the point before it, with the curvature that was found and a smaller radius, so that no evaluation
+is wasted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MEMORY = 20
+"""Steps remembered."""
+MAX_STEP = 0.2
+"""Å: no atom moves further in one step."""
+MIN_RADIUS = 1e-3
+"""Å: a rise of the energy over such a step is noise of the potential, and is accepted."""
+FIRST_CURVATURE = 40.0
+"""eV/Å^2, before any has been measured; stiff bonds have about this."""
+
+
+class Lbfgs:
+    """Minimises a function of (n, 3) coordinates in Å from its values and gradients."""
+
+    def __init__(self, x: NDArray[np.float64], energy_noise: float) -> None:
+        """Start at x; rises of the energy up to ``energy_noise`` (eV) do not count."""
+        self.x = x
+        self._noise = energy_noise
+        self._radius = MAX_STEP
+        self._at: tuple[NDArray[np.float64], float, NDArray[np.float64]] | None = None
+        self._steps: list[NDArray[np.float64]] = []
+        self._changes: list[NDArray[np.float64]] = []
+
+    def tell(self, energy: float, gradient: NDArray[np.float64]) -> None:
+        """The energy (eV) and its gradient (eV/Å) at ``x``; moves ``x`` on."""
+        if self._at is not None:
+            x, before, gradient_before = self._at
+            self._learn(self.x - x, gradient - gradient_before)
+            if energy > before + self._noise and self._radius > MIN_RADIUS:
+                self._radius = 0.25 * min(self._radius, _longest(self.x - x))
+                self.x, energy, gradient = self._at
+            else:
+                self._radius = min(2.0 * self._radius, MAX_STEP)
+        self._at = (self.x, energy, gradient)
+        step = -self._inverse_hessian(gradient)
+        if np.vdot(step, gradient) >= 0.0:
+            self._steps, self._changes = [], []
+            step = -gradient / FIRST_CURVATURE
+        self.x = self.x + step * min(1.0, self._radius / max(_longest(step), 1e-12))
+
+    def _learn(self, step: NDArray[np.float64], change: NDArray[np.float64]) -> None:
+        # Where the curvature is negative a quasi-Newton step would climb: nothing to remember.
+        if np.vdot(step, change) > 1e-3 * np.vdot(step, step):
+            self._steps = [*self._steps, step][-MEMORY:]
+            self._changes = [*self._changes, change][-MEMORY:]
+
+    def _inverse_hessian(self, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        q = gradient.copy()
+        weights = []
+        for s, y in zip(reversed(self._steps), reversed(self._changes), strict=True):
+            weight = np.vdot(s, q) / np.vdot(s, y)
+            q -= weight * y
+            weights.append(weight)
+        if self._steps:
+            s, y = self._steps[-1], self._changes[-1]
+            q *= np.vdot(s, y) / np.vdot(y, y)
+        else:
+            q /= FIRST_CURVATURE
+        for s, y, weight in zip(self._steps, self._changes, reversed(weights), strict=True):
+            q += (weight - np.vdot(y, q) / np.vdot(s, y)) * s
+        return q
+
+
+def _longest(step: NDArray[np.float64]) -> float:
+    return float(np.sqrt((step**2).sum(axis=1).max()))

@@ -1,0 +1,112 @@
+"""Potentials: what turns crystals into energies, forces and stresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.crystals import Crystals
+from pigen.errors import PigenError, UsageError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a potential says of B crystals with N atoms in all.
+
+    Attributes:
+        energy: (B,) eV/atom.
+        forces: (N, 3) eV/Å, Cartesian.
+        stress: (B, 3, 3) eV/Å^3, symmetric, positive where the cell wants to shrink (as in ASE).
+        problems: (B,) why a crystal has no energy, "" where it has one; the numbers of the others
+            are NaN.
+    """
+
+    energy: NDArray[np.float64]
+    forces: NDArray[np.float64]
+    stress: NDArray[np.float64]
+    problems: tuple[str, ...]
+
+
+class Potential(Protocol):
+    """An interatomic potential.
+
+    Attributes:
+        name: what made an energy, with version, e.g. "chgnet 0.3.0". Energies of different names
+            never meet.
+    """
+
+    name: str
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        """Energies, forces and stresses; a crystal it can't evaluate is a problem, no error."""
+        ...
+
+
+class AsePotential:
+    """Any ASE calculator as a potential, one structure at a time."""
+
+    def __init__(self, name: str, calculator: Any) -> None:
+        """Args: the name in provenance, and an ASE calculator of energy, forces and stress."""
+        self.name = name
+        self._calculator = calculator
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        """As `Potential.evaluate`; what the calculator raises becomes the problem's text."""
+        energy = np.full(len(crystals), np.nan)
+        forces = np.full((len(crystals.atomic_numbers), 3), np.nan)
+        stress = np.full((len(crystals), 3, 3), np.nan)
+        problems = []
+        listed: list[Any] = list(crystals.to_ase())  # ase is half typed
+        for i, atoms in enumerate(listed):
+            atoms.calc = self._calculator
+            try:
+                found = (
+                    atoms.get_potential_energy() / len(atoms),
+                    atoms.get_forces(),
+                    atoms.get_stress(voigt=False),
+                )
+            except Exception as error:  # a calculator may raise anything on an odd structure
+                text = " ".join(str(error).split())[:200]
+                problems.append(f"{self.name} failed: {text or type(error).__name__}")
+                continue
+            start, stop = crystals.ptr[i : i + 2]
+            energy[i], forces[start:stop], stress[i] = found
+            problems.append("")
+        return Evaluation(energy, forces, stress, tuple(problems))
+
+
+def load_potential(model: str = "chgnet", device: str = "auto") -> Potential:
+    """The potential that ``--model`` names.
+
+    Args:
+        model: "chgnet", or ``MODULE:CALLABLE``, whose call without arguments returns an ASE
+            calculator.
+        device: for CHGNet, "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: no such module or callable, or no such device.
+        PigenError: the callable raised.
+    """
+    if model == "chgnet":
+        from pigen.energy.chgnet import CHGNetPotential
+
+        return CHGNetPotential(device)
+    module, colon, attribute = model.partition(":")
+    if not (module and colon and attribute):
+        raise UsageError(f"--model {model}: expected chgnet or MODULE:CALLABLE")
+    try:
+        make: Callable[[], Any] = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--model {model}: {error}") from error
+    try:
+        calculator = make()
+    except Exception as error:
+        raise PigenError(f"--model {model}: {type(error).__name__}: {error}") from error
+    if not hasattr(calculator, "get_potential_energy"):
+        raise UsageError(f"--model {model} made {type(calculator).__name__}, no ASE calculator")
+    return AsePotential(model, calculator)
