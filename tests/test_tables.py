@@ -14,6 +14,8 @@ from pigen.errors import PigenError, UsageError
 from pigen.tables import (
     LETTERS,
     MATTERGEN_NOTE,
+    STABLE,
+    SUN,
     Rate,
     RunTable,
     difference,
@@ -131,3 +133,52 @@ def test_joined_table_is_well_formed_and_holds_every_row(which: str) -> None:
     assert PIGEN_ROW.replace("|", "\\|") in rows[order[1] - 1]
     assert rows[-1].startswith("| mine | measured, n = 100 |")
     assert (MATTERGEN_NOTE in text) == (which == "1")
+
+
+def with_energies() -> RunTable:
+    counts = dict(zip([*STABLE, SUN], (9, 5, 3, 2, 4), strict=True))
+    measured = table()
+    return replace(
+        measured,
+        rates={**measured.rates, **{column: Rate(n, 100) for column, n in counts.items()}},
+        provenance={**measured.provenance, "hull": "a part of all compounds"},
+        largest_mled=10.26,
+    )
+
+
+def test_published_energies_and_largest_mled() -> None:
+    assert [published(PIGEN_ROW, column) for column in STABLE] == [8.7, 3.8, 2.3, 1.5]
+    assert published(PIGEN_ROW, "F") == 10.9
+    assert published("Pseudo-random", "F") is None
+    assert published(PIGEN_ROW, SUN) is None
+    assert published_figures("MatterGen", "E50") == (1.2, 2.5)
+    assert published_figures("MatterGen", "F") == (10.5, 10.7)
+
+
+def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
+    measured = with_energies()
+    text = render(measured)
+    assert "- hull: a part of all compounds" in text
+    rows = [line for line in text.splitlines() if line.startswith("| E |")]
+    assert len(rows) == 4
+    assert "A, B, C, D and e_hull < 0.1 eV/atom | 9 / 100 (9.0 ± 2.9 %) | 8.7 % |" in rows[0]
+    assert "| F | largest mled, e_hull < 0.05 eV/atom | 10.3 | 10.9 | – |" in text
+    assert "| S.U.N. | A, B, C, D, stable, unique, novel structure | 4 / 100" in text
+    assert "| E |" not in render(table())
+    (tmp_path / "table.json").write_text(measured.to_json(), encoding="utf-8")
+    assert RunTable.read(tmp_path) == measured
+
+
+def test_joined_table_1_has_columns_d_e_f_and_sun() -> None:
+    text = join("1", [with_energies(), table("", "mine")])
+    lines = text.splitlines()
+    head = "| model | source | A–D | E < 100 | E < 50 | E < 35 | E < 25 | F | S.U.N. |"
+    assert head in lines
+    published_row = next(line for line in lines if PIGEN_ROW.replace("|", "\\|") in line)
+    assert published_row.endswith("| published | 42.0 | 8.7 | 3.8 | 2.3 | 1.5 | 10.9 | – |")
+    (measured,) = [line for line in lines if line.startswith("| run |")]
+    assert "| 9.0 ± 2.9 (+0.1 s.e.) |" in measured
+    assert measured.endswith("| 10.3 | 4.0 ± 2.0 |")
+    (without,) = [line for line in lines if line.startswith("| mine |")]
+    assert without.endswith("| 20.0 ± 4.0 | – | – | – | – | – | – |")
+    assert "- Measured energies: a part of all compounds." in lines

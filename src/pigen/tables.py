@@ -37,14 +37,29 @@ SEQUENCE = ("A", "B", "C", "D")
 
 MATTERGEN_NOTE = (
     "The source disagrees with itself on MatterGen: its Table 1 prints 17.8 % for the sequence A–D "
-    "(which Extended Data Table 2 gives to DiffCSP+PI loss), its Extended Data Table 2 16.4 %."
+    "(which Extended Data Table 2 gives to DiffCSP+PI loss), its Extended Data Table 2 16.4 %; and "
+    "so in columns E and F."
 )
 
+STABLE: dict[str, float] = {"E100": 0.100, "E50": 0.050, "E35": 0.035, "E25": 0.025}
+"""Columns of Table 1 under E → eV/atom above the hull that structures must stay below."""
+LARGEST_MLED = "F"
+"""Column of Table 1: the largest M_LED among structures counted in E50."""
+SUN = "SUN"
+"""Column beside Table 1: stable (as E100), unique, of novel structure."""
 
-_TABLES = {"1": ("sequence",), "ed1": tuple(LETTERS)}
+_TABLES = {"1": ("sequence", *STABLE, LARGEST_MLED, SUN), "ed1": tuple(LETTERS)}
 _TITLES = {
-    "1": "Table 1, column D: % passing the filters A–D in sequence",
+    "1": "Table 1: what passes the filters A–D, and how much of it is near the hull",
     "ed1": "Extended Data Table 1: % passing each criterion on its own",
+}
+_MEANING = {
+    "sequence": "D: % passing the filters A–D in sequence",
+    "E100": "E: % of all generated that pass A–D and, relaxed, stay below so many meV/atom above "
+    "the hull",
+    LARGEST_MLED: "F: largest M_LED, as generated, of those below 50 meV/atom",
+    SUN: "S.U.N.: % of all generated that pass A–D and, relaxed, are stable (below 100 meV/atom), "
+    "unique, and of a structure not among the known ones",
 }
 TABLES = tuple(_TABLES)
 """Tables that `join` can write."""
@@ -80,10 +95,13 @@ class RunTable:
     Attributes:
         name: of the experiment.
         row: its row in the published tables, "" if none.
-        rates: column (of `LETTERS`, and ``sequence``) → rate.
+        rates: column (of `LETTERS`, ``sequence`` and, where energies were computed, of `STABLE`
+            and `SUN`) → rate, always of all structures generated.
         funnel: letter of `SEQUENCE` → what is left after that filter and those before it.
         criteria: column → the criterion as text, e.g. ``spp < 0.362``.
-        provenance: what the figures rest on: training set, checkpoint, SPP table, seed, versions.
+        provenance: what the figures rest on: training set, checkpoint, SPP table, seed, versions,
+            and under ``hull`` the reference of the energies above it.
+        largest_mled: bits, for column F; None without energies or if nothing is below 50 meV/atom.
     """
 
     name: str
@@ -92,6 +110,7 @@ class RunTable:
     funnel: Mapping[str, Rate]
     criteria: Mapping[str, str]
     provenance: Mapping[str, str]
+    largest_mled: float | None = None
 
     def to_json(self) -> str:
         """As JSON text, with the derived figures beside the counts for other programs to read."""
@@ -127,6 +146,7 @@ class RunTable:
                 funnel={key: rate(counts) for key, counts in content["funnel"].items()},
                 criteria=content["criteria"],
                 provenance=content["provenance"],
+                largest_mled=content.get("largest_mled"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise PigenError(f"{path}: not a table of a run: {error!r}") from None
@@ -145,17 +165,20 @@ def published_rows() -> list[str]:
 
 
 def published_figures(row: str, column: str) -> tuple[float, ...]:
-    """The distinct percentages printed for a model: none, one, or (MatterGen) two."""
+    """The distinct figures printed for a model: none, one, or (MatterGen) two."""
     tables, entry = ["extended_data_table_1"], column
-    if column == "sequence":
-        tables, entry = ["extended_data_table_2", "table_1"], "D"
-    found = [
-        float(model[entry])
+    if column in _TABLES["1"]:
+        tables = ["extended_data_table_2", "table_1"]
+        entry = "D" if column == "sequence" else "E" if column in STABLE else column
+    printed = [
+        model[entry]
         for table in tables
         for model in published_tables()[table]["rows"]
-        if model["model"] == row
+        if model["model"] == row and entry in model
     ]
-    return tuple(dict.fromkeys(found))
+    if column in STABLE:
+        printed = [figures[list(STABLE).index(column)] for figures in printed]
+    return tuple(dict.fromkeys(float(figure) for figure in printed))
 
 
 def published(row: str, column: str) -> float | None:
@@ -193,6 +216,16 @@ def render(table: RunTable) -> str:
     letters = ", ".join(table.funnel)
     where = " (Table 1, column D)" if tuple(table.funnel) == SEQUENCE else ""
     lines.append(_row(table, "sequence", "in sequence", f"{letters}{where}"))
+    for column, threshold in STABLE.items():
+        if column in table.rates:
+            lines.append(_row(table, column, "E", f"{letters} and e_hull < {threshold:g} eV/atom"))
+    if STABLE.keys() & table.rates.keys():
+        figures = _percent(published_figures(table.row, LARGEST_MLED))
+        lines.append(
+            f"| F | largest mled, e_hull < 0.05 eV/atom | {_largest(table)} | {figures} | – |"
+        )
+    if SUN in table.rates:
+        lines.append(_row(table, SUN, "S.U.N.", f"{letters}, stable, unique, novel structure"))
     steps = "; ".join(f"{letter} → {rate.passed}" for letter, rate in table.funnel.items())
     lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}.", ""]
     if table.row:
@@ -222,17 +255,31 @@ def join(which: str, tables: Iterable[RunTable]) -> str:
             shown = " | ".join(_percent(found) for found in figures)
             lines.append(f"| {_escape(row)} | published | {shown} |")
         for table in measured:
-            cells = [_cell(table.rates.get(column), published(row, column)) for column in columns]
+            cells = [
+                _largest(table)
+                if column == LARGEST_MLED
+                else _cell(table.rates.get(column), published(row, column))
+                for column in columns
+            ]
             total = table.rates["sequence"].total
             lines.append(f"| {_escape(table.name)} | measured, n = {total} | {' | '.join(cells)} |")
     lines += ["", "Measured: % ± standard error (difference to the published row).", _footnote()]
     if which == "1":  # every published row is shown, MatterGen's too
-        lines += ["", MATTERGEN_NOTE]
+        lines += ["", MATTERGEN_NOTE, "", *(f"- {_MEANING[c]}." for c in columns if c in _MEANING)]
+        measured = [table for found in runs.values() for table in found]
+        hulls = {t.provenance["hull"] for t in measured if "hull" in t.provenance}
+        lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
     return "\n".join(lines) + "\n"
 
 
 def _heading(column: str) -> str:
-    return {"A_prime": "A′", "sequence": "A–D"}.get(column, column)
+    if column in STABLE:
+        return f"E < {1000 * STABLE[column]:.0f}"
+    return {"A_prime": "A′", "sequence": "A–D", SUN: "S.U.N."}.get(column, column)
+
+
+def _largest(table: RunTable) -> str:
+    return "–" if table.largest_mled is None else f"{table.largest_mled:.1f}"
 
 
 def _row(table: RunTable, column: str, heading: str, criterion: str) -> str:
