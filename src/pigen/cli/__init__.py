@@ -48,7 +48,10 @@ VERBS: dict[str, Verb] = {
     "csp-seed": Verb(
         "pigen.cli.csp:csp_seed", "Write search folders for crystal structure prediction."
     ),
+    "csp-run": Verb("pigen.cli.csp:csp_run", "Search for crystal structures by basin hopping."),
     "csp-collect": Verb("pigen.cli.csp:csp_collect", "Read what the searches reached."),
+    "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
+    "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
     "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
 }
 

@@ -1,0 +1,145 @@
+"""Verbs to DFT and back: dft-export, dft-collect."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pigen.cli.common import Sources, check_output
+from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.errors import UsageError
+
+
+@click.command("dft-export")
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder, to be made."
+)
+@click.option("--competing", is_flag=True, help="Also the phases on the hull of their systems.")
+@click.option(
+    "--reference",
+    type=EXISTING,
+    help="Reference with those phases, by `pigen hull build`; the shipped one by default.",
+)
+@click.option(
+    "--incar", "changes", multiple=True, metavar="TAG=VALUE", help="An INCAR tag, e.g. ISPIN=2."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@limit_options
+def dft_export(
+    sources: tuple[Path, ...],
+    output: Path,
+    competing: bool,
+    reference: Path | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+    **limits: int,
+) -> None:
+    """Write VASP single points of relaxed candidates: INCAR, POSCAR, POTCAR.
+
+    PBE PAW, ENCUT 600, KSPACING 0.3 around Γ, EDIFF 1e-6, NSW 0. Where pymatgen finds no library of
+    potentials (PMG_VASP_PSP_DIR), POTCAR.spec names those to take. manifest.csv lists the folders.
+    SRC is anything that `pigen import` reads, best the survivors of `pigen filter --ehull`.
+
+    \b
+    Example:
+        pigen dft-export near_hull.h5 --competing -o vasp
+    """
+    from pigen.bundle import Bundle
+    from pigen.dft.export import export
+    from pigen.executor import SerialExecutor
+    from pigen.hull import load_reference
+
+    if reference is not None and not competing:
+        raise UsageError("--reference is of --competing, which is not given")
+    tags = dict(_tag(change) for change in changes)
+    opened = Sources(sources, limits_of(**limits))
+    candidates = Bundle.concatenate(list(opened.chunks(SerialExecutor())))
+    exported, n_potcars = export(
+        candidates,
+        output,
+        reference=load_reference(reference) if competing else None,
+        changes=tags,
+        provenance=provenance_of("pigen dft-export", sources),
+    )
+    counts = {
+        "candidates": len(candidates),
+        "competing": len(exported) - len(candidates),
+        "with_potcar": n_potcars,
+        "output": str(output),
+    }
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    click.echo(f"{output}: {len(candidates)} candidates, {counts['competing']} competing phases")
+    lacking = len(exported) - n_potcars
+    if lacking:
+        click.echo(f"  {lacking} have a POTCAR.spec in place of a POTCAR: no such potentials found")
+
+
+@click.command("dft-collect")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--reference",
+    type=EXISTING,
+    help="Further compounds with VASP energies at the same settings, by `pigen hull import`.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Bundle of the candidates; FOLDER/collected.h5 by default.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def dft_collect(
+    folder: Path, reference: Path | None, output: Path | None, force: bool, as_json: bool
+) -> None:
+    """Read vasprun.xml of finished VASP calculations into e_dft and e_hull_dft.
+
+    FOLDER is one that `pigen dft-export` made. The hull is that of the competing phases in it, and
+    of --reference. What has no energy is kept without one, and counted by its reason.
+
+    \b
+    Example:
+        pigen dft-collect vasp -o with_dft.h5
+    """
+    from pigen.bundle import write_bundle
+    from pigen.dft.collect import collect
+    from pigen.hull import load_reference
+
+    output = output or folder / "collected.h5"
+    check_output(output, (), force=force)
+    candidates, competing = collect(folder, load_reference(reference) if reference else None)
+    write_bundle(output, candidates)
+    counts: dict[str, Any] = {"output": str(output)}
+    for name, bundle in (("candidates", candidates), ("competing", competing)):
+        status = [reason.split(":")[0] for reason in bundle.columns["dft_status"].values]
+        failed = Counter(reason for reason in status if reason)
+        counts[name] = len(bundle)
+        counts[f"{name}_with_energy"] = len(bundle) - failed.total()
+        counts[f"{name}_failed"] = dict(failed.most_common())
+    reasons = candidates.columns["e_hull_dft_reason"].values
+    no_hull = Counter(reason for reason in reasons if reason.startswith("no hull"))
+    counts["no_hull"] = dict(no_hull.most_common())
+    if as_json:
+        click.echo(json.dumps(counts, ensure_ascii=False))
+        return
+    for name in ("candidates", "competing"):
+        click.echo(f"{name}: energies of {counts[f'{name}_with_energy']} of {counts[name]}")
+        for reason, n in counts[f"{name}_failed"].items():
+            click.echo(f"  {n:7d}  {reason}")
+    for reason, n in counts["no_hull"].items():
+        click.echo(f"  {n:7d}  {reason}")
+    click.echo(f"{output}: {candidates.columns['e_hull_dft'].source}")
+
+
+def _tag(change: str) -> tuple[str, str]:
+    key, equals, value = change.partition("=")
+    if not equals or not key.strip() or not value.strip():
+        raise UsageError(f"--incar {change}: expected TAG=VALUE")
+    return key.strip(), value.strip()

@@ -1,0 +1,1 @@
+"""A door to DFT: VASP single points out, energies back in."""
