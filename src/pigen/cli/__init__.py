@@ -37,6 +37,7 @@ VERBS: dict[str, Verb] = {
     "sample": Verb("pigen.cli.model:sample", "Draw new crystals from a trained model."),
     "label": Verb("pigen.cli.label:label", "Compute descriptor columns for structures."),
     "filter": Verb("pigen.cli.filter:filter", "Keep the structures that pass the criteria."),
+    "energy": Verb("pigen.cli.energy:energy", "Relax structures and give their energies."),
     "prototypes": Verb(
         "pigen.cli.prototypes:prototypes", "Match structures to known frameworks; find duplicates."
     ),

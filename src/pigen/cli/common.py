@@ -59,12 +59,14 @@ class Sources:
         total: entries, None if only reading them all would tell.
     """
 
-    def __init__(self, paths: Sequence[Path], limits: Limits) -> None:
+    def __init__(self, paths: Sequence[Path], limits: Limits, *, chunk_size: int = CHUNK) -> None:
         """Open all; UsageError for one that is missing or of no known kind."""
         from pigen.read import open_source
 
-        self._limits = limits
-        self._opened: list[Source] = [open_source(path, limits, chunk_size=CHUNK) for path in paths]
+        self._limits, self._chunk_size = limits, chunk_size
+        self._opened: list[Source] = [
+            open_source(path, limits, chunk_size=chunk_size) for path in paths
+        ]
         totals = [source.total for source in self._opened]
         self.total = None if None in totals else sum(t for t in totals if t is not None)
 
@@ -81,7 +83,9 @@ class Sources:
         """All entries, in order, parsed in the executor."""
         from pigen.read import stream
 
-        return stream(self._opened, chunk_size=CHUNK, executor=executor, limits=self._limits)
+        return stream(
+            self._opened, chunk_size=self._chunk_size, executor=executor, limits=self._limits
+        )
 
     def bar(self, done: int = 0) -> tqdm[Any]:
         """A progress bar over the entries; silent where stderr is no terminal."""
@@ -124,6 +128,13 @@ def settings_of(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise UsageError(f"--set {assignment}: expected a {expected}") from None
         settings.setdefault(name, {})[key] = value
     return settings
+
+
+def stem_of(source: Path) -> str:
+    """Name of a source without its suffix, from which the names of outputs are made."""
+    from pigen.read.source import stem
+
+    return stem(source) if source.is_file() else source.resolve().name
 
 
 def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:

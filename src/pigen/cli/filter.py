@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import Sources, check_output, descriptor_options, settings_of, size_of
+from pigen.cli.common import (
+    Sources,
+    check_output,
+    descriptor_options,
+    settings_of,
+    size_of,
+    stem_of,
+)
 from pigen.cli.data import EXISTING, limits_of, provenance_of
 from pigen.errors import UsageError
 
@@ -126,7 +133,7 @@ def filter(
     )
     from pigen.prototypes.library import library_file
 
-    output = output or Path(f"{_stem(sources[0])}_passed.h5")
+    output = output or Path(f"{stem_of(sources[0])}_passed.h5")
     check_output(output, sources, force=force)
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     windows: dict[str, Window | None] = {
@@ -182,9 +189,3 @@ def _with_settings(
     if unused:
         raise UsageError(f"settings for {', '.join(sorted(unused))}, which is no criterion here")
     return tuple(replace(c, settings=settings.get(c.name, {})) for c in criteria)
-
-
-def _stem(source: Path) -> str:
-    from pigen.read.source import stem
-
-    return stem(source) if source.is_file() else source.resolve().name

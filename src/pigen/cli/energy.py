@@ -1,0 +1,125 @@
+"""The verb energy."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from pigen.cli.common import Sources, check_output, size_of, stem_of, workers_option
+from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+
+CHUNK = {"cpu": 32, "cuda": 1000}
+"""Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the relaxed.")
+@click.option(
+    "--fmax", type=float, default=0.05, show_default=True, help="Goal, eV/Å, as ASE means it."
+)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Evaluations before a structure is given up.",
+)
+@click.option(
+    "--model",
+    default="chgnet",
+    show_default=True,
+    metavar="chgnet|MODULE:CALLABLE",
+    help="Or what returns an ASE calculator.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where CHGNet computes.",
+)
+@click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@workers_option
+@limit_options
+def energy(
+    sources: tuple[Path, ...],
+    output: Path | None,
+    fmax: float,
+    max_steps: int,
+    model: str,
+    device: str,
+    only_passed: bool,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    workers: int | None,
+    **limits: int,
+) -> None:
+    """Relax structures, cell and positions, and give their energies.
+
+    SRC is anything that `pigen import` reads. Relaxed structures go to SRC_relaxed.h5 in this
+    folder unless -o says otherwise, each naming its parent, with columns e_relaxed (eV/atom),
+    converged, n_steps, max_force, rmsd and status. They are written as they are done; --resume
+    goes on after a kill.
+
+    \b
+    Examples:
+        pigen energy good.h5 -o relaxed.h5
+        pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
+    """
+    from pigen.bundle import BundleWriter, iter_bundle
+    from pigen.device import resolve_device
+    from pigen.energy.stage import RelaxSettings, relax_stream
+    from pigen.executor import local_executor
+    from pigen.label import skip_entries
+
+    output = output or Path(f"{stem_of(sources[0])}_relaxed.h5")
+    check_output(output, sources, force=force or resume)
+    device = resolve_device(device).type
+    settings = RelaxSettings(model, device, fmax, max_steps, only_passed)
+    provenance = {
+        **provenance_of("pigen energy", sources),
+        "relaxed_by": settings.source,
+        "device": device,
+        "only_passed": str(only_passed),
+    }
+    opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
+    few = opened.total is not None and opened.total <= CHUNK[device]
+    with (
+        local_executor(1 if few or device == "cuda" else workers) as executor,
+        BundleWriter(output, provenance, resume=resume) as writer,
+    ):
+        done = writer.n_written + writer.n_rejected
+        chunks = skip_entries(opened.chunks(executor), done)
+        with opened.bar(done) as bar:
+            for chunk in relax_stream(chunks, settings, executor):
+                writer.append(chunk)
+                bar.update(size_of(chunk))
+    statuses = Counter(
+        status.split(":")[0]
+        for chunk in iter_bundle(output)
+        for status in chunk.columns["status"].values
+    )
+    counts = {
+        "read": writer.n_written + writer.n_rejected,
+        "relaxed": writer.n_written,
+        "rejected": writer.n_rejected,
+        "resumed_after": done,
+        "status": dict(statuses.most_common()),
+        "output": str(output),
+    }
+    if as_json:
+        click.echo(json.dumps(counts, ensure_ascii=False))
+        return
+    click.echo(
+        f"{output}: read {counts['read']}, relaxed {writer.n_written}, rejected {writer.n_rejected}"
+    )
+    for status, n in statuses.most_common():
+        click.echo(f"  {n:7d}  {status}")

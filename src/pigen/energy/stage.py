@@ -1,0 +1,166 @@
+"""The stage: a bundle of candidates in, a bundle of relaxed structures out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen import __version__
+from pigen.bundle import Bundle, Column, Reject, strings
+from pigen.crystals import Crystals
+from pigen.energy.potential import Potential, load_potential
+from pigen.energy.relax import Relaxed, relax
+from pigen.errors import UsageError
+from pigen.executor import map_ordered
+
+SUFFIX = "-relaxed"
+"""What the id of a relaxed structure adds to its parent's."""
+JUDGED_BY = "judged_by"
+"""Provenance key of a filtered bundle: the criteria that take a structure out."""
+
+
+@dataclass(frozen=True)
+class RelaxSettings:
+    """How structures are relaxed.
+
+    Attributes:
+        model: as of `load_potential`.
+        device: "cpu" or "cuda".
+        fmax: eV/Å, as of `Relaxer`.
+        max_steps: evaluations before a structure is given up.
+        only_passed: relax only structures that passed the criteria they were judged by.
+    """
+
+    model: str = "chgnet"
+    device: str = "cpu"
+    fmax: float = 0.05
+    max_steps: int = 500
+    only_passed: bool = False
+
+    def __post_init__(self) -> None:
+        """UsageError for a limit that is not positive."""
+        for name, value in (("fmax", self.fmax), ("max_steps", self.max_steps)):
+            if not value > 0:
+                raise UsageError(f"{name.replace('_', '-')} must be positive, got {value}")
+
+    @property
+    def source(self) -> str:
+        """How the columns were made, with the name and version of the potential."""
+        name = _potential(self.model, self.device).name
+        limits = f"fmax={self.fmax:g}, max_steps={self.max_steps}"
+        return f"pigen {__version__} relax(model={name}, {limits})"
+
+
+def relax_bundle(bundle: Bundle, settings: RelaxSettings | None = None) -> Bundle:
+    """Relax every crystal of a bundle.
+
+    Returns:
+        A bundle of the relaxed crystals, in order: id ``<parent>-relaxed``, parent the id in the
+        input, and the columns ``e_relaxed`` (eV/atom; NaN where the status says there is none),
+        ``converged``, ``n_steps``, ``max_force`` (eV/Å), ``rmsd`` (to the input, by pymatgen's
+        matcher, over (V/n)^(1/3); NaN if they do not match) and ``status``. What describes the
+        geometry of the input stays there. The input's rejects, and with ``only_passed`` the
+        structures that failed a criterion, are rejects, so kept + rejected = read.
+
+    Raises:
+        UsageError: ``only_passed`` for structures that have not been judged.
+    """
+    settings = settings or RelaxSettings()
+    rejects = bundle.rejects
+    if settings.only_passed:
+        bundle, failed = _passed(bundle)
+        rejects = (*rejects, *failed)
+    empty = bundle.crystals.n_atoms == 0
+    rejects = (*rejects, *(Reject(str(i), "no atoms") for i in bundle.ids[empty]))
+    start = bundle.crystals[~empty]
+    potential = _potential(settings.model, settings.device)
+    found = relax(start, potential, fmax=settings.fmax, max_steps=settings.max_steps)
+    crystals = Crystals.concatenate([one.crystal for one in found])
+    return Bundle(
+        crystals=crystals,
+        ids=strings(f"{i}{SUFFIX}" for i in bundle.ids[~empty]),
+        parents=bundle.ids[~empty],
+        columns=_columns(start, crystals, found, settings.source),
+        rejects=rejects,
+        provenance=bundle.provenance,
+    )
+
+
+def relax_stream(
+    chunks: Iterable[Bundle], settings: RelaxSettings, executor: Executor
+) -> Iterator[Bundle]:
+    """`relax_bundle` on every chunk of a stream, in order, a few at a time in the executor.
+
+    A chunk's result depends on the chunk alone, to the last bit on a CPU, so a stream that is
+    taken up again after some chunks ends in the same bundle.
+    """
+    return map_ordered(executor, partial(relax_bundle, settings=settings), chunks)
+
+
+@lru_cache(maxsize=2)
+def _potential(model: str, device: str) -> Potential:
+    return load_potential(model, device)
+
+
+def _columns(
+    start: Crystals, relaxed: Crystals, found: list[Relaxed], source: str
+) -> dict[str, Column]:
+    converged = np.array([one.converged for one in found], dtype=bool)
+    return {
+        "e_relaxed": Column(_floats(one.energy for one in found), "eV/atom", source),
+        "converged": Column(converged, "", source),
+        "n_steps": Column(np.array([one.n_steps for one in found], dtype=np.int64), "", source),
+        "max_force": Column(_floats(one.max_force for one in found), "eV/Å", source),
+        "rmsd": Column(rms_displacements(start, relaxed, converged), "", source),
+        "status": Column(strings(one.status for one in found), "", source),
+    }
+
+
+def _floats(values: Iterable[float]) -> NDArray[np.float64]:
+    return np.fromiter(values, dtype=np.float64)
+
+
+def rms_displacements(
+    before: Crystals, after: Crystals, rows: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """RMS displacement (B,) by pymatgen's StructureMatcher with its default tolerances.
+
+    In units of (V/n)^(1/3). NaN for structures that do not match, and where ``rows`` is False.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher: Any = StructureMatcher()  # pymatgen is half typed
+    values = np.full(len(before), np.nan)
+    for i in np.flatnonzero(rows).tolist():
+        (one,), (other,) = before[i].to_pymatgen(), after[i].to_pymatgen()
+        match = matcher.get_rms_dist(one, other)
+        if match is not None:
+            values[i] = match[0]
+    return values
+
+
+def _passed(bundle: Bundle) -> tuple[Bundle, list[Reject]]:
+    """The crystals that pass, and a reject with the first reason for each of the others.
+
+    The criteria that count are those in sequence, which the provenance of `pigen filter` names;
+    without it, all that there are.
+    """
+    if not bundle.verdicts and len(bundle):
+        raise UsageError("only-passed: the structures have no verdicts; run `pigen filter` first")
+    in_sequence = bundle.provenance.get(JUDGED_BY, "").split("; ")
+    verdicts = [v for v in bundle.verdicts.values() if v.source in in_sequence]
+    verdicts = verdicts or list(bundle.verdicts.values())
+    keep = np.ones(len(bundle), dtype=bool)
+    reasons = [""] * len(bundle)
+    for verdict in verdicts:
+        for i in np.flatnonzero(keep & ~verdict.passed):
+            reasons[i] = verdict.reasons[i]
+        keep &= verdict.passed
+    failed = [Reject(str(bundle.ids[i]), reasons[i]) for i in np.flatnonzero(~keep)]
+    return replace(bundle.select(keep), rejects=()), failed
