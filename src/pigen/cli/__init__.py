@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
     ),
     "csp-run": Verb("pigen.cli.csp:csp_run", "Search for crystal structures by basin hopping."),
     "csp-collect": Verb("pigen.cli.csp:csp_collect", "Read what the searches reached."),
+    "hull": Verb("pigen.cli.hull:hull", "References of compounds, and energies above their hull."),
     "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
     "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
     "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),

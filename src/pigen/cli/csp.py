@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 10
-"""Reasons and new frameworks listed on the terminal; all are in the files."""
+"""New frameworks listed on the terminal; all are in the bundle."""
 
 
 @click.command("csp-seed")
@@ -182,7 +183,7 @@ def csp_seed(
 @click.option(
     "--tie",
     type=click.FloatRange(min=0),
-    default=0.0,
+    default=1.0,
     show_default=True,
     help="meV/atom; energies that differ by no more are equal.",
 )
@@ -225,3 +226,80 @@ def csp_collect(
     for name in new.new[:_SHOWN]:
         click.echo(f"  {name}")
     click.echo(f"{output}: {len(found)} minima, {len(found.rejects)} searches without one")
+
+
+@click.command("csp-run")
+@click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="DIR...")
+@click.option("--only", multiple=True, metavar="SEARCH", help="Like 001_Mg1O1/seeded or 001_Mg1O1.")
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), help="Wall clock of this run."
+)
+@click.option(
+    "--side-by-side",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Searches under way at a time.",
+)
+@click.option(
+    "--model",
+    default="chgnet",
+    show_default=True,
+    metavar="chgnet|MODULE:CALLABLE",
+    help="Potential: CHGNet, or what returns an ASE calculator.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Of CHGNet.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def csp_run(
+    folders: tuple[Path, ...],
+    only: tuple[str, ...],
+    hours: float | None,
+    side_by_side: int,
+    model: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Run the searches in folders of `pigen csp-seed` here, without FUSE.
+
+    Basin hopping on batched CHGNet: every search starts from random symmetric cells, the seeded
+    ones from the generated structure too. Searches leave the files that FUSE leaves, and an energy
+    trace; one that was interrupted goes on where it was when the command is given again.
+
+    \b
+    Example:
+        pigen csp-run csp/filtered csp/unfiltered --hours 12
+    """
+    import math
+
+    from tqdm import tqdm
+
+    from pigen.csp.run import Progress
+    from pigen.csp.run import csp_run as run
+    from pigen.energy.potential import load_potential
+
+    with tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar:
+
+        def watch(progress: Progress) -> None:
+            bar.set_postfix_str(f"{progress.ended} of {progress.searches} ended", refresh=False)
+            bar.update(progress.relaxations - bar.n)
+
+        done = run(
+            folders,
+            load_potential(model, device),
+            only=only,
+            side_by_side=side_by_side,
+            hours=hours or math.inf,
+            watch=watch,
+        )
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    click.echo(
+        f"{done.relaxations} relaxations; {done.ended} of {done.searches} searches have ended"
+    )

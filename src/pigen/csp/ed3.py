@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pigen.csp.folder import Experiment
-from pigen.csp.outcome import Counts, Outcome, count, read_outcomes, status_line, total
+from pigen.csp.outcome import TIE, Counts, Outcome, count, read_outcomes, status_line, total
 from pigen.tables import published_tables
 
 TITLE = "Extended Data Table 3: crystal structure prediction on generated compositions"
@@ -19,7 +19,9 @@ NOTES = (
     "starting point; f: the seed's relaxation failed.",
     "Published: 20 compositions a row, FUSE 2.05 with reinforcement learning, rmax 1500, each "
     "search once. E_CSP is the lowest energy of what the two searches made themselves, the seed's "
-    "own relaxation left out. A search that was killed counts with what it had reached.",
+    "own relaxation left out. Measured energies within "
+    f"{1000 * TIE:g} meV/atom of each other are equal, which is what relaxations of one structure "
+    "differ by. A search that was killed counts with what it had reached.",
 )
 
 
@@ -38,7 +40,7 @@ class Row:
     engines: tuple[str, ...]
 
     @classmethod
-    def of(cls, experiment: Experiment, outcomes: Sequence[Outcome], tie: float = 0.0) -> Row:
+    def of(cls, experiment: Experiment, outcomes: Sequence[Outcome], tie: float = TIE) -> Row:
         """The row of one CSP folder; ``tie`` as in `outcome.count`."""
         searches = [search for o in outcomes for search in (o.seeded, o.unseeded)]
         engines = tuple(dict.fromkeys(s.engine for s in searches if s.engine))

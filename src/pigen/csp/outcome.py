@@ -12,6 +12,9 @@ from pigen.csp.folder import MODES, Composition, Experiment, compositions, read_
 from pigen.csp.results import STATUSES, Search, read_search
 from pigen.errors import UsageError
 
+TIE = 1e-3
+"""eV/atom: what relaxations of one structure to 0.05 eV/Å differ by. Energies so near are equal."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -97,7 +100,7 @@ class Counts:
         return _mean(self.losses)
 
 
-def count(outcomes: Iterable[Outcome], tie: float = 0.0) -> Counts:
+def count(outcomes: Iterable[Outcome], tie: float = TIE) -> Counts:
     """Columns a–f over compositions.
 
     E_CSP is the lowest energy of what the two searches made themselves: the seed's own relaxation
@@ -126,7 +129,7 @@ def count(outcomes: Iterable[Outcome], tie: float = 0.0) -> Counts:
         b=sum(o.unseeded.lowest - o.seeded.lowest > tie for o in compared),
         gains=tuple(o.gain for o in judged if o.gain > tie),
         losses=tuple(-o.gain for o in judged if o.gain < -tie),
-        e=sum(o.generated < o.seeded.lowest_start for o in with_seed),
+        e=sum(o.seeded.lowest_start - o.generated > tie for o in with_seed),
         f=sum(o.seed_failed for o in listed),
     )
 

@@ -100,7 +100,7 @@ class Search:
             return None
         best = min(self.steps, key=lambda step: step.energy)
         for path in (self.folder / "structures" / best.file, self.folder / "global_minimum.cif"):
-            crystal = _structure(path)
+            crystal = read_structure(path)
             if crystal is not None:
                 return best, crystal
         return None
@@ -166,10 +166,14 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _structure(path: Path) -> Crystals | None:
+def read_structure(path: Path) -> Crystals | None:
+    """The structure of a CIF, None where there is no file or it holds none."""
     text = _text(path)
-    if text is None:
-        return None
+    return None if text is None else read_structure_text(text)
+
+
+def read_structure_text(text: str) -> Crystals | None:
+    """The first structure in the text of a CIF, None where there is none."""
     try:
         found = parse_cif(text, _LIMITS)[0][1]
     except Refused:

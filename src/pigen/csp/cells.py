@@ -1,0 +1,112 @@
+"""Random sensible cells: a random space group, orbits that make up the composition, atoms apart.
+
+PyXtal fills them (Fredericks et al., Comput. Phys. Commun. 261, 107810 (2021)). Symmetric cells
+are what makes random searches find ground states (Pickard and Needs, J. Phys.: Condens. Matter 23,
+053201 (2011)).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.random import Generator
+
+from pigen.crystals import Crystals
+from pigen.elements import Z_OF, atomic_radii
+from pigen.symmetry import primitive_cells
+
+COMPACTNESS = (0.3, 0.8)
+"""Range of the share of a random cell that its atoms fill. Oxides and fluorides lie in it, metals
+somewhat above: a loose cell relaxes well, in a dense one the atoms find no place."""
+APART = 1.4
+"""Least distance over half the sum of covalent radii, which is PyXtal's tolerance."""
+RATTLE = 0.05
+"""Å: off the symmetry, so that a relaxation does not end on a saddle point."""
+_GROUPS = (2, 230)
+
+
+def formula_units(elements: Mapping[str, int], max_atoms: int) -> int:
+    """How many formula units fit in a cell of so many atoms, one at least."""
+    return max(max_atoms // sum(elements.values()), 1)
+
+
+def random_cell(elements: Mapping[str, int], max_atoms: int, rng: Generator) -> Crystals:
+    """One primitive cell of one to `formula_units` formula units, atoms sorted by number.
+
+    The number of formula units, the space group and the compactness are uniform. A group that has
+    no orbits for the composition, or in whose cell the atoms find no place, is drawn again with
+    more room, so the search for a cell always ends.
+
+    Args:
+        elements: atoms in the reduced formula.
+        max_atoms: in the cell.
+        rng: of every choice.
+    """
+    units = int(rng.integers(1, formula_units(elements, max_atoms), endpoint=True))
+    counts = [n * units for n in elements.values()]
+    room = 1.0
+    while True:
+        found = _symmetric(list(elements), counts, rng.uniform(*COMPACTNESS) / room, rng)
+        if found is not None:
+            return found
+        room *= 1.02
+
+
+def _symmetric(
+    symbols: list[str], counts: list[int], compactness: float, rng: Generator
+) -> Crystals | None:
+    from pyxtal import pyxtal
+    from pyxtal.lattice import Lattice
+    from pyxtal.msg import Comp_CompatibilityError, VolumeError
+    from pyxtal.symmetry import Group
+    from pyxtal.tolerance import Tol_matrix
+
+    group = Group(int(rng.integers(*_GROUPS, endpoint=True)))
+    multiple = group.cellsize()  # primitive cells in the conventional one
+    radii = atomic_radii()[[Z_OF[symbol] for symbol in symbols]]
+    volume = multiple * float(4 / 3 * np.pi * radii**3 @ counts) / compactness
+    crystal = pyxtal()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of each volume it tries
+        try:
+            lattice = Lattice(group.lattice_type, volume, unique_axis="c", random_state=rng)
+            crystal.from_random(
+                3,
+                group,
+                symbols,
+                [multiple * n for n in counts],
+                lattice=lattice,
+                tm=Tol_matrix(prototype="atomic", factor=APART),
+                max_count=1,
+                force_pass=True,
+                random_state=rng,
+            )
+        except (Comp_CompatibilityError, VolumeError, RuntimeError):
+            return None
+    if not crystal.valid:
+        return None
+    frac, species = crystal._get_coords_and_species()
+    numbers = np.array([Z_OF[symbol] for symbol in species])
+    cells, reasons = primitive_cells(
+        Crystals.single(crystal.lattice.get_matrix(), np.asarray(frac), numbers)
+    )
+    if reasons[0] or cells.n_atoms[0] > sum(counts):
+        return None
+    return sorted_atoms(rattled(cells, RATTLE, rng))
+
+
+def rattled(crystal: Crystals, distance: float, rng: Generator) -> Crystals:
+    """Every atom displaced by a normal deviate of ``distance`` Å along each axis."""
+    moves = rng.normal(scale=distance, size=crystal.frac_coords.shape)
+    frac = crystal.frac_coords + moves @ np.linalg.inv(crystal.lattice[0])
+    return Crystals.single(crystal.lattice[0], frac, crystal.atomic_numbers)
+
+
+def sorted_atoms(crystal: Crystals) -> Crystals:
+    """The same crystal with its atoms in order of atomic number, as pairing two cells needs."""
+    order = np.argsort(crystal.atomic_numbers, kind="stable")
+    return Crystals.single(
+        crystal.lattice[0], crystal.frac_coords[order], crystal.atomic_numbers[order]
+    )

@@ -1,0 +1,175 @@
+"""Basin hopping for one composition: what to relax next, and what to make of how it went.
+
+The hopper is a fold over relaxations in the order of their slots. What slot k proposes and whether
+it is accepted depends on (seed, k) and the relaxations before it alone, so a search that is told
+again what it was told before goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pigen.crystals import Crystals
+from pigen.csp.cells import random_cell
+from pigen.csp.moves import Surroundings, move
+
+TEMPERATURE = 0.02
+"""eV/atom, of the Metropolis criterion."""
+MELT = 50
+"""Steps without a lower current structure after which the temperature rises at each refusal."""
+MELTING = 0.01
+"""eV/atom, the most it rises by."""
+NEW_MINIMUM = 1e-4
+"""eV/atom: what is lower by less is the same minimum, relaxed a little further."""
+DIGITS = 6
+"""Of an energy in eV/atom: those of the result file, so that a resumed search sees the same."""
+KEPT = 20
+"""Structures kept to splice with, the lowest ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One search.
+
+    Attributes:
+        elements: atoms in the reduced formula.
+        max_atoms: in a cell.
+        seeds: generated structures, atoms sorted by number, first in the initial pool.
+        n_random: random structures in the initial pool.
+        rmax: steps without a new minimum that end the search.
+        iterations: relaxations that end it, the initial ones too.
+        random_seed: of all it draws.
+    """
+
+    elements: Mapping[str, int]
+    max_atoms: int
+    seeds: tuple[Crystals, ...]
+    n_random: int
+    rmax: int
+    iterations: int
+    random_seed: int
+
+    @property
+    def n_initial(self) -> int:
+        """Structures in the initial pool."""
+        return len(self.seeds) + self.n_random
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A structure to relax: its slot, the move that made it, and itself."""
+
+    slot: int
+    move: str
+    crystal: Crystals
+
+
+@dataclass(frozen=True)
+class Record:
+    """One relaxation, as the result file has it: energies and temperature in eV/atom."""
+
+    slot: int
+    initial: bool
+    move: str
+    energy: float
+    temperature: float
+    current: float
+    lowest: float
+    accepted: bool
+
+
+class Hopper:
+    """The state of one search. Relaxations are told in the order of their slots."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Nothing relaxed yet."""
+        self.plan = plan
+        self.n_told = 0
+        self.lowest = math.inf
+        self._current: tuple[float, Crystals] | None = None
+        self._met: list[tuple[float, int, Crystals]] = []
+        self._temperature = TEMPERATURE
+        self._since_minimum = self._since_lower = 0
+
+    @property
+    def converged(self) -> bool:
+        """Whether ``rmax`` steps brought no new minimum."""
+        return self._since_minimum >= self.plan.rmax
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to relax."""
+        return self.converged or self.n_told >= self.plan.iterations
+
+    def ready(self) -> range:
+        """Slots that can be proposed now: the rest of the initial pool, or the next step."""
+        if self.done:
+            return range(0)
+        last = min(max(self.plan.n_initial, self.n_told + 1), self.plan.iterations)
+        return range(self.n_told, last)
+
+    def propose(self, slot: int) -> Trial:
+        """The structure of a slot that is `ready`."""
+        plan, rng = self.plan, np.random.default_rng([self.plan.random_seed, slot])
+        if slot < len(plan.seeds):
+            return Trial(slot, "initial", plan.seeds[slot])
+        if slot < plan.n_initial:
+            return Trial(slot, "initial", random_cell(plan.elements, plan.max_atoms, rng))
+        if self._current is None:  # every relaxation failed so far
+            return Trial(slot, "new", random_cell(plan.elements, plan.max_atoms, rng))
+        others = [crystal for *_, crystal in self._met]
+        around = Surroundings(plan.elements, plan.max_atoms, plan.seeds, others)
+        return Trial(slot, *move(self._current[1], around, rng))
+
+    def tell(self, trial: str, energy: float, crystal: Crystals) -> Record:
+        """Take the relaxation of the next slot.
+
+        Args:
+            trial: the move that made it.
+            energy: eV/atom; NaN or infinity where the relaxation failed.
+            crystal: the relaxed structure.
+        """
+        slot = self.n_told
+        initial = slot < self.plan.n_initial
+        energy = round(energy, DIGITS) if math.isfinite(energy) else math.inf
+        temperature = self._temperature
+        accepted = self._hop(slot, energy, crystal, initial=initial)
+        if energy < self.lowest - NEW_MINIMUM:
+            self._since_minimum = 0
+        elif not initial:
+            self._since_minimum += 1
+        self.lowest = min(self.lowest, energy)
+        self._remember(energy, slot, crystal)
+        self.n_told += 1
+        current = self._current[0] if self._current else math.inf
+        return Record(slot, initial, trial, energy, temperature, current, self.lowest, accepted)
+
+    def _hop(self, slot: int, energy: float, crystal: Crystals, *, initial: bool) -> bool:
+        if math.isinf(energy):
+            return False
+        rise = energy - self._current[0] if self._current else -math.inf
+        if rise < 0:
+            self._current, self._since_lower = (energy, crystal), 0
+            self._temperature = TEMPERATURE
+            return True
+        if initial:  # a search starts from the lowest of the pool
+            return False
+        self._since_lower += 1
+        # A stream of its own: that of the proposal is drawn from as often as the move needs.
+        rng = np.random.default_rng([self.plan.random_seed, slot, 1])
+        if 0 < rise and rng.random() < math.exp(-rise / self._temperature):
+            self._current = (energy, crystal)
+            return True
+        if self._since_lower >= MELT:
+            self._temperature += MELTING * float(rng.random())
+        return False
+
+    def _remember(self, energy: float, slot: int, crystal: Crystals) -> None:
+        same = any(abs(energy - known) < NEW_MINIMUM for known, *_ in self._met)
+        if math.isfinite(energy) and not same:
+            self._met = sorted([*self._met, (energy, slot, crystal)], key=lambda met: met[:2])
+            self._met = self._met[:KEPT]

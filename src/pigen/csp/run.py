@@ -1,0 +1,150 @@
+"""`csp_run`: embedded basin hopping, many searches side by side in the batches of one relaxer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pigen.crystals import Crystals
+from pigen.csp.folder import MODES, compositions, read_experiment
+from pigen.csp.hopper import Hopper, Plan, Trial
+from pigen.csp.search_folder import SearchFolder, canonical, plan_of
+from pigen.energy.potential import Potential
+from pigen.energy.relax import Relaxed, Relaxer
+from pigen.errors import UsageError
+
+SIDE_BY_SIDE = 32
+"""Searches under way at a time: enough to fill a batch on a CPU, and to end the first ones soon."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        searches: in all.
+        ended: that have ended, those that had before included.
+        relaxations: done by this run.
+    """
+
+    searches: int
+    ended: int
+    relaxations: int
+
+
+def csp_run(
+    folders: Sequence[Path],
+    potential: Potential,
+    *,
+    only: Sequence[str] = (),
+    side_by_side: int = SIDE_BY_SIDE,
+    hours: float = math.inf,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Run, or go on with, the searches of folders that `seed.csp_seed` wrote.
+
+    Args:
+        folders: of CSP experiments.
+        potential: of the energies.
+        only: searches to run, as ``001_Mg1O1/seeded`` or ``001_Mg1O1``; none for all.
+        side_by_side: searches under way at a time.
+        hours: wall clock of this run; a search it cuts off goes on in the next.
+        watch: told after every step of the relaxer that finished something.
+
+    Raises:
+        UsageError: no such folder or search, or one that holds results of another engine or
+            potential.
+        PigenError: a seed's file is missing or damaged.
+    """
+    deadline = time.monotonic() + 3600 * hours
+    waiting: deque[tuple[SearchFolder, float, int]] = deque()
+    ended = 0
+    for folder in folders:
+        settings = read_experiment(folder).settings
+        for path, plan in _searches(folder, only):
+            search = SearchFolder(path, plan, potential.name)
+            if search.ended:
+                ended += 1
+            else:
+                waiting.append((search, settings.fmax, settings.steps))
+    total = ended + len(waiting)
+    if not total:
+        raise UsageError(f"no search {', '.join(only)} in {', '.join(map(str, folders))}")
+    relaxations = 0
+    while waiting:  # experiments of one fmax share a relaxer
+        _, fmax, steps = waiting[0]
+        alike = deque(s for s, *settings in waiting if settings == [fmax, steps])
+        waiting = deque(w for w in waiting if list(w[1:]) != [fmax, steps])
+        relaxer = Relaxer(potential, fmax=fmax, max_steps=steps)
+        under_way: dict[Path, _Search] = {}
+        while (alike or under_way) and time.monotonic() < deadline:
+            while alike and len(under_way) < side_by_side:
+                search = alike.popleft()
+                under_way[search.path] = _Search(search, relaxer)
+            finished = relaxer.step()
+            for relaxed in finished:
+                path, slot = relaxed.key  # type: ignore[misc]  # keys are ours
+                under_way[path].take(slot, relaxed)
+            relaxations += len(finished)
+            for path in [path for path, search in under_way.items() if search.ended]:
+                del under_way[path]
+                ended += 1
+            if finished:
+                watch(Progress(total, ended, relaxations))
+        if time.monotonic() >= deadline:
+            break
+    return Progress(total, ended, relaxations)
+
+
+def _searches(folder: Path, only: Sequence[str]) -> list[tuple[Path, Plan]]:
+    experiment = read_experiment(folder)
+    if experiment.engine != "fuse":
+        raise UsageError(f"{folder}: its seeds are for {experiment.engine}, not for searches")
+    found = []
+    for composition in compositions(folder, experiment):
+        for mode in MODES:
+            names = (composition.folder, f"{composition.folder}/{mode}")
+            if only and not set(names) & set(only):
+                continue
+            path = folder / composition.folder / mode
+            found.append((path, plan_of(path, composition, experiment.settings, mode)))
+    return found
+
+
+class _Search:
+    """One search under way: it keeps the relaxer supplied, and its folder written in order."""
+
+    def __init__(self, folder: SearchFolder, relaxer: Relaxer) -> None:
+        self._folder, self._relaxer = folder, relaxer
+        self._hopper: Hopper = folder.start()
+        self._trials: dict[int, Trial] = {}
+        self._results: dict[int, tuple[float, Crystals]] = {}
+        self.ended = False
+        self._supply()
+
+    def take(self, slot: int, relaxed: Relaxed) -> None:
+        """A relaxation has finished; those of the initial pool may do so in any order."""
+        crystal = canonical(relaxed.crystal) if math.isfinite(relaxed.energy) else None
+        if crystal is None:  # what failed is kept as it was before
+            self._results[slot] = (math.inf, self._trials[slot].crystal)
+        else:
+            self._results[slot] = (relaxed.energy, crystal)
+        while self._hopper.n_told in self._results and not self._hopper.done:
+            told = self._hopper.n_told
+            energy, crystal = self._results.pop(told)
+            record = self._hopper.tell(self._trials.pop(told).move, energy, crystal)
+            self._folder.write(record, crystal)
+        self._supply()
+
+    def _supply(self) -> None:
+        for slot in self._hopper.ready():
+            if slot not in self._trials:
+                self._trials[slot] = self._hopper.propose(slot)
+                self._relaxer.add((self._folder.path, slot), self._trials[slot].crystal)
+        if self._hopper.done:
+            self._folder.finish(self._hopper)
+            self.ended = True

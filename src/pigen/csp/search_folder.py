@@ -1,0 +1,174 @@
+"""The files of one embedded search: FUSE's, so that one reader serves both.
+
+A structure is on disk before its line in restart/graph_output.csv, and the files that say that the
+search has ended come last, so a search can be killed at any time and gone on with.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from pigen import __version__
+from pigen.crystals import Crystals
+from pigen.csp.cells import sorted_atoms
+from pigen.csp.folder import SEEDS, Composition, Settings
+from pigen.csp.hopper import Hopper, Plan, Record
+from pigen.csp.results import (
+    COLUMNS,
+    CONVERGED,
+    EMBEDDED,
+    GRAPH,
+    parse_graph,
+    read_structure,
+    read_structure_text,
+)
+from pigen.csp.trace import draw_trace
+from pigen.errors import PigenError, UsageError
+from pigen.export import to_cif
+from pigen.symmetry import primitive_cells
+
+FAILED_ENERGY = 1e20
+"""eV/atom, of a relaxation that failed."""
+TRACE = "energy_trace.png"
+
+
+def plan_of(folder: Path, composition: Composition, settings: Settings, mode: str) -> Plan:
+    """The search that a folder stands for. Its seeds are primitive, as the generator made them.
+
+    Raises:
+        PigenError: a seed's file is not there or can't be read.
+    """
+    paths = sorted((folder / SEEDS).glob("*.cif")) if mode == "seeded" else []
+    if mode == "seeded" and not paths:
+        raise PigenError(f"{folder / SEEDS}: no seed; write the folder anew with pigen csp-seed")
+    seeds = []
+    for path in paths:
+        crystal = read_structure(path)
+        if crystal is None:
+            raise PigenError(f"{path}: not a CIF with a structure")
+        seeds.append(sorted_atoms(primitive_cells(crystal)[0]))
+    largest = max([composition.generated_atoms, *(int(seed.n_atoms[0]) for seed in seeds)])
+    return Plan(
+        elements=composition.elements,
+        max_atoms=largest,
+        seeds=tuple(seeds),
+        n_random=settings.initial,
+        rmax=settings.rmax,
+        iterations=settings.iterations,
+        random_seed=composition.random_seeds[mode],
+    )
+
+
+class SearchFolder:
+    """Writes what a search finds, and reads it back."""
+
+    def __init__(self, path: Path, plan: Plan, potential: str) -> None:
+        """Open the folder of a search.
+
+        Args:
+            path: of the folder.
+            plan: of the search.
+            potential: name of the potential.
+
+        Raises:
+            UsageError: it holds results of another engine, or of another potential.
+        """
+        self.path, self.plan = path, plan
+        self._heading = f"{EMBEDDED}, potential {potential}"
+        output = path / "output.txt"
+        if output.exists():
+            found = output.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+            if not found.startswith(EMBEDDED):
+                raise UsageError(f"{path} holds results of FUSE; write another folder to search in")
+            if found != self._heading:
+                raise UsageError(f"{path} holds results with {found.removeprefix(EMBEDDED)[2:]}")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search has ended before."""
+        return (self.path / GRAPH).exists()
+
+    def start(self) -> Hopper:
+        """A hopper that knows all that was done before."""
+        (self.path / "structures").mkdir(exist_ok=True)
+        (self.path / "restart").mkdir(exist_ok=True)
+        hopper = Hopper(self.plan)
+        output, graph = self.path / "output.txt", self.path / "restart" / GRAPH
+        if not output.exists() or not graph.exists():
+            n = len(self.plan.seeds)
+            read = f"... successfully read {n} structure{'s' * (n != 1)}\n" if n else ""
+            graph.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+            said = f"{self._heading}\npigen {__version__}\n{read}"
+            output.write_text(said, encoding="utf-8")
+            return hopper
+        for move, energy, crystal in self._done_before(graph.read_text(encoding="utf-8")):
+            if hopper.done:
+                break
+            hopper.tell(move, energy, crystal)
+        kept = graph.read_text(encoding="utf-8").split("\n")[: hopper.n_told + 1]
+        graph.write_text("\n".join([*kept, ""]), encoding="utf-8")  # less a line cut off
+        return hopper
+
+    def _done_before(self, text: str) -> Iterator[tuple[str, float, Crystals]]:
+        for slot, step in enumerate(parse_graph(text)):
+            crystal = read_structure(self.path / "structures" / step.file)
+            if step.slot != slot or crystal is None:
+                return  # this and what follows is done again
+            yield step.move, step.energy, crystal
+
+    def write(self, record: Record, crystal: Crystals) -> None:
+        """Add a relaxation: its structure, then its line."""
+        kind = "I" if record.initial else "S"
+        file = f"{kind}-{record.slot:07d}.cif"
+        path = self.path / "structures" / file
+        path.write_text(to_cif(crystal, file.removesuffix(".cif")), encoding="utf-8")
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(
+            [
+                record.move,
+                kind,
+                record.slot,
+                _energy(record.energy),
+                f"{record.temperature:.5f}",
+                _energy(record.current),
+                _energy(record.lowest),
+                file,
+                "-" if record.initial else str(record.accepted),
+            ]
+        )
+        with (self.path / "restart" / GRAPH).open("a", encoding="utf-8") as table:
+            table.write(line.getvalue())
+
+    def finish(self, hopper: Hopper) -> None:
+        """Write what says that the search has ended, the table last."""
+        text = (self.path / "restart" / GRAPH).read_text(encoding="utf-8")
+        steps = parse_graph(text)
+        lowest = min(steps, key=lambda step: step.energy)
+        if math.isfinite(lowest.energy):
+            best = (self.path / "structures" / lowest.file).read_text(encoding="utf-8")
+            (self.path / "global_minimum.cif").write_text(best, encoding="utf-8")
+            draw_trace(self.path / TRACE, steps, len(self.plan.seeds), self.plan.elements)
+        with (self.path / "output.txt").open("a", encoding="utf-8") as output:
+            if hopper.converged:
+                output.write(f"\n\n{CONVERGED}, stopping calculation ***\n")
+            output.write(f"\nLowest energy structure is: {lowest.slot} with energy: ")
+            output.write(f"{_energy(lowest.energy)} eV/atom\n")
+        part = self.path / f".{GRAPH}.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(self.path / GRAPH)
+
+
+def canonical(crystal: Crystals) -> Crystals | None:
+    """The crystal as it reads from the file that holds it, so that resuming changes nothing.
+
+    None for one that no reader takes: a relaxation that fell apart.
+    """
+    return read_structure_text(to_cif(crystal, "relaxed"))
+
+
+def _energy(energy: float) -> str:
+    return f"{energy:.6f}" if math.isfinite(energy) else f"{FAILED_ENERGY:g}"

@@ -1,0 +1,307 @@
+"""The embedded basin hopper, with potentials cheap enough for a test."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pigen.bundle import Bundle, strings
+from pigen.cli import main
+from pigen.crystals import Crystals
+from pigen.csp.cells import formula_units, random_cell
+from pigen.csp.folder import Settings
+from pigen.csp.hopper import Hopper, Plan
+from pigen.csp.moves import _MOVES as MOVES
+from pigen.csp.moves import WEIGHTS, Surroundings, move, repeated
+from pigen.csp.outcome import read_outcomes
+from pigen.csp.results import read_search
+from pigen.csp.run import csp_run
+from pigen.csp.seed import Request, csp_seed
+from pigen.energy.potential import AsePotential, Evaluation
+from pigen.errors import PigenError, UsageError
+from pigen.geometry import shortest_distances
+
+FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+MGO = {"O": 1, "Mg": 1}
+
+
+def rock_salt(a: float = 4.21) -> Crystals:
+    return Crystals.single(FCC * a, [[0, 0, 0], [0.5, 0.5, 0.5]], [8, 12])
+
+
+def calculator() -> Any:
+    """Copper by effective medium theory: the one calculator of ASE for a whole crystal."""
+    from ase.calculators.emt import EMT
+
+    return EMT()
+
+
+COPPER = AsePotential("emt", calculator())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two compositions: copper and a copper-gold alloy, two atoms at most."""
+    crystals = [
+        Crystals.single(FCC * 3.7, [[0, 0, 0]], [29]),
+        Crystals.single(np.eye(3) * 3.2, [[0, 0, 0], [0.5, 0.5, 0.5]], [29, 79]),
+    ]
+    made = Bundle(crystals=Crystals.concatenate(crystals), ids=strings(["Cu", "CuAu"]))
+    settings = Settings(rmax=4, initial=3, iterations=100, steps=200)
+    csp_seed(made, Request(choice="random", settings=settings), tmp_path / "csp")
+    return tmp_path / "csp"
+
+
+# -- random cells and moves ------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "elements", [{"Cu": 1}, MGO, {"O": 2, "Ti": 1}, {"Li": 1, "Co": 1, "O": 2}]
+)
+def test_random_cells(elements: dict[str, int]) -> None:
+    sizes = set()
+    for seed in range(6):
+        cell = random_cell(elements, 8, np.random.default_rng(seed))
+        again = random_cell(elements, 8, np.random.default_rng(seed))
+        assert np.array_equal(cell.frac_coords, again.frac_coords)
+        assert np.all(np.diff(cell.atomic_numbers.astype(int)) >= 0)
+        assert cell.n_atoms[0] <= 8
+        assert cell.reduced_formulas()[0] == "".join(f"{e}{elements[e]}" for e in sorted(elements))
+        same = np.zeros_like(cell.atomic_numbers)
+        assert shortest_distances(cell.lattice, cell.frac_coords, same, cell.ptr)[0] > 0.7
+        sizes.add(int(cell.n_atoms[0]) // sum(elements.values()))
+    assert len(sizes) > 1  # of formula units
+    assert formula_units(elements, 1) == 1
+
+
+def test_every_move_makes_the_composition() -> None:
+    current = repeated(rock_salt(), 2)
+    around = Surroundings(MGO, 8, (rock_salt(),), (random_cell(MGO, 8, np.random.default_rng(3)),))
+    assert set(MOVES) == set(WEIGHTS)
+    for name, make in MOVES.items():
+        made = [make(current, around, np.random.default_rng(seed)) for seed in range(6)]
+        fine = [one for one in made if one is not None]
+        assert fine, name
+        for one in fine:
+            assert one.reduced_formulas() == ["Mg1O1"]
+            assert one.n_atoms[0] <= 8
+        again = MOVES[name](current, around, np.random.default_rng(0))
+        assert (again is None) == (made[0] is None)
+        if again is not None and made[0] is not None:
+            assert np.array_equal(again.frac_coords, made[0].frac_coords)
+
+
+def test_moves_of_one_atom_alone() -> None:
+    copper = Crystals.single(FCC * 3.6, [[0, 0, 0]], [29])
+    around = Surroundings({"Cu": 1}, 1, (), ())
+    for seed in range(8):
+        _, made = move(copper, around, np.random.default_rng(seed))
+        assert made.n_atoms[0] == 1
+
+
+def test_repeated() -> None:
+    doubled = repeated(rock_salt(), 3)
+    assert doubled.n_atoms[0] == 6
+    assert np.isclose(doubled.volume[0], 3 * rock_salt().volume[0])
+    same = np.zeros_like(doubled.atomic_numbers)
+    closest = shortest_distances(doubled.lattice, doubled.frac_coords, same, doubled.ptr)
+    assert np.isclose(closest[0], 4.21 / 2)
+
+
+# -- the hopper ------------------------------------------------------------------------------------
+def plan(**changes: Any) -> Plan:
+    given: dict[str, Any] = {
+        "elements": MGO,
+        "max_atoms": 4,
+        "seeds": (rock_salt(),),
+        "n_random": 2,
+        "rmax": 3,
+        "iterations": 50,
+        "random_seed": 7,
+    }
+    return Plan(**{**given, **changes})
+
+
+def test_hopper_ends_after_rmax_steps_without_a_new_minimum() -> None:
+    hopper = Hopper(plan())
+    assert hopper.ready() == range(3)
+    for energy in (-1.0, -2.0, math.nan):
+        hopper.tell("initial", energy, rock_salt())
+    assert hopper.lowest == -2.0
+    assert hopper.ready() == range(3, 4)
+    told = [hopper.tell("x", e, rock_salt()) for e in (-1.0, -2.00005, -3.0, -1.0, -1.0)]
+    # −2.00005 is the minimum relaxed a little further, −3 a new one
+    assert [r.lowest for r in told] == [-2.0, -2.00005, -3.0, -3.0, -3.0]
+    assert not hopper.done
+    hopper.tell("x", math.nan, rock_salt())
+    assert hopper.converged
+    assert hopper.ready() == range(0)
+
+
+def test_hopper_ends_after_its_iterations() -> None:
+    hopper = Hopper(plan(iterations=2))
+    assert hopper.ready() == range(2)
+    for _ in range(2):
+        hopper.tell("initial", -1.0, rock_salt())
+    assert hopper.done
+    assert not hopper.converged
+
+
+def test_metropolis() -> None:
+    """What is told decides; uphill steps are accepted as often as Metropolis says."""
+    accepted = 0
+    for seed in range(400):
+        hopper = Hopper(plan(n_random=0, random_seed=seed))
+        assert hopper.tell("initial", -1.0, rock_salt()).accepted
+        accepted += hopper.tell("x", -0.98, rock_salt()).accepted  # one kT
+    assert abs(accepted / 400 - math.exp(-1)) < 0.08
+
+
+def test_temperature_rises_when_stuck_and_falls_with_a_lower_structure() -> None:
+    hopper = Hopper(plan(n_random=0, rmax=200, iterations=500))
+    hopper.tell("initial", -1.0, rock_salt())
+    stuck = [hopper.tell("x", 5.0, rock_salt()).temperature for _ in range(70)]
+    assert stuck[40] == 0.02 < stuck[-1]
+    hopper.tell("x", -2.0, rock_salt())
+    assert hopper.tell("x", -1.5, rock_salt()).temperature == 0.02
+
+
+def test_proposals_depend_on_seed_slot_and_past_alone() -> None:
+    def proposals(order: list[int]) -> dict[int, Crystals]:
+        hopper = Hopper(plan(n_random=3))
+        made = {slot: hopper.propose(slot).crystal for slot in order}
+        for slot in range(4):
+            hopper.tell("initial", -1.0 - slot, made[slot])
+        return {**made, 4: hopper.propose(4).crystal}
+
+    first, second = proposals([0, 1, 2, 3]), proposals([3, 1, 0, 2])
+    for slot, crystal in first.items():
+        assert np.array_equal(crystal.frac_coords, second[slot].frac_coords)
+
+
+# -- searches in folders ---------------------------------------------------------------------------
+def tables(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.glob("*/*/graph_output.csv"))
+    }
+
+
+def test_run_writes_what_collect_reads(folder: Path) -> None:
+    done = csp_run([folder], COPPER)
+    assert (done.searches, done.ended) == (4, 4)
+    _, outcomes = read_outcomes(folder)
+    for outcome in outcomes:
+        for search, seeds in ((outcome.seeded, 1), (outcome.unseeded, 0)):
+            assert (search.status, search.engine) == ("converged", "pigen csp-run")
+            assert search.n_seeds == len(search.seed_steps) == seeds
+            assert len([step for step in search.steps if step.initial]) == 3 + seeds
+            best, crystal = search.minimum() or pytest.fail("no minimum")
+            again = COPPER.evaluate(crystal).energy[0]
+            assert abs(again - best.energy) < 1e-5  # the structure has the energy of its line
+            assert (search.folder / "energy_trace.png").read_bytes()[:4] == b"\x89PNG"
+            assert (search.folder / "global_minimum.cif").exists()
+        assert outcome.generated < 1.0
+    copper = next(o for o in outcomes if o.composition.formula == "Cu1")
+    assert copper.found < copper.generated + 1e-3  # fcc, or near it, is found
+    before = tables(folder)
+    assert csp_run([folder], COPPER).relaxations == 0  # all had ended
+    assert tables(folder) == before
+
+
+def test_a_search_is_the_same_alone_beside_others_and_resumed(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    alone, cut = tmp_path / "alone", tmp_path / "cut"
+    shutil.copytree(folder, alone)
+    shutil.copytree(folder, cut)
+    csp_run([folder], COPPER)
+    for name in json.loads((alone / "manifest.json").read_text())["compositions"]:
+        csp_run([alone], COPPER, only=[name], side_by_side=1)
+    assert tables(alone) == tables(folder)
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(progress: Any) -> None:
+        if progress.relaxations % 5 == 0:
+            raise Interrupted
+
+    for _ in range(100):
+        try:
+            csp_run([cut], COPPER, watch=stop)
+            break
+        except Interrupted:  # in the middle of a line, too
+            for graph in cut.glob("*/*/restart/graph_output.csv"):
+                with graph.open("a") as file:
+                    file.write("new,S,99")
+    assert tables(cut) == tables(folder)
+
+
+def test_a_ground_state_given_as_seed_is_kept(folder: Path) -> None:
+    csp_run([folder], COPPER)
+    for outcome in read_outcomes(folder)[1]:
+        assert outcome.seeded.lowest <= outcome.generated
+
+
+class Failing:
+    """A potential that knows no crystal."""
+
+    name = "failing"
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        n, atoms = len(crystals), len(crystals.atomic_numbers)
+        nothing = np.full((n, 3, 3), np.nan)
+        return Evaluation(
+            np.full(n, np.nan), np.full((atoms, 3), np.nan), nothing, ("isolated atom",) * n
+        )
+
+
+def test_a_search_in_which_every_relaxation_fails_ends(folder: Path) -> None:
+    done = csp_run([folder], Failing())
+    assert done.ended == 4
+    for outcome in read_outcomes(folder)[1]:
+        assert (outcome.seeded.status, outcome.seeded.reason) == (
+            "failed",
+            "every relaxation failed",
+        )
+        assert outcome.seed_failed
+
+
+def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
+    done = csp_run([folder], COPPER, hours=1e-9)
+    assert done.ended == 0
+    csp_run([folder], COPPER)
+    assert len(tables(folder)) == 4
+
+
+def test_refusals(folder: Path, tmp_path: Path) -> None:
+    search = next(folder.glob("*_Cu1")) / "seeded"
+    with pytest.raises(UsageError, match="no search nowhere"):
+        csp_run([folder], COPPER, only=["nowhere"])
+    (search / "output.txt").write_text("#### Flexible Unit Structure Engine\n")
+    with pytest.raises(UsageError, match="results of FUSE"):
+        csp_run([folder], COPPER)
+    (search / "output.txt").write_text("PIGEN basin hopper, potential other\n")
+    with pytest.raises(UsageError, match="results with potential other"):
+        csp_run([folder], COPPER)
+    (search / "output.txt").unlink()
+    (search / "seeds" / "seed.cif").write_text("nothing")
+    with pytest.raises(PigenError, match=r"seed.cif: not a CIF"):
+        csp_run([folder], COPPER)
+    (search / "seeds" / "seed.cif").unlink()
+    with pytest.raises(PigenError, match="no seed"):
+        csp_run([folder], COPPER)
+
+
+def test_verb(folder: Path) -> None:
+    name = next(folder.glob("*_Cu1")).name
+    args = ["csp-run", str(folder), "--only", name, "--model", f"{__name__}:calculator"]
+    done = CliRunner().invoke(main, [*args, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["ended"] == 2
+    assert read_search(folder / name / "seeded").status == "converged"
