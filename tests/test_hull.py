@@ -136,7 +136,7 @@ def relaxed(energies: list[float], source: str = "test level, fmax 0.05") -> Bun
         ids=strings(f"x{i}" for i in range(len(energies))),
         columns={
             "e_relaxed": Column(np.array(energies), "eV/atom", source),
-            "status": Column(strings("exploded" if e != e else "" for e in energies), "", source),
+            "status": Column(strings("exploded" if e != e else "converged" for e in energies), "", source),
         },
     )
 
@@ -147,7 +147,7 @@ def test_stage_adds_energy_above_hull_and_says_on_what_it_rests() -> None:
     assert column.unit == "eV/atom"
     assert column.values[0] == pytest.approx(0.05)
     assert np.isnan(column.values[1])
-    assert bundle.columns["e_hull_reason"].values.tolist() == ["", "no e_relaxed: exploded"]
+    assert bundle.columns["e_hull_reason"].values.tolist() == ["", "not relaxed: exploded"]
     assert TERNARY.digest in column.source
     assert "test level" in column.source
     assert "all that there is" in column.source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import combinations
@@ -109,7 +110,9 @@ class Hull:
 
             parts = (part for n in range(1, len(system) + 1) for part in combinations(system, n))
             entries = [entry for part in parts for entry in self._systems.get(part, [])]
-            self._diagrams[system] = PhaseDiagram([self._pymatgen(entry) for entry in entries])
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "No Pauling electronegativity")  # nobody asked
+                self._diagrams[system] = PhaseDiagram([self._pymatgen(entry) for entry in entries])
             if len(self._diagrams) > _MOST_DIAGRAMS:
                 self._diagrams.popitem(last=False)
         return self._diagrams[system]

@@ -6,6 +6,7 @@ import numpy as np
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column, strings
+from pigen.energy.relax import CONVERGED
 from pigen.errors import UsageError
 from pigen.hull.diagram import Hull
 from pigen.hull.reference import Reference
@@ -20,8 +21,8 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
     """The bundle with the columns ``e_hull`` and ``e_hull_reason``.
 
     Args:
-        bundle: has a column ``e_relaxed`` (eV/atom), NaN where a relaxation came to nothing; a
-            column ``status`` then says why.
+        bundle: as `pigen energy` writes it, with columns ``e_relaxed`` (eV/atom) and ``status``.
+            What did not converge has no energy above the hull.
         reference: what the hull is made of.
         hull: of the reference; keeps what it works out for the next chunk.
 
@@ -35,8 +36,11 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
     values, reasons = hull.above(bundle.crystals.reduced_formulas(), energies.values)
     status = bundle.columns.get("status")
     for i in np.flatnonzero(np.isnan(energies.values)):
-        reasons[i] = f"no e_relaxed: {status.values[i] if status else 'missing'}"
-        values[i] = np.nan
+        reasons[i] = "no e_relaxed"
+    if status is not None:
+        failed = status.values != CONVERGED
+        values[failed] = np.nan
+        reasons[failed] = [f"not relaxed: {said}" for said in status.values[failed]]
     source = source_of(reference)
     return bundle.with_columns(
         {

@@ -1,0 +1,202 @@
+"""The verb hull: references of compounds, and energies above them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from pigen.cli.common import Sources, check_output, size_of, workers_option
+from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.errors import UsageError
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def hull() -> None:
+    """Reference compounds and energies above their hull.
+
+    \b
+    Example:
+        pigen hull build train.csv.gz -o ref
+    """
+
+
+@hull.command()
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option("-o", "--output", required=True, type=_FOLDER, help="Folder of the reference.")
+@click.option(
+    "--origin", help="What SRC is a part of, to stand beside every figure; its names by default."
+)
+@click.option(
+    "--model",
+    default="chgnet",
+    show_default=True,
+    metavar="chgnet|MODULE:CALLABLE",
+    help="As of `pigen energy`.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@workers_option
+@limit_options
+def build(
+    sources: tuple[Path, ...],
+    output: Path,
+    origin: str | None,
+    model: str,
+    device: str,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    workers: int | None,
+    **limits: int,
+) -> None:
+    """Make a reference of structures: all are relaxed, and crystals of the elements with them.
+
+    SRC is anything that `pigen import` reads. The folder keeps the relaxed structures as they are
+    done, so --resume goes on after a kill.
+
+    \b
+    Example:
+        pigen hull build train.csv.gz --origin "the Materials Project" -o ref
+    """
+    from pigen.cli.energy import CHUNK
+    from pigen.device import resolve_device
+    from pigen.energy.potential import load_potential
+    from pigen.energy.stage import RelaxSettings
+    from pigen.executor import local_executor
+    from pigen.hull.build import RELAXED, make_reference, relax_reference
+
+    if output.exists() and any(output.iterdir()) and not (resume or force):
+        raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
+    device = resolve_device(device).type
+    settings = RelaxSettings(model=model, device=device)
+    level = load_potential(model, device).name
+    opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
+    output.mkdir(parents=True, exist_ok=True)
+    provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": settings.source}
+    few = opened.total is not None and opened.total <= CHUNK[device]
+    with (
+        local_executor(1 if few or device == "cuda" else workers) as executor,
+        opened.bar() as bar,
+    ):
+        relax_reference(
+            opened.chunks(executor),
+            output / RELAXED,
+            settings,
+            executor,
+            provenance,
+            resume=resume,
+            advance=bar.update,
+        )
+    said = origin or ", ".join(source.name for source in sources)
+    timeless = {key: value for key, value in provenance.items() if key != "created"}
+    reference, failed = make_reference(output / RELAXED, output, level, said, timeless)
+    counts = {
+        "compounds": len(reference.entries),
+        "without_energy": dict(failed.most_common()),
+        "digest": reference.digest,
+        "output": str(output),
+    }
+    if as_json:
+        click.echo(json.dumps(counts, ensure_ascii=False))
+        return
+    click.echo(f"{output}: {reference.note}")
+    for reason, n in failed.most_common():
+        click.echo(f"  {n:7d}  {reason}")
+
+
+@hull.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=_FOLDER, help="Folder of the reference.")
+@click.option(
+    "--level",
+    default="",
+    help="Level of theory as the source of e_relaxed names it, e.g. 'chgnet 0.3.0'; energies of "
+    "another are then refused.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing reference.")
+def import_(file: Path, output: Path, level: str, force: bool) -> None:
+    """Make a reference of energies you have.
+
+    FILE is a CSV with the columns formula and energy (eV/atom), perhaps id, or a JSON list of
+    pymatgen's ComputedEntry; either may be gzipped.
+
+    \b
+    Example:
+        pigen hull import my_phases.csv -o ref
+    """
+    from pigen.hull.imports import import_reference
+    from pigen.hull.reference import META
+
+    if output.exists() and any(output.iterdir()) and not (force and (output / META).exists()):
+        raise UsageError(
+            f"{output} is not empty" + ("" if force else "; --force replaces a reference")
+        )
+    reference = import_reference(file, level)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    reference.write(output)
+    click.echo(f"{output}: {reference.note}")
+
+
+@hull.command()
+@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@click.option("--reference", type=EXISTING, help="Reference; the shipped one by default.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@limit_options
+def evaluate(
+    sources: tuple[Path, ...],
+    reference: Path | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+    **limits: int,
+) -> None:
+    """Give relaxed structures their energy above the hull of a reference: the column e_hull.
+
+    `pigen energy` does so already; this takes another reference. SRC has the column e_relaxed.
+
+    \b
+    Example:
+        pigen hull evaluate relaxed.h5 --reference ref -o against_mine.h5
+    """
+    from pigen.bundle import BundleWriter
+    from pigen.executor import SerialExecutor
+    from pigen.hull import Hull, load_reference, with_e_hull
+
+    check_output(output, sources, force=force)
+    loaded = load_reference(reference)
+    made = Hull(loaded)
+    opened = Sources(sources, limits_of(**limits))
+    reasons: Counter[str] = Counter()
+    provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
+    with BundleWriter(output, provenance) as writer, opened.bar() as bar:
+        for chunk in opened.chunks(SerialExecutor()):
+            if len(chunk):
+                chunk = with_e_hull(chunk, loaded, made)
+                reasons.update(r for r in chunk.columns["e_hull_reason"].values if r)
+            writer.append(chunk)
+            bar.update(size_of(chunk))
+    n = writer.n_written
+    counts = {
+        "read": n + writer.n_rejected,
+        "with_e_hull": n - reasons.total(),
+        "without": dict(reasons.most_common()),
+        "reference": loaded.digest,
+        "note": loaded.note,
+        "output": str(output),
+    }
+    if as_json:
+        click.echo(json.dumps(counts, ensure_ascii=False))
+        return
+    click.echo(f"{output}: e_hull of {counts['with_e_hull']} of {n} structures")
+    for reason, count in reasons.most_common():
+        click.echo(f"  {count:7d}  {reason}")
+    click.echo(f"hull of {loaded.note}")
