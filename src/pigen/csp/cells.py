@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -54,6 +56,20 @@ def random_cell(elements: Mapping[str, int], max_atoms: int, rng: Generator) -> 
         room *= 1.02
 
 
+@lru_cache(maxsize=1)
+def _tolerances() -> Any:
+    """PyXtal's table of least distances for `APART`.
+
+    PyXtal makes such a table, 10,000 numbers, each time it looks at the images of an atom, and
+    that takes most of its time; from here on it makes each table once.
+    """
+    from pyxtal import operations
+    from pyxtal.tolerance import Tol_matrix
+
+    operations.Tol_matrix = lru_cache(maxsize=8)(Tol_matrix)
+    return Tol_matrix(prototype="atomic", factor=APART)
+
+
 def _symmetric(
     symbols: list[str], counts: list[int], compactness: float, rng: Generator
 ) -> Crystals | None:
@@ -61,7 +77,6 @@ def _symmetric(
     from pyxtal.lattice import Lattice
     from pyxtal.msg import Comp_CompatibilityError, VolumeError
     from pyxtal.symmetry import Group
-    from pyxtal.tolerance import Tol_matrix
 
     group = Group(int(rng.integers(*_GROUPS, endpoint=True)))
     multiple = group.cellsize()  # primitive cells in the conventional one
@@ -78,7 +93,7 @@ def _symmetric(
                 symbols,
                 [multiple * n for n in counts],
                 lattice=lattice,
-                tm=Tol_matrix(prototype="atomic", factor=APART),
+                tm=_tolerances(),
                 max_count=1,
                 force_pass=True,
                 random_state=rng,

@@ -27,7 +27,7 @@ def draw_trace(
     lowest = min(step.energy for step in steps)
     heights = [1000 * (step.energy - lowest) for step in steps]
     so_far = list(accumulate(heights, min))
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    figure = Figure(figsize=(6, 3.5), layout="tight")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for initial, label, marker in ((True, "initial pool", "s"), (False, "search", "o")):
@@ -45,4 +45,4 @@ def draw_trace(
     axes.set_ylabel("energy above the lowest, meV/atom")
     axes.set_title("".join(f"{e}{n if n > 1 else ''}" for e, n in elements.items()))
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
