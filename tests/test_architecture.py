@@ -22,8 +22,19 @@ LAYERS = [
     {"experiment", "bundle", "read", "export"},
     {"symmetry", "local_env", "spp", "prototypes", "descriptors"},
     {"diffusion", "model", "energy"},
-    {"training_set", "train", "sample", "filter", "label", "tables", "pseudo_random", "hull", "dft"},
-    {"run", "run_folder", "csp"},
+    {
+        "training_set",
+        "train",
+        "sample",
+        "filter",
+        "label",
+        "tables",
+        "pseudo_random",
+        "hull",
+        "dft",
+        "stability",
+    },
+    {"run", "run_folder", "run_energy", "csp"},
     {"cli", "__main__"},
 ]
 LAYER_OF = {unit: depth for depth, units in enumerate(LAYERS) for unit in units}

@@ -67,6 +67,25 @@ def trained(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
+@pytest.fixture(scope="module")
+def with_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose cells of one or two atoms all pass, and are relaxed."""
+    out = tmp_path_factory.mktemp("runs") / "energies"
+    lenient = ("filter.spp=1e9", "filter.c=[0, 9]", "filter.mled=0", "filter.novel=false")
+    settings = ("sample.n=4", "energy.relax=true", "energy.device='cpu'", *lenient)
+    cells = (
+        "n_atoms=[1, 2]",
+        "min_separation=2.5",
+        "volume_per_atom=[20.0, 22.0]",
+        "elements=['Na', 'K']",
+    )
+    sets = [*settings, *(f"pseudo_random.{cell}" for cell in cells)]
+    args = [arg for setting in sets for arg in ("--set", setting)]
+    result = pigen("run", "pseudo_random", *args, "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
 # -- what a run leaves ---------------------------------------------------------------------------
 def test_run_folder_holds_every_stage(finished: Path) -> None:
     assert sorted(path.name for path in finished.iterdir()) == [
@@ -259,3 +278,44 @@ def has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+# -- energies ------------------------------------------------------------------------------------
+def test_energies_of_survivors_fill_columns_e_f_and_sun(with_energies: Path) -> None:
+    survivors = read_bundle(with_energies / "survivors.h5")
+    relaxed = read_bundle(with_energies / "relaxed.h5")
+    assert len(survivors) > 0
+    assert relaxed.parents.tolist() == survivors.ids.tolist()
+    assert {"e_relaxed", "e_hull", "status"} <= relaxed.columns.keys()
+    table = RunTable.read(with_energies)
+    assert {rate.total for rate in table.rates.values()} == {4}
+    energies = relaxed.columns["e_hull"].values
+    assert table.rates["E100"].passed == (energies < 0.1).sum()
+    assert table.rates["E50"].passed == (energies < 0.05).sum()
+    assert table.rates["SUN"].passed <= table.rates["E100"].passed
+    near = survivors.columns["mled"].values[energies < 0.05]
+    assert table.largest_mled == (near.max() if len(near) else None)
+    assert "phases that it lacks would lower the hull" in table.provenance["hull"]
+    text = (with_energies / "table.md").read_text(encoding="utf-8")
+    assert text.count("| E |") == 4
+    joined = pigen("table", "1", with_energies)
+    assert f"- Measured energies: {table.provenance['hull']}." in joined.stdout
+
+
+def test_run_without_survivors_has_rates_of_zero(tmp_path: Path) -> None:
+    settings = ("sample.n=2", "energy.relax=true", "filter.spp=-1000")
+    args = [arg for setting in settings for arg in ("--set", setting)]
+    result = pigen("run", "pseudo_random", *args, "--out", tmp_path / "none")
+    assert result.exit_code == 0, result.output
+    table = RunTable.read(tmp_path / "none")
+    assert (table.rates["E100"].passed, table.rates["E100"].total) == (0, 2)
+    assert table.largest_mled is None
+
+
+def test_a_reference_that_is_none_ends_a_run_before_any_work(tmp_path: Path) -> None:
+    line = refusal(
+        *("run", "pseudo_random", "--set", "energy.relax=true"),
+        *("--set", f"energy.reference='{tmp_path}'", "--out", tmp_path / "out"),
+    )
+    assert "no reference of a hull" in line
+    assert not (tmp_path / "out").exists()

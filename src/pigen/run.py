@@ -7,12 +7,12 @@ Each stage leaves its result in the run folder, so an interrupted run goes on wh
     samples.h5       every structure generated
     evaluated.h5     the same with descriptors and verdicts
     survivors.h5     those that pass the filters A–D in sequence
+    relaxed.h5       the same relaxed, with energies above the hull, where the experiment asks
     table.json, .md  rates beside the published ones
 """
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 from collections.abc import Callable, Iterator
@@ -42,7 +42,8 @@ from pigen.filter import (
 )
 from pigen.pseudo_random import pseudo_random_bundles
 from pigen.read import open_source, read_chunks
-from pigen.run_folder import RunFolder
+from pigen.run_energy import check_energies, relax_survivors, with_energies
+from pigen.run_folder import RunFolder, is_complete, sha256_of
 from pigen.tables import LETTERS, RunTable, render
 
 _CHUNK = 250  # structures in a task for a worker: about a second of work
@@ -86,6 +87,12 @@ def run(
     funnel = _evaluate(folder, criteria, executor, progress)
     provenance = _provenance(experiment, checkpoint, criteria)
     table = tabulate(experiment, funnel, provenance)
+    if experiment.energy.relax:
+        say("energy: relaxation and energies above the hull")
+        relax_survivors(experiment.energy, folder, executor, progress)
+        formulas = _known(experiment, folder, executor)
+        structures = _known_structures(experiment)
+        table = with_energies(table, folder, funnel.read, formulas, structures, executor)
     folder.write("table.json", table.to_json())
     folder.write("table.md", render(table))
     return table
@@ -104,6 +111,8 @@ def check(experiment: Experiment) -> None:
         check_criteria(paper_criteria(experiment.filter))
     if experiment.generator == "model":
         _check_model(experiment)
+    if experiment.energy.relax:
+        check_energies(experiment.energy)
 
 
 def _check_model(experiment: Experiment) -> None:
@@ -146,7 +155,7 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
 def _generate(
     experiment: Experiment, folder: RunFolder, checkpoint: Path | None, progress: bool, say: Say
 ) -> None:
-    if _complete(folder.samples):
+    if is_complete(folder.samples):
         return
     resume = folder.samples.exists()
     say(f"sample: {experiment.sample.n} structures")
@@ -193,19 +202,24 @@ def _criteria(
     experiment: Experiment, folder: RunFolder, executor: Executor
 ) -> tuple[Criterion, ...]:
     """The paper's criteria; compositions are novel against what the model was trained on."""
-    config = experiment.filter
+    known = _known(experiment, folder, executor)
+    if known == resources.KNOWN_COMPOSITIONS:
+        return paper_criteria(experiment.filter)
+    return paper_criteria(replace(experiment.filter, known=str(known)))
+
+
+def _known(experiment: Experiment, folder: RunFolder, executor: Executor) -> Path:
+    """File of the known compositions."""
+    if experiment.filter.known:
+        return known_compositions(Path(experiment.filter.known), folder.path, executor)
     data = (*experiment.data.train, *experiment.data.val)
-    if config.known:
-        known = known_compositions(Path(config.known), folder.path, executor)
-    elif data:
-        known = folder.known
-        if not known.exists():
-            chunks = read_chunks(data, executor=executor)
-            formulas = (f for chunk in chunks for f in chunk.crystals.reduced_formulas())
-            write_formulas(known, formulas, "reduced formulas of data.train and data.val")
-    else:
-        return paper_criteria(config)
-    return paper_criteria(replace(config, known=str(known)))
+    if not data:
+        return resources.KNOWN_COMPOSITIONS
+    if not folder.known.exists():
+        chunks = read_chunks(data, executor=executor)
+        formulas = (f for chunk in chunks for f in chunk.crystals.reduced_formulas())
+        write_formulas(folder.known, formulas, "reduced formulas of data.train and data.val")
+    return folder.known
 
 
 def _evaluate(
@@ -213,14 +227,14 @@ def _evaluate(
 ) -> Funnel:
     """Verdicts on every sample; both bundles are written anew unless complete."""
     funnel = Funnel(criteria)
-    if _complete(folder.evaluated) and _complete(folder.survivors):
+    if is_complete(folder.evaluated) and is_complete(folder.survivors):
         for chunk in iter_bundle(folder.evaluated):
             funnel.add(chunk)
         return funnel
     info = bundle_info(folder.samples)
     provenance = {
         **info.provenance,
-        "parent": f"{folder.samples.name} sha256 {_sha256(folder.samples)}",
+        "parent": f"{folder.samples.name} sha256 {sha256_of(folder.samples)}",
     }
     said = "; ".join(criterion.text for criterion in criteria)
     kept = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
@@ -243,20 +257,15 @@ def _evaluate(
     return funnel
 
 
+def _known_structures(experiment: Experiment) -> list[str]:
+    """Sources of the known structures, as far as they are more than compositions."""
+    if experiment.filter.known:
+        return [] if _is_text(Path(experiment.filter.known)) else [experiment.filter.known]
+    return [*experiment.data.train, *experiment.data.val]
+
+
 def _chunks(path: Path) -> Iterator[Bundle]:
     return iter_bundle(path, _CHUNK)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def _complete(path: Path) -> bool:
-    return path.exists() and bundle_info(path).complete
 
 
 # -- table ---------------------------------------------------------------------------------------

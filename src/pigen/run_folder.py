@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pigen.bundle import bundle_info
 from pigen.errors import UsageError
 from pigen.experiment import Experiment, dump_experiment, load_experiment
 from pigen.experiment.load import differing_keys
 
-_FILES = ("samples.h5", "evaluated.h5", "survivors.h5", "known.txt.gz", "table.json", "table.md")
+_FILES = (
+    *("samples.h5", "evaluated.h5", "survivors.h5", "relaxed.h5"),
+    *("known.txt.gz", "table.json", "table.md"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,25 @@ class RunFolder:
         return self.path / "survivors.h5"
 
     @property
+    def relaxed(self) -> Path:
+        """Bundle of the survivors, relaxed, with their energies above the hull."""
+        return self.path / "relaxed.h5"
+
+    @property
     def known(self) -> Path:
         """Compositions of the training set, where the experiment brings its own."""
         return self.path / "known.txt.gz"
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a stage has written its bundle to the end."""
+    return path.exists() and bundle_info(path).complete
+
+
+def sha256_of(path: Path) -> str:
+    """First 16 digits of the hash of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pigen.cli.common import Sources, check_output, size_of, stem_of, workers_option
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.errors import UsageError
 
-CHUNK = {"cpu": 32, "cuda": 1000}
-"""Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
+if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.energy.stage import RelaxSettings
+    from pigen.hull import Reference
 
 
 @click.command()
@@ -42,6 +45,11 @@ CHUNK = {"cpu": 32, "cuda": 1000}
     show_default=True,
     help="Where CHGNet computes.",
 )
+@click.option(
+    "--reference",
+    type=EXISTING,
+    help="Of the hull, made by `pigen hull`; the shipped one by default.",
+)
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
@@ -55,6 +63,7 @@ def energy(
     max_steps: int,
     model: str,
     device: str,
+    reference: Path | None,
     only_passed: bool,
     resume: bool,
     force: bool,
@@ -62,12 +71,12 @@ def energy(
     workers: int | None,
     **limits: int,
 ) -> None:
-    """Relax structures, cell and positions, and give their energies.
+    """Relax structures, cell and positions, and give their energies above the hull.
 
     SRC is anything that `pigen import` reads. Relaxed structures go to SRC_relaxed.h5 in this
     folder unless -o says otherwise, each naming its parent, with columns e_relaxed (eV/atom),
-    converged, n_steps, max_force, rmsd and status. They are written as they are done; --resume
-    goes on after a kill.
+    converged, n_steps, max_force, rmsd, status and e_hull (eV/atom above the hull, or
+    e_hull_reason). They are written as they are done; --resume goes on after a kill.
 
     \b
     Examples:
@@ -76,17 +85,21 @@ def energy(
     """
     from pigen.bundle import BundleWriter, iter_bundle
     from pigen.device import resolve_device
-    from pigen.energy.stage import RelaxSettings, relax_stream
+    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
     from pigen.executor import local_executor
+    from pigen.hull import Hull, with_e_hull
     from pigen.label import skip_entries
 
     output = output or Path(f"{stem_of(sources[0])}_relaxed.h5")
     check_output(output, sources, force=force or resume)
     device = resolve_device(device).type
     settings = RelaxSettings(model, device, fmax, max_steps, only_passed)
+    loaded = _reference(reference, settings)
+    hull = Hull(loaded) if loaded else None
     provenance = {
         **provenance_of("pigen energy", sources),
         "relaxed_by": settings.source,
+        "reference": loaded.digest if loaded else "",
         "device": device,
         "only_passed": str(only_passed),
     }
@@ -100,12 +113,19 @@ def energy(
         chunks = skip_entries(opened.chunks(executor), done)
         with opened.bar(done) as bar:
             for chunk in relax_stream(chunks, settings, executor):
-                writer.append(chunk)
+                writer.append(with_e_hull(chunk, loaded, hull) if loaded and hull else chunk)
                 bar.update(size_of(chunk))
     statuses = Counter(
         status.split(":")[0]
         for chunk in iter_bundle(output)
         for status in chunk.columns["status"].values
+    )
+    no_hull = Counter(
+        reason
+        for chunk in iter_bundle(output)
+        if loaded and len(chunk)
+        for reason in chunk.columns["e_hull_reason"].values
+        if reason.startswith("no hull")
     )
     counts = {
         "read": writer.n_written + writer.n_rejected,
@@ -113,6 +133,8 @@ def energy(
         "rejected": writer.n_rejected,
         "resumed_after": done,
         "status": dict(statuses.most_common()),
+        "no_hull": dict(no_hull.most_common()),
+        "hull": loaded.note if loaded else None,
         "output": str(output),
     }
     if as_json:
@@ -123,3 +145,21 @@ def energy(
     )
     for status, n in statuses.most_common():
         click.echo(f"  {n:7d}  {status}")
+    for reason, n in no_hull.most_common():
+        click.echo(f"  {n:7d}  {reason}")
+    click.echo(f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {model}")
+
+
+def _reference(path: Path | None, settings: RelaxSettings) -> Reference | None:
+    """The reference to take; None if the shipped one is of another potential than is asked for."""
+    from pigen.hull import load_reference
+    from pigen.hull.stage import check_level
+
+    reference = load_reference(path)
+    try:
+        check_level(settings.source, reference)
+    except UsageError:
+        if path is not None:
+            raise
+        return None
+    return reference

@@ -65,10 +65,9 @@ def build(
     Example:
         pigen hull build train.csv.gz --origin "the Materials Project" -o ref
     """
-    from pigen.cli.energy import CHUNK
     from pigen.device import resolve_device
     from pigen.energy.potential import load_potential
-    from pigen.energy.stage import RelaxSettings
+    from pigen.energy.stage import CHUNK, RelaxSettings
     from pigen.executor import local_executor
     from pigen.hull.build import RELAXED, make_reference, relax_reference
 

@@ -19,6 +19,8 @@ from pigen.energy.relax import Relaxed, relax
 from pigen.errors import UsageError
 from pigen.executor import map_ordered
 
+CHUNK = {"cpu": 32, "cuda": 1000}
+"""Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
 SUFFIX = "-relaxed"
 """What the id of a relaxed structure adds to its parent's."""
 JUDGED_BY = "judged_by"

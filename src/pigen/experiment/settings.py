@@ -217,6 +217,19 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyConfig:
+    """Energies of what passes the filters A–D, by CHGNet: the tables' columns E, F and S.U.N."""
+
+    relax: bool = setting(False, "Relax what passes, and give it its energy above the hull.")
+    reference: str = setting(
+        "", "Folder that `pigen hull` made; empty: the shipped reference.", path=True
+    )
+    device: str = setting(
+        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """One experiment: what is generated, how it is filtered, and its row in the paper's tables."""
 
@@ -234,6 +247,7 @@ class Experiment:
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     pseudo_random: PseudoRandomConfig = dataclasses.field(default_factory=PseudoRandomConfig)
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+    energy: EnergyConfig = dataclasses.field(default_factory=EnergyConfig)
 
     def __post_init__(self) -> None:
         """The name must be one of a folder, and guidance needs a model that knows the labels."""
