@@ -169,7 +169,7 @@ def test_verb_writes_the_minima(folder: Path, tmp_path: Path) -> None:
     bundle = read_bundle(output)
     assert len(bundle) + len(bundle.rejects) == 16
     row = list(bundle.ids).index(f"{bundle.ids[0].split('/')[0]}/composition_only")
-    assert bundle.columns["energy"].values[:2] == pytest.approx([-3.0, -2.95])
+    assert bundle.columns["e_relaxed"].values[:2] == pytest.approx([-3.0, -2.95])
     assert bundle.columns["mode"].values[row] == "composition_only"
     assert bundle.crystals.volume[0] == pytest.approx(5.0**3 / 4)  # I-0000000.cif, no other
     assert all(bundle.columns["prototype_rank"].values > 0)  # rock salt

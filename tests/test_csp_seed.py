@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -44,7 +45,9 @@ def generated() -> Bundle:
         crystals=Crystals.concatenate(crystals),
         ids=strings(names),
         parents=strings(f"parent of {i}" for i in range(7)),
-        columns={"energy": Column(np.array([-5.9, -5.8, -3.0, -3.5, np.nan, 0, 0]), "eV/atom", "")},
+        columns={
+            "e_relaxed": Column(np.array([-5.9, -5.8, -3.0, -3.5, np.nan, 0, 0]), "eV/atom", "")
+        },
         verdicts={
             "c": Verdict(np.array([1, 1, 1, 0, 1, 1, 1], dtype=bool), strings([""] * 7), "c"),
             "k": Verdict(np.zeros(7, dtype=bool), strings(["low"] * 7), "k"),
@@ -272,6 +275,14 @@ def test_verb(tmp_path: Path) -> None:
     assert json.loads(shown.output)["compositions"] == [
         "001_" + shown.output.split('"001_')[1].split('"')[0]
     ]
+
+
+def test_what_a_filter_took_out_is_not_refused_again(tmp_path: Path) -> None:
+    survivors = replace(generated(), verdicts={}, provenance={"kept_by": "c"})
+    experiment = csp_seed(survivors, Request(n=1), tmp_path / "out")
+    assert experiment.read == 7
+    assert "broken" not in experiment.refused
+    assert experiment.chosen == "filtered"
 
 
 def test_nothing_to_seed_with(tmp_path: Path) -> None:

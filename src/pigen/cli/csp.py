@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,7 @@ def csp_seed(
     metavar="aflow|reference|PATH",
     help="Known frameworks.",
 )
+@click.option("--reference", type=_FOLDER, help="Of the hull; the shipped one by default.")
 @click.option(
     "--tie",
     type=click.FloatRange(min=0),
@@ -190,7 +192,13 @@ def csp_seed(
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def csp_collect(
-    folder: Path, output: Path | None, library: str, tie: float, force: bool, as_json: bool
+    folder: Path,
+    output: Path | None,
+    library: str,
+    reference: Path | None,
+    tie: float,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Read what the searches in DIR reached: columns a to f, and a bundle of the minima.
 
@@ -206,6 +214,7 @@ def csp_collect(
     from pigen.csp.ed3 import Row, describe
     from pigen.csp.minima import minima, novelty
     from pigen.csp.outcome import read_outcomes
+    from pigen.hull import load_reference
     from pigen.prototypes.library import library_file, load_library
 
     output = output or Path(f"{folder.resolve().name}_minima.h5")
@@ -213,18 +222,23 @@ def csp_collect(
     experiment, outcomes = read_outcomes(folder)
     row = Row.of(experiment, outcomes, tie / 1000)
     with tempfile.TemporaryDirectory() as scratch:
-        found = minima(outcomes, load_library(library_file(library, Path(scratch))), library)
+        known = load_library(library_file(library, Path(scratch)))
+        found = minima(outcomes, known, library, load_reference(reference))
     provenance = provenance_of("pigen csp-collect", [folder])
     write_bundle(output, replace(found, provenance=provenance))
     new = novelty(found)
     if as_json:
-        said = {"minima": new.minima, "no_prototype": list(new.new), "output": str(output)}
+        said = {
+            "minima": new.minima,
+            "no_prototype": [name for name, _ in new.new],
+            "output": str(output),
+        }
         click.echo(json.dumps({**row.to_json(), **said}, ensure_ascii=False))
         return
     click.echo("\n".join(describe(row)))
     click.echo(f"lowest structures with no prototype of {library}: {len(new.new)} of {new.minima}")
-    for name in new.new[:_SHOWN]:
-        click.echo(f"  {name}")
+    for name, height in new.new[:_SHOWN]:
+        click.echo(f"  {name:<44} E_hull {1000 * height:6.0f} meV/atom")
     click.echo(f"{output}: {len(found)} minima, {len(found.rejects)} searches without one")
 
 
@@ -283,6 +297,7 @@ def csp_run(
     from pigen.csp.run import csp_run as run
     from pigen.energy.potential import load_potential
 
+    potential = load_potential(model, device)
     with tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar:
 
         def watch(progress: Progress) -> None:
@@ -291,10 +306,11 @@ def csp_run(
 
         done = run(
             folders,
-            load_potential(model, device),
+            potential,
             only=only,
             side_by_side=side_by_side,
             hours=hours or math.inf,
+            hull=_hull_of(potential.name),
             watch=watch,
         )
     if as_json:
@@ -303,3 +319,23 @@ def csp_run(
     click.echo(
         f"{done.relaxations} relaxations; {done.ended} of {done.searches} searches have ended"
     )
+
+
+def _hull_of(level: str) -> Callable[[str], float | None]:
+    """Energies of the shipped hull, which is read when one is first asked for."""
+    from functools import lru_cache
+
+    from pigen.hull import Hull, load_reference
+
+    @lru_cache(maxsize=1)
+    def hull() -> Hull | None:
+        reference = load_reference()
+        return Hull(reference) if reference.level == level else None
+
+    def energy(formula: str) -> float | None:
+        found = hull()
+        if found is None or found.missing_elements(formula):
+            return None
+        return found.energy(formula)
+
+    return energy

@@ -14,6 +14,8 @@ from pigen.crystals import Crystals
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import Search
+from pigen.hull import E_HULL, Hull, Reference
+from pigen.hull.stage import E_HULL_REASON, source_of
 from pigen.prototypes.library import Library
 from pigen.prototypes.match import match
 
@@ -26,20 +28,25 @@ class Novelty:
 
     Attributes:
         minima: compositions with a structure that could be compared.
-        new: ids of those that match no prototype, from the lowest energy above the hull on.
+        new: ids of those that match no prototype, with their energies above the hull, eV/atom
+            (NaN where there is none), from the lowest on.
     """
 
     minima: int
-    new: tuple[str, ...]
+    new: tuple[tuple[str, float], ...]
 
 
-def minima(outcomes: Sequence[Outcome], library: Library, name: str) -> Bundle:
+def minima(
+    outcomes: Sequence[Outcome], library: Library, name: str, reference: Reference
+) -> Bundle:
     """The lowest structure of every search, and a reject with its status for one that has none.
 
     Args:
         outcomes: of the compositions.
         library: of known frameworks.
         name: of the library, for the columns' source.
+        reference: of the hull. Only energies of its level of theory are compared with it; FUSE's,
+            which do not name theirs, are taken to be of the CHGNet that input.py asks for.
     """
     kept: list[tuple[Outcome, str, Search, float, Crystals]] = []
     rejects = []
@@ -55,18 +62,27 @@ def minima(outcomes: Sequence[Outcome], library: Library, name: str) -> Bundle:
     crystals = Crystals.concatenate([crystal for *_, crystal in kept])
     matched = match(crystals, library)
     generated = [o.generated if math.isfinite(o.generated) else math.nan for o, *_ in kept]
+    energies = np.array([e for *_, e, _ in kept], dtype=float)
     columns = {
-        "energy": Column(np.array([e for *_, e, _ in kept], dtype=float), "eV/atom", SOURCE),
-        "generated_energy": Column(
+        "e_relaxed": Column(energies, "eV/atom", SOURCE),
+        "e_generated": Column(
             np.array(generated, dtype=float), "eV/atom", "the seed, relaxed in the seeded search"
         ),
         "formula": Column(strings(o.composition.formula for o, *_ in kept), "", SOURCE),
         "mode": Column(strings(mode for _, mode, *_ in kept), "", SOURCE),
-        "status": Column(strings(search.status for _, _, search, *_ in kept), "", SOURCE),
+        "search_status": Column(strings(search.status for _, _, search, *_ in kept), "", SOURCE),
         "engine": Column(strings(search.engine for _, _, search, *_ in kept), "", SOURCE),
+        "potential": Column(strings(search.potential for _, _, search, *_ in kept), "", SOURCE),
         "prototype": Column(matched.labels, "", f"prototypes of {name}"),
         "prototype_rank": Column(matched.ranks, "", f"prototypes of {name}"),
     }
+    heights, reasons = Hull(reference).above(crystals.reduced_formulas(), energies)
+    for row, (_, _, search, *_) in enumerate(kept):
+        level = search.potential or "chgnet"
+        if not reference.level.startswith(level):
+            heights[row], reasons[row] = np.nan, f"no hull: energies of {level}"
+    columns[E_HULL] = Column(heights, "eV/atom", source_of(reference))
+    columns[E_HULL_REASON] = Column(strings(reasons), "", source_of(reference))
     return Bundle(
         crystals=crystals,
         ids=strings(_id(outcome, mode) for outcome, mode, *_ in kept),
@@ -80,19 +96,19 @@ def novelty(found: Bundle) -> Novelty:
     """Which compositions' lowest structures match no prototype.
 
     Args:
-        found: from `minima`, with a column e_hull or without.
+        found: from `minima`.
     """
-    energies, ranks = found.columns["energy"].values, found.columns["prototype_rank"].values
+    energies, ranks = found.columns["e_relaxed"].values, found.columns["prototype_rank"].values
     lowest: dict[str, int] = {}
     for row, name in enumerate(found.ids):
         composition = str(Path(name).parent)
         if composition not in lowest or energies[row] < energies[lowest[composition]]:
             lowest[composition] = row
     rows = [row for row in lowest.values() if ranks[row] >= 0]
-    hull = found.columns.get("e_hull")
-    height = energies if hull is None else hull.values
-    new = sorted((row for row in rows if ranks[row] == 0), key=lambda row: (height[row], row))
-    return Novelty(len(rows), tuple(found.ids[row] for row in new))
+    heights = found.columns[E_HULL].values
+    new = [(found.ids[row], float(heights[row])) for row in rows if ranks[row] == 0]
+    # NaN, no energy above the hull, last
+    return Novelty(len(rows), tuple(sorted(new, key=lambda one: (one[1] != one[1], one[1]))))
 
 
 def _id(outcome: Outcome, mode: str) -> str:

@@ -26,8 +26,8 @@ COLUMNS = (
 """Of the file `GRAPH`."""
 CONVERGED = "*** BH rountine converged"
 """FUSE's spelling, in its output.txt."""
-EMBEDDED = "PIGEN basin hopper"
-"""What begins the output.txt of `pigen csp-run`."""
+EMBEDDED = "PIGEN basin hopper, potential "
+"""What begins the output.txt of `pigen csp-run`; the potential's name follows."""
 
 _READ = re.compile(r"successfully read\s+(\d+)\s+structure")
 _LIMITS = Limits()
@@ -61,6 +61,7 @@ class Search:
         status: one of `STATUSES`.
         reason: why, where the status leaves it open; else "".
         engine: "FUSE", "pigen csp-run", or "" where nothing ran.
+        potential: of its energies, e.g. "chgnet 0.3.0"; "" where nothing says so.
         steps: relaxations in the order they were done.
         n_seeds: seeds that were read: slots 0 … n_seeds - 1 of the initial pool.
     """
@@ -69,6 +70,7 @@ class Search:
     status: str
     reason: str
     engine: str
+    potential: str
     steps: tuple[Step, ...]
     n_seeds: int
 
@@ -116,12 +118,13 @@ def read_search(folder: Path) -> Search:
     running = folder / "restart" / GRAPH
     table = _text(folder / GRAPH) if ended else _text(running)
     steps = parse_graph(table or "")
-    engine = "" if output is None and table is None else "FUSE"
+    engine, potential = "" if output is None and table is None else "FUSE", ""
     if output is not None and output.startswith(EMBEDDED):
-        engine = "pigen csp-run"
+        engine, potential = "pigen csp-run", output.split("\n", 1)[0].removeprefix(EMBEDDED)
     said = _READ.findall(output or "")
     status, reason = _status(output, steps, ended=ended, started=engine != "")
-    return Search(folder, status, reason, engine, steps, int(said[-1]) if said else 0)
+    n_seeds = int(said[-1]) if said else 0
+    return Search(folder, status, reason, engine, potential, steps, n_seeds)
 
 
 def _status(

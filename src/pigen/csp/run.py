@@ -43,6 +43,7 @@ def csp_run(
     only: Sequence[str] = (),
     side_by_side: int = SIDE_BY_SIDE,
     hours: float = math.inf,
+    hull: Callable[[str], float | None] = lambda formula: None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Run, or go on with, the searches of folders that `seed.csp_seed` wrote.
@@ -53,6 +54,7 @@ def csp_run(
         only: searches to run, as ``001_Mg1O1/seeded`` or ``001_Mg1O1``; none for all.
         side_by_side: searches under way at a time.
         hours: wall clock of this run; a search it cuts off goes on in the next.
+        hull: reduced formula → energy of the hull, eV/atom, for the energy traces.
         watch: told after every step of the relaxer that finished something.
 
     Raises:
@@ -84,7 +86,7 @@ def csp_run(
         while (alike or under_way) and time.monotonic() < deadline:
             while alike and len(under_way) < side_by_side:
                 search = alike.popleft()
-                under_way[search.path] = _Search(search, relaxer)
+                under_way[search.path] = _Search(search, relaxer, hull)
             finished = relaxer.step()
             for relaxed in finished:
                 path, slot = relaxed.key  # type: ignore[misc]  # keys are ours
@@ -118,8 +120,10 @@ def _searches(folder: Path, only: Sequence[str]) -> list[tuple[Path, Plan]]:
 class _Search:
     """One search under way: it keeps the relaxer supplied, and its folder written in order."""
 
-    def __init__(self, folder: SearchFolder, relaxer: Relaxer) -> None:
-        self._folder, self._relaxer = folder, relaxer
+    def __init__(
+        self, folder: SearchFolder, relaxer: Relaxer, hull: Callable[[str], float | None]
+    ) -> None:
+        self._folder, self._relaxer, self._hull = folder, relaxer, hull
         self._hopper: Hopper = folder.start()
         self._trials: dict[int, Trial] = {}
         self._results: dict[int, tuple[float, Crystals]] = {}
@@ -146,5 +150,7 @@ class _Search:
                 self._trials[slot] = self._hopper.propose(slot)
                 self._relaxer.add((self._folder.path, slot), self._trials[slot].crystal)
         if self._hopper.done:
-            self._folder.finish(self._hopper)
+            elements = self._hopper.plan.elements
+            formula = "".join(f"{symbol}{elements[symbol]}" for symbol in sorted(elements))
+            self._folder.finish(self._hopper, self._hull(formula))
             self.ended = True

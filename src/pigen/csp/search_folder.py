@@ -78,14 +78,16 @@ class SearchFolder:
             UsageError: it holds results of another engine, or of another potential.
         """
         self.path, self.plan = path, plan
-        self._heading = f"{EMBEDDED}, potential {potential}"
+        self._heading = f"{EMBEDDED}{potential}"
         output = path / "output.txt"
         if output.exists():
             found = output.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
             if not found.startswith(EMBEDDED):
                 raise UsageError(f"{path} holds results of FUSE; write another folder to search in")
             if found != self._heading:
-                raise UsageError(f"{path} holds results with {found.removeprefix(EMBEDDED)[2:]}")
+                raise UsageError(
+                    f"{path} holds results with potential {found.removeprefix(EMBEDDED)}"
+                )
 
     @property
     def ended(self) -> bool:
@@ -143,15 +145,15 @@ class SearchFolder:
         with (self.path / "restart" / GRAPH).open("a", encoding="utf-8") as table:
             table.write(line.getvalue())
 
-    def finish(self, hopper: Hopper) -> None:
-        """Write what says that the search has ended, the table last."""
+    def finish(self, hopper: Hopper, hull: float | None) -> None:
+        """Write what says that the search has ended, the table last; ``hull`` as in the trace."""
         text = (self.path / "restart" / GRAPH).read_text(encoding="utf-8")
         steps = parse_graph(text)
         lowest = min(steps, key=lambda step: step.energy)
         if math.isfinite(lowest.energy):
             best = (self.path / "structures" / lowest.file).read_text(encoding="utf-8")
             (self.path / "global_minimum.cif").write_text(best, encoding="utf-8")
-            draw_trace(self.path / TRACE, steps, len(self.plan.seeds), self.plan.elements)
+            draw_trace(self.path / TRACE, steps, len(self.plan.seeds), self.plan.elements, hull)
         with (self.path / "output.txt").open("a", encoding="utf-8") as output:
             if hopper.converged:
                 output.write(f"\n\n{CONVERGED}, stopping calculation ***\n")

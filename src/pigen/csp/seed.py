@@ -28,6 +28,7 @@ from pigen.csp.select import Seed, ordered, seeds
 from pigen.elements import SYMBOLS
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
+from pigen.filter import KEPT_BY
 
 ENGINES = ("fuse", *WRITERS)
 
@@ -74,7 +75,9 @@ def csp_seed(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder")
-    refused = [*bundle.rejects]
+    # What a filter took out has been counted there, and was no candidate here.
+    unread = () if KEPT_BY in bundle.provenance else bundle.rejects
+    refused = [*unread]
     rows = ordered(bundle, request.choice, request.seed)
     candidates = seeds(
         bundle,
@@ -97,7 +100,7 @@ def csp_seed(
         chosen="unfiltered" if request.choice == "random" else request.choice,
         seed=request.seed,
         settings=request.settings,
-        read=len(bundle) + len(bundle.rejects),
+        read=len(bundle) + len(unread),
         sources=sources,
         refused={reject.id: reject.reason for reject in refused},
         compositions=tuple(composition.folder for composition in compositions),
@@ -181,7 +184,7 @@ def _elements(cell: Crystals) -> dict[str, int]:
 
 
 def _energy(bundle: Bundle, row: int) -> float | None:
-    column = bundle.columns.get("energy")
+    column = bundle.columns.get("e_relaxed")
     if column is None or column.kind != "float64" or not np.isfinite(column.values[row]):
         return None
     return float(column.values[row])

@@ -25,7 +25,7 @@ NO_BONDS = frozenset(Z_OF[symbol] for symbol in "He Ne Ar Kr Rn Es Fm Md Lr".spl
 """Elements without an entry in FUSE's table of bonds, with which it ends in a KeyError."""
 COUNTED_ALONE = frozenset({"min_distance", "k"})
 """Verdicts that the paper counts, but does not filter by."""
-ENERGIES = ("e_hull", "energy")
+ENERGIES = ("e_hull", "e_relaxed")
 """Columns to order by, the first that is there."""
 
 

@@ -11,7 +11,11 @@ from pigen.csp.results import Step
 
 
 def draw_trace(
-    path: Path, steps: Sequence[Step], n_seeds: int, elements: Mapping[str, int]
+    path: Path,
+    steps: Sequence[Step],
+    n_seeds: int,
+    elements: Mapping[str, int],
+    hull: float | None = None,
 ) -> None:
     """Energies of all relaxations above the lowest, and the lowest so far, against their number.
 
@@ -20,6 +24,7 @@ def draw_trace(
         steps: of the search, in order; one at least with an energy.
         n_seeds: of the initial pool.
         elements: atoms in the reduced formula, for the title.
+        hull: energy of the hull at this composition, eV/atom, if it is known.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -39,8 +44,10 @@ def draw_trace(
     seeds = [h for s, h in zip(steps, heights, strict=True) if s.initial and s.slot < n_seeds]
     for height in filter(math.isfinite, seeds):
         axes.axhline(height, linestyle="--", linewidth=1, color="grey", label="generated structure")
+    if hull is not None:
+        label = "hull of known compounds"
+        axes.axhline(1000 * (hull - lowest), linestyle="--", linewidth=1, color="C2", label=label)
     axes.set_yscale("symlog", linthresh=10)
-    axes.set_ylim(bottom=-1)
     axes.set_xlabel("relaxations")
     axes.set_ylabel("energy above the lowest, meV/atom")
     axes.set_title("".join(f"{e}{n if n > 1 else ''}" for e, n in elements.items()))
