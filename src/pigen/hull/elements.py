@@ -17,6 +17,7 @@ from pigen.elements import SYMBOLS, Z_OF
 if TYPE_CHECKING:
     from ase import Atoms
 
+_UNSEEN = ("Po", "At", "Rn", "Fr", "Ra")
 _SIMPLE = ("fcc", "bcc", "hcp")
 _DHCP = {"La": (3.774, 12.171), "Ce": (3.681, 11.857), "Pr": (3.672, 11.833),
          "Nd": (3.658, 11.797), "Pm": (3.65, 11.65)}  # fmt: skip
@@ -26,8 +27,8 @@ _DHCP = {"La": (3.774, 12.171), "Ce": (3.681, 11.857), "Pr": (3.672, 11.833),
 def elemental_crystals() -> Bundle:
     """Crystals of the elements up to Pu, ids like ``element-Fe-dcdft``; some elements have two.
 
-    Po, At, Rn, Fr and Ra are among them as far as ASE has them, whether a potential knows them or
-    not.
+    Po, At, Rn, Fr and Ra are left out: CHGNet has seen none, and what it says of them means
+    nothing.
     """
     from ase.build import bulk
     from ase.collections import dcdft
@@ -36,6 +37,8 @@ def elemental_crystals() -> Bundle:
     found: dict[str, Atoms] = {}
     for z in range(1, Z_OF["Pu"] + 1):
         symbol = SYMBOLS[z]
+        if symbol in _UNSEEN:
+            continue
         if symbol in dcdft.names:
             found[f"element-{symbol}-dcdft"] = dcdft[symbol]
         elif (reference_states[z] or {}).get("symmetry") in _SIMPLE:
