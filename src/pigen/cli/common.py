@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.data import limit_options
+from pigen.cli.data import limit_options, provenance_of
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -147,3 +147,13 @@ def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:
         raise UsageError(f"{output} exists; --force replaces it")
     if not output.parent.is_dir():
         raise UsageError(f"no such folder: {output.parent}")
+
+
+def origin_of(sources: Sequence[Path]) -> dict[str, str]:
+    """Provenance that depends on the sources alone, so equal input makes an equal file."""
+    said = provenance_of("", sources)
+    hashes = {source.name: said.get(f"sha256 of {source}") for source in sources}
+    return {
+        "sources": ", ".join(source.name for source in sources),
+        **{f"sha256 of {name}": digest for name, digest in hashes.items() if digest},
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of, workers_option
+from pigen.cli.common import Sources, check_output, origin_of, size_of, workers_option
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 from pigen.errors import UsageError
 
@@ -94,10 +94,10 @@ def build(
             advance=bar.update,
         )
     said = origin or ", ".join(source.name for source in sources)
-    timeless = {key: value for key, value in provenance.items() if key != "created"}
-    reference, failed = make_reference(output / RELAXED, output, level, said, timeless)
+    made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": settings.source}
+    reference, failed = make_reference(output / RELAXED, output, level, said, made)
     counts = {
-        "compounds": len(reference.entries),
+        "entries": len(reference.entries),
         "without_energy": dict(failed.most_common()),
         "digest": reference.digest,
         "output": str(output),

@@ -15,6 +15,7 @@ from pigen.cli.common import (
     Sources,
     check_output,
     descriptor_options,
+    origin_of,
     settings_of,
     size_of,
     workers_option,
@@ -122,7 +123,7 @@ def spp_fit(
 
     check_output(output, sources, force=force)
     with _crystals(sources, workers, limits) as batches:
-        n = fit_spp(batches, output, _origin(sources))
+        n = fit_spp(batches, output, origin_of(sources))
     click.echo(f"{output}: potentials fitted to {n} structures")
 
 
@@ -150,7 +151,7 @@ def known(
         formulas = {formula for batch in batches for formula in batch.reduced_formulas()}
     if not formulas:
         raise PigenError("no structure could be read")
-    said = "\n".join(f"{key}: {value}" for key, value in _origin(sources).items())
+    said = "\n".join(f"{key}: {value}" for key, value in origin_of(sources).items())
     n = write_formulas(output, formulas, f"reduced formulas\n{said}")
     click.echo(f"{output}: {n} formulas")
 
@@ -169,13 +170,3 @@ def _crystals(
                 bar.update(size_of(chunk))
 
         yield batches()
-
-
-def _origin(sources: Sequence[Path]) -> dict[str, str]:
-    """Provenance that depends on the sources alone, so equal input makes an equal file."""
-    said = provenance_of("", sources)
-    hashes = {source.name: said.get(f"sha256 of {source}") for source in sources}
-    return {
-        "sources": ", ".join(source.name for source in sources),
-        **{f"sha256 of {name}": digest for name, digest in hashes.items() if digest},
-    }

@@ -18,7 +18,7 @@ from pigen.energy.relax import CONVERGED
 from pigen.energy.stage import RelaxSettings, relax_stream
 from pigen.errors import PigenError
 from pigen.hull.diagram import Hull
-from pigen.hull.elements import elemental_crystals
+from pigen.hull.elements import ELEMENT, elemental_crystals
 from pigen.hull.reference import PHASES, Entry, Reference
 from pigen.label import skip_entries
 
@@ -96,21 +96,27 @@ def make_reference(
     entries: list[Entry] = []
     failed: Counter[str] = Counter()
     for chunk in iter_bundle(relaxed):
-        failed.update(f"not read: {reject.reason}" for reject in chunk.rejects)
+        failed.update(f"not read, {_kind(reject.reason)}" for reject in chunk.rejects)
         formulas = chunk.crystals.reduced_formulas()
         energies, status = (chunk.columns[name].values for name in ("e_relaxed", "status"))
         for row in zip(formulas, energies, chunk.parents, status, strict=True):
             if row[3] == CONVERGED:
                 entries.append(Entry(row[0], float(row[1]), row[2]))
             else:
-                failed[row[3]] += 1
+                failed[_kind(row[3])] += 1
     if not entries:
         raise PigenError(f"{relaxed}: not one structure could be relaxed")
-    note = f"{len(entries)} compounds of {origin}: {LACKING}"
+    n_elemental = sum(entry.id.startswith(ELEMENT) for entry in entries)
+    note = f"{len(entries) - n_elemental} structures of {origin}"
+    note += f" and {n_elemental} of the elements: {LACKING}"
     reference = Reference(tuple(entries), level, note, provenance)
     reference.write(folder)
     _write_phases(relaxed, folder / PHASES, reference)
     return reference, failed
+
+
+def _kind(reason: str) -> str:
+    return reason.split(": ")[0]
 
 
 def _write_phases(relaxed: Path, path: Path, reference: Reference) -> None:

@@ -17,6 +17,9 @@ from pigen.elements import SYMBOLS, Z_OF
 if TYPE_CHECKING:
     from ase import Atoms
 
+ELEMENT = "element-"
+"""What the ids of elemental crystals begin with."""
+
 _UNSEEN = ("Po", "At", "Rn", "Fr", "Ra")
 _SIMPLE = ("fcc", "bcc", "hcp")
 _DHCP = {"La": (3.774, 12.171), "Ce": (3.681, 11.857), "Pr": (3.672, 11.833),
@@ -40,11 +43,11 @@ def elemental_crystals() -> Bundle:
         if symbol in _UNSEEN:
             continue
         if symbol in dcdft.names:
-            found[f"element-{symbol}-dcdft"] = dcdft[symbol]
+            found[f"{ELEMENT}{symbol}-dcdft"] = dcdft[symbol]
         elif (reference_states[z] or {}).get("symmetry") in _SIMPLE:
-            found[f"element-{symbol}-reference_states"] = bulk(symbol)
+            found[f"{ELEMENT}{symbol}-reference_states"] = bulk(symbol)
     for symbol, (a, c) in _DHCP.items():
-        found[f"element-{symbol}-dhcp"] = _cell(
+        found[f"{ELEMENT}{symbol}-dhcp"] = _cell(
             symbol,
             [a, a, c, 90, 90, 120],
             [(0, 0, 0), (1 / 3, 2 / 3, 1 / 4), (0, 0, 1 / 2), (2 / 3, 1 / 3, 3 / 4)],
@@ -52,22 +55,22 @@ def elemental_crystals() -> Bundle:
     # Sm: R-3m, 3a and 6c. Pa: I4/mmm (Zachariasen 1952). U: Cmcm, 4c (Barrett 1963). Np: Pnma, 4c
     # twice (Zachariasen 1952). Pu: the cubic delta phase; the stable one has 16 atoms.
     centring = ((0, 0, 0), (2 / 3, 1 / 3, 1 / 3), (1 / 3, 2 / 3, 2 / 3))
-    found["element-Sm-alpha"] = _cell(
+    found[ELEMENT + "Sm-alpha"] = _cell(
         "Sm",
         [3.629, 3.629, 26.207, 90, 90, 120],
         [(x, y, z + shift) for x, y, z in centring for shift in (0, 0.2222, -0.2222)],
     )
-    found["element-Pu-delta"] = bulk("Pu", "fcc", 4.637)
-    found["element-Pa-bct"] = _cell(
+    found[ELEMENT + "Pu-delta"] = bulk("Pu", "fcc", 4.637)
+    found[ELEMENT + "Pa-bct"] = _cell(
         "Pa", [3.92, 3.92, 3.24, 90, 90, 90], [(0, 0, 0), (1 / 2, 1 / 2, 1 / 2)]
     )
     y = 0.1025
-    found["element-U-alpha"] = _cell(
+    found[ELEMENT + "U-alpha"] = _cell(
         "U",
         [2.854, 5.869, 4.955, 90, 90, 90],
         [(0, y, 1 / 4), (0, -y, 3 / 4), (1 / 2, 1 / 2 + y, 1 / 4), (1 / 2, 1 / 2 - y, 3 / 4)],
     )
-    found["element-Np-alpha"] = _cell(
+    found[ELEMENT + "Np-alpha"] = _cell(
         "Np",
         [6.663, 4.723, 4.887, 90, 90, 90],
         [
