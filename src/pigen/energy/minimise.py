@@ -34,7 +34,7 @@ class Lbfgs:
         self._changes: list[NDArray[np.float64]] = []
 
     def tell(self, energy: float, gradient: NDArray[np.float64]) -> None:
-        """The energy (eV) and its gradient (eV/Å) at ``x``; moves ``x`` on."""
+        """Take the energy (eV) and its gradient (eV/Å) at ``x``, and move ``x`` on."""
         if self._at is not None:
             x, before, gradient_before = self._at
             self._learn(self.x - x, gradient - gradient_before)
@@ -65,7 +65,7 @@ class Lbfgs:
             weights.append(weight)
         if self._steps:
             s, y = self._steps[-1], self._changes[-1]
-            q *= np.vdot(s, y) / np.vdot(y, y)
+            q *= np.sqrt(np.vdot(s, s) / np.vdot(y, y))
         else:
             q /= FIRST_CURVATURE
         for s, y, weight in zip(self._steps, self._changes, reversed(weights), strict=True):

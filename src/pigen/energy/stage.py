@@ -131,13 +131,16 @@ def _floats(values: Iterable[float]) -> NDArray[np.float64]:
 def rms_displacements(
     before: Crystals, after: Crystals, rows: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """RMS displacement (B,) by pymatgen's StructureMatcher with its default tolerances.
+    """RMS displacement (B,) by pymatgen's StructureMatcher, in units of (V/n)^(1/3).
 
-    In units of (V/n)^(1/3). NaN for structures that do not match, and where ``rows`` is False.
+    NaN for structures that do not match, and where ``rows`` is False. Tolerances are wide, for the
+    number says how far a relaxation went, not whether two structures are the same; and cells are
+    matched as they are, for a reduction may make their numbers of atoms differ.
     """
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    matcher: Any = StructureMatcher()  # pymatgen is half typed
+    # Any: pymatgen is half typed.
+    matcher: Any = StructureMatcher(ltol=0.5, stol=1.0, angle_tol=15, primitive_cell=False)
     values = np.full(len(before), np.nan)
     for i in np.flatnonzero(rows).tolist():
         (one,), (other,) = before[i].to_pymatgen(), after[i].to_pymatgen()
