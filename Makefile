@@ -26,6 +26,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/filter.py --data $(DATA)
 	$(BIN)/python benchmarks/read_cif.py $(DATA)/mp20/test.csv.gz
 	$(BIN)/python benchmarks/sample.py
+	$(BIN)/python benchmarks/csp.py
 
 docs: $(VENV)/installed
 	$(BIN)/python -m pigen.experiment.reference > docs/experiments.md

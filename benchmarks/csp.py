@@ -113,7 +113,7 @@ def main() -> None:
     atoms = {name: 12 if args.large and name == "TiO2" else KNOWN[name][1] for name in names}
     settings = Settings(
         initial=args.most // 3,
-        rmax=args.most - args.most // 3 - 2,  # none ends before
+        rmax=args.most - args.most // 3 - 2,  # as many as leave it to iterations
         iterations=args.most,
         steps=300,
     )

@@ -312,3 +312,22 @@ def test_verb(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["ended"] == 2
     assert read_search(folder / name / "seeded").status == "converged"
+
+
+@pytest.mark.slow
+def test_chgnet_finds_rock_salt_unseeded(tmp_path: Path) -> None:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    from pigen.energy.potential import load_potential
+
+    cell = repeated(rock_salt(), 2)
+    made = Bundle(crystals=cell, ids=strings(["MgO"]))
+    settings = Settings(rmax=5, initial=10, iterations=100, steps=300)
+    csp_seed(made, Request(choice="random", settings=settings), tmp_path / "csp")
+    potential = load_potential(device="cpu")
+    csp_run([tmp_path / "csp"], potential)
+    (outcome,) = read_outcomes(tmp_path / "csp")[1]
+    _, crystal = outcome.unseeded.minimum() or pytest.fail("no minimum")
+    assert StructureMatcher().fit(crystal.to_pymatgen()[0], rock_salt().to_pymatgen()[0])
+    assert abs(outcome.gain) < 1e-3  # and so does the seeded search, which cannot lose it
+    assert outcome.seeded.potential == potential.name

@@ -26,7 +26,7 @@ APART = 1.4
 """Least distance over half the sum of covalent radii, which is PyXtal's tolerance."""
 RATTLE = 0.05
 """Å: off the symmetry, so that a relaxation does not end on a saddle point."""
-_GROUPS = (2, 230)
+_GROUPS = (2, 230)  # any composition fits Pm, whose onefold sites take any number of atoms
 
 
 def formula_units(elements: Mapping[str, int], max_atoms: int) -> int:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pigen.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
@@ -89,7 +90,7 @@ def csp_run(
                 under_way[search.path] = _Search(search, relaxer, hull)
             finished = relaxer.step()
             for relaxed in finished:
-                path, slot = relaxed.key  # type: ignore[misc]  # keys are ours
+                path, slot = cast(tuple[Path, int], relaxed.key)
                 under_way[path].take(slot, relaxed)
             relaxations += len(finished)
             for path in [path for path, search in under_way.items() if search.ended]:

@@ -63,8 +63,8 @@ def ordered(bundle: Bundle, choice: str, seed: int) -> NDArray[np.int64]:
     for name in ENERGIES:
         if name in bundle.columns and bundle.columns[name].kind == "float64":
             energies = bundle.columns[name].values
-            rows = np.argsort(energies, kind="stable")
-            return rows[np.isfinite(energies[rows])]
+            rows: NDArray[np.int64] = np.argsort(energies, kind="stable")
+            return np.asarray(rows[np.isfinite(energies[rows])])
     raise UsageError(
         f"--select lowest-energy needs a column {' or '.join(ENERGIES)}; pigen energy computes them"
     )
