@@ -81,7 +81,7 @@ def run(
     folder = RunFolder.open(out, experiment, resume=resume, force=force)
     executor = executor or SerialExecutor()
     checkpoint = _train(experiment, folder, progress, say)
-    _generate(experiment, folder, checkpoint, progress, say)
+    _generate(experiment, folder, checkpoint, executor, progress, say)
     criteria = _criteria(experiment, folder, executor)
     say("filter: descriptors and verdicts")
     funnel = _evaluate(folder, criteria, executor, progress)
@@ -111,6 +111,13 @@ def check(experiment: Experiment) -> None:
         check_criteria(paper_criteria(experiment.filter))
     if experiment.generator == "model":
         _check_model(experiment)
+    if experiment.generator == "import":
+        if not experiment.imported.source:
+            raise UsageError(
+                f"{experiment.name} takes structures made elsewhere; give "
+                "--set imported.source=FILE (what pigen import reads)"
+            )
+        open_source(Path(experiment.imported.source))
     if experiment.energy.relax:
         check_energies(experiment.energy)
 
@@ -153,22 +160,27 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
 
 
 def _generate(
-    experiment: Experiment, folder: RunFolder, checkpoint: Path | None, progress: bool, say: Say
+    experiment: Experiment,
+    folder: RunFolder,
+    checkpoint: Path | None,
+    executor: Executor,
+    progress: bool,
+    say: Say,
 ) -> None:
     if is_complete(folder.samples):
         return
     resume = folder.samples.exists()
+    if experiment.generator == "import":
+        say(f"import: {experiment.imported.source}")
+        _import(experiment, folder, executor)
+        return
     say(f"sample: {experiment.sample.n} structures")
     if checkpoint is not None:
         from pigen.sample import sample_to_bundle
 
         sample_to_bundle(experiment, checkpoint, folder.samples, resume=resume, progress=progress)
         return
-    provenance = {
-        "experiment": dump_experiment(experiment),
-        "pigen": __version__,
-        "seed": str(experiment.seed),
-    }
+    provenance = {**_made_by(experiment), "seed": str(experiment.seed)}
     elements = _elements(experiment)
     with BundleWriter(folder.samples, provenance, resume=resume) as writer:
         for chunk in pseudo_random_bundles(
@@ -179,6 +191,22 @@ def _generate(
             start=writer.n_written,
         ):
             writer.append(chunk)
+
+
+def _import(experiment: Experiment, folder: RunFolder, executor: Executor) -> None:
+    """The first `sample.n` structures of a source; what could not be read before them counts too."""
+    source = Path(experiment.imported.source)
+    left = experiment.sample.n
+    with BundleWriter(folder.samples, {**_made_by(experiment), "source": source.name}) as writer:
+        for chunk in read_chunks([source], chunk_size=_CHUNK, executor=executor):
+            writer.append(replace(chunk.select(slice(left)), columns={}, verdicts={}))
+            left -= min(left, len(chunk))
+            if not left:
+                break
+
+
+def _made_by(experiment: Experiment) -> dict[str, str]:
+    return {"experiment": dump_experiment(experiment), "pigen": __version__}
 
 
 def _elements(experiment: Experiment) -> list[str]:
@@ -236,11 +264,10 @@ def _evaluate(
         **info.provenance,
         "parent": f"{folder.samples.name} sha256 {sha256_of(folder.samples)}",
     }
-    said = "; ".join(criterion.text for criterion in criteria)
-    kept = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
+    said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
     with (
         BundleWriter(folder.evaluated, {**provenance, "judged_by": said}) as evaluated,
-        BundleWriter(folder.survivors, {**provenance, KEPT_BY: kept}) as survivors,
+        BundleWriter(folder.survivors, {**provenance, KEPT_BY: said}) as survivors,
         tqdm(
             total=info.n_crystals,
             desc="filter",
@@ -302,7 +329,9 @@ def _provenance(
 ) -> dict[str, str]:
     """What the figures rest on, for the head of the table."""
     said = {"structures": f"{experiment.sample.n}, seed {experiment.seed}"}
-    if checkpoint is None:
+    if experiment.generator == "import":
+        said["generator"] = f"structures of {Path(experiment.imported.source).name}"
+    elif checkpoint is None:
         trained_on = ", ".join(experiment.data.train) or "the shipped model's training set"
         said["generator"] = "pseudo-random cells, no model"
         said["elements"] = "as given" if experiment.pseudo_random.elements else f"of {trained_on}"
@@ -326,8 +355,14 @@ def _provenance(
 def _sampling(experiment: Experiment) -> str:
     config = experiment.sample
     targets = ", ".join(f"{label} = {value}" for label, value in config.targets.items())
-    return f"{config.steps} steps, noise {config.noise:g}, " + (
-        f"targets {targets}, guidance {config.guidance:g}" if targets else "no targets"
+    first, last = config.guidance_interval
+    return (
+        f"{config.steps} steps, noise {config.noise:g}, sharpness {config.sharpness:g}, "
+        f"remask {config.remask:g}, "
+    ) + (
+        f"targets {targets}, guidance {config.guidance:g} at {first:g} ≤ t ≤ {last:g}"
+        if targets
+        else "no targets"
     )
 
 
