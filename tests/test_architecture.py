@@ -33,6 +33,7 @@ LAYERS = [
         "hull",
         "dft",
         "stability",
+        "fidelity",
     },
     {"run", "run_folder", "run_energy", "csp"},
     {"cli", "__main__"},

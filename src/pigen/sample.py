@@ -166,8 +166,8 @@ def guided(
 ) -> Callable[[Noised, Prediction | None], Prediction]:
     """The predictor ε* = (1 + g) ε(z|q) − g ε(z), both passes in one call of the network.
 
-    Guidance acts on types (logits), coordinates and lattice alike. Without targets, or at g = 0,
-    one pass is enough.
+    Guidance acts on types (logits), coordinates and lattice alike. Without targets, at g = 0, and
+    outside the guidance interval (Kynkäänniemi et al., arXiv:2404.07724), one pass is enough.
     """
     parameter = next(model.parameters())
     raw = np.stack([p.targets for p in plans])
@@ -176,9 +176,10 @@ def guided(
     )
     banned = _banned(header, config, parameter)
     g = config.guidance if bool((~torch.isnan(labels)).any()) else 0.0
+    first, last = config.guidance_interval
 
     def predict(noised: Noised, guess: Prediction | None) -> Prediction:
-        if g == 0.0:
+        if g == 0.0 or not first <= float(noised.t[0]) <= last:
             found = model(noised, labels, guess)
         else:
             both = model(

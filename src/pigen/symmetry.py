@@ -69,14 +69,24 @@ def orbit_sizes(
     cell = (lattice, frac_coords, atomic_numbers)
     orbits = _cubic_face_centred_orbits(cell, symprec)
     if orbits is None:
-        orbits = _spglib_orbits(cell, symprec)
+        orbits = np.asarray(_spglib_dataset(cell, symprec).crystallographic_orbits)
     return np.unique(orbits, return_counts=True)[1]
+
+
+def space_group_number(
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: NDArray[np.uint8],
+    symprec: float,
+) -> int:
+    """Number of the space group of one cell, by spglib; terms as for `orbit_sizes`."""
+    return int(_spglib_dataset((lattice, frac_coords, atomic_numbers), symprec).number)
 
 
 _Cell = tuple[Any, Any, Any]  # lattice, coordinates, numbers, as spglib takes them
 
 
-def _spglib_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]:
+def _spglib_dataset(cell: _Cell, symprec: float) -> Any:
     # spglib's C code prints its inner retries to the terminal unless told not to.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     import spglib
@@ -87,7 +97,7 @@ def _spglib_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]:
         raise ValueError(f"symmetry search failed: {error}") from None
     if dataset is None:
         raise ValueError("symmetry search failed")
-    return np.asarray(dataset.crystallographic_orbits)
+    return dataset
 
 
 def _cubic_face_centred_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64] | None:

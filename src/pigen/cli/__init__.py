@@ -43,6 +43,9 @@ VERBS: dict[str, Verb] = {
     ),
     "spp-fit": Verb("pigen.cli.label:spp_fit", "Fit a table of statistical pair potentials."),
     "known": Verb("pigen.cli.label:known", "List the compositions of structures, for filters."),
+    "compare": Verb(
+        "pigen.cli.compare:compare", "Compare generated structures with real ones."
+    ),
     "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),
     "export": Verb("pigen.cli.data:export", "Write a bundle as CIF, extxyz, CSV or POSCAR."),
     "show": Verb("pigen.cli.data:show", "Summarise a bundle."),

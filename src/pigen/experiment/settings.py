@@ -144,6 +144,14 @@ class SampleConfig:
     guidance: float = setting(
         2.0, "Strength g of classifier-free guidance; 0 is plain conditioning.", lo=0.0
     )
+    guidance_interval: tuple[float, float] = setting(
+        (0.5, 1.0),
+        "Times t (1 is noise) between which g acts; elsewhere conditioning is plain, and half the "
+        "calls of the network are saved.",
+        lo=0.0,
+        hi=1.0,
+        window=True,
+    )
     noise: float = setting(
         0.0, "Scale η of the noise added to coordinates and lattice at each step.", lo=0.0
     )
@@ -203,6 +211,13 @@ class PseudoRandomConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportConfig:
+    """Structures that another program generated; the first `sample.n` of them."""
+
+    source: str = setting("", "Anything `pigen import` reads.", path=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterConfig:
     """The criteria of the paper's filters."""
 
@@ -243,7 +258,7 @@ class Experiment:
     row: str = setting("", "Row of the published tables to show beside the measured figures.")
     seed: int = setting(0, "Seed of every random number.", lo=0)
     generator: str = setting(
-        "model", "What makes the structures.", choices=("model", "pseudo_random")
+        "model", "What makes the structures.", choices=("model", "pseudo_random", "import")
     )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -252,6 +267,7 @@ class Experiment:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     pseudo_random: PseudoRandomConfig = dataclasses.field(default_factory=PseudoRandomConfig)
+    imported: ImportConfig = dataclasses.field(default_factory=ImportConfig)
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
     energy: EnergyConfig = dataclasses.field(default_factory=EnergyConfig)
 
