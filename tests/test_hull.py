@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pigen.bundle import Bundle, Column, strings
+from pigen.bundle import Bundle, Column, bundle_info, iter_bundle, strings
 from pigen.crystals import Crystals
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
@@ -136,7 +136,9 @@ def relaxed(energies: list[float], source: str = "test level, fmax 0.05") -> Bun
         ids=strings(f"x{i}" for i in range(len(energies))),
         columns={
             "e_relaxed": Column(np.array(energies), "eV/atom", source),
-            "status": Column(strings("exploded" if e != e else "converged" for e in energies), "", source),
+            "status": Column(
+                strings("exploded" if e != e else "converged" for e in energies), "", source
+            ),
         },
     )
 
@@ -247,3 +249,26 @@ def test_elemental_crystals_are_what_they_say() -> None:
     volumes = bundle.crystals.volume / bundle.crystals.n_atoms
     assert 5 < volumes.min()
     assert volumes.max() < 120
+
+
+# -- what is shipped ------------------------------------------------------------------------------
+def test_shipped_reference_covers_the_elements_and_has_its_phases() -> None:
+    reference = load_reference()
+    hull = Hull(reference)
+    assert hull.missing_elements("".join(f"{symbol}1" for symbol in SYMBOLS[1:95])) == sorted(
+        ["Po", "At", "Rn", "Fr", "Ra"]
+    )
+    assert reference.level == "chgnet 0.3.0"
+    assert "which has about 150,000" in reference.note
+    assert reference.phases is not None
+    assert bundle_info(reference.phases).provenance["reference"] == reference.digest
+    chosen = np.random.default_rng(0).choice(len(reference.entries), 200, replace=False)
+    entries = [reference.entries[i] for i in chosen]
+    energies = np.array([entry.energy for entry in entries])
+    above, reasons = hull.above([entry.formula for entry in entries], energies)
+    assert set(reasons) == {""}
+    assert above.min() > -1e-6
+    stable = {entry.id for entry, value in zip(entries, above, strict=True) if value < 1e-6}
+    ids = set(np.concatenate([chunk.ids for chunk in iter_bundle(reference.phases)]))
+    assert stable <= ids
+    assert len(stable) > 100
