@@ -15,7 +15,14 @@ from ase.filters import FrechetCellFilter
 
 from known_structures import displaced, known_structures
 from pigen.crystals import Crystals
-from pigen.energy import AsePotential, CHGNetPotential, Relaxer, load_potential, relax
+from pigen.energy import (
+    AsePotential,
+    CHGNetPotential,
+    Evaluation,
+    Relaxer,
+    load_potential,
+    relax,
+)
 from pigen.errors import PigenError, UsageError
 
 GPA = 160.21766208  # GPa in one eV/Å^3, as chgnet has it
@@ -188,6 +195,36 @@ def test_ways_to_end(potential: CHGNetPotential) -> None:
         relaxer.add("two", real("Si", "Cu"))
     with pytest.raises(UsageError, match="fmax must be positive"):
         Relaxer(potential, fmax=0)
+
+
+class Pressure:
+    """A potential of pressure alone: the energy is ``slope`` (eV/Å^3) times the volume."""
+
+    name = "pressure"
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        stress = np.tile(self.slope * np.eye(3), (len(crystals), 1, 1))
+        energy = self.slope * crystals.volume / crystals.n_atoms
+        forces = np.zeros((len(crystals.atomic_numbers), 3))
+        return Evaluation(energy, forces, stress, ("",) * len(crystals))
+
+
+@pytest.mark.parametrize(("slope", "status"), [(-1.0, "exploded"), (1.0, "collapsed")])
+def test_volumes_that_run_away(slope: float, status: str) -> None:
+    (found,) = relax(real("Cu"), Pressure(slope))
+    assert (found.status, found.converged) == (status, False)
+    assert np.isnan(found.energy)
+
+
+def test_atoms_on_top_of_each_other_have_not_converged() -> None:
+    pair = Crystals.single(5 * np.eye(3), [[0, 0, 0], [0.2, 0, 0]], [11, 17])
+    (found,) = relax(pair, Pressure(0.0))
+    assert (found.status, found.converged) == ("collapsed", False)
+    assert found.max_force == 0.0
+    assert np.isnan(found.energy)
 
 
 # -- other calculators ----------------------------------------------------------------------------

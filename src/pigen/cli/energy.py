@@ -83,6 +83,8 @@ def energy(
         pigen energy good.h5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
+    import torch
+
     from pigen.bundle import BundleWriter, iter_bundle
     from pigen.device import resolve_device
     from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
@@ -93,6 +95,7 @@ def energy(
     output = output or Path(f"{stem_of(sources[0])}_relaxed.h5")
     check_output(output, sources, force=force or resume)
     device = resolve_device(device).type
+    torch.set_num_threads(1)  # as in a worker: how sums are split decides about their last digits
     settings = RelaxSettings(model, device, fmax, max_steps, only_passed)
     loaded = _reference(reference, settings)
     hull = Hull(loaded) if loaded else None
