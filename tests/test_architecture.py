@@ -18,7 +18,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "pigen"
 # A unit is a module or a package directly under pigen. It may import units of its own layer and of
 # those before it, and no cycle may arise.
 LAYERS = [
-    {"__init__", "errors", "elements", "crystals", "geometry", "executor", "resources", "device"},
+    {
+        "__init__",
+        "errors",
+        "elements",
+        "crystals",
+        "geometry",
+        "executor",
+        "resources",
+        "device",
+        "lock",
+    },
     {"experiment", "bundle", "read", "export"},
     {"symmetry", "local_env", "spp", "prototypes", "descriptors"},
     {"diffusion", "model", "energy"},
@@ -29,6 +39,7 @@ LAYERS = [
         "filter",
         "label",
         "tables",
+        "table_cells",
         "pseudo_random",
         "hull",
         "dft",
@@ -36,6 +47,7 @@ LAYERS = [
         "fidelity",
     },
     {"run", "run_folder", "run_energy", "csp"},
+    {"figures", "reproduce"},
     {"cli", "__main__"},
 ]
 LAYER_OF = {unit: depth for depth, units in enumerate(LAYERS) for unit in units}

@@ -27,6 +27,7 @@ from pigen.csp.seed import Request, csp_seed
 from pigen.energy.potential import AsePotential, Evaluation
 from pigen.errors import PigenError, UsageError
 from pigen.geometry import shortest_distances
+from pigen.lock import Lock
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 MGO = {"O": 1, "Mg": 1}
@@ -284,6 +285,15 @@ def test_a_search_in_which_every_relaxation_fails_ends(folder: Path) -> None:
 def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
     assert csp_run([folder], COPPER, hours=1e-9).ended == 0
     assert tables(folder) == {}
+
+
+def test_one_process_for_each_search(folder: Path) -> None:
+    search = next(folder.glob("*_Cu1")) / "seeded"
+    lock = Lock(search / "graph_output.csv")
+    with pytest.raises(PigenError, match=r"is being written by process \d+"):
+        csp_run([folder], COPPER)
+    lock.release()
+    assert csp_run([folder], COPPER, hours=1e-6).searches == 4
 
 
 def test_refusals(folder: Path, tmp_path: Path) -> None:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -28,6 +26,7 @@ from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, bundle_info
 from pigen.errors import PigenError, UsageError
+from pigen.lock import Lock
 
 VOLATILE = frozenset({"created"})
 """Provenance keys that may differ between a run and its resumption."""
@@ -92,7 +91,7 @@ class BundleWriter:
             check_same_provenance(self._path, info.provenance, provenance)
             self._n, self._n_rejects = info.n_crystals, info.n_rejects
             self._started, self._complete = True, info.complete
-        self._lock = _Lock(self._path)
+        self._lock = Lock(self._path)
         self._drop_shadow()  # of a writer that was killed
 
     @property
@@ -239,33 +238,3 @@ def _sync(path: Path) -> None:
 def _plain(error: Exception) -> str:
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else " ".join(str(error).split())
-
-
-class _Lock:
-    """One writer per bundle: an flock, so a killed holder holds nothing."""
-
-    def __init__(self, target: Path) -> None:
-        self._path = target.with_name(f".{target.name}.lock")
-        while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.read(self._descriptor, 200).decode(errors="replace")
-                os.close(self._descriptor)
-                raise PigenError(f"{target} is being written by {holder or 'another'}") from error
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-                    raise
-            # The holder before us may have removed the file between our open and our lock.
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(self._descriptor).st_ino == os.stat(self._path).st_ino:
-                    break
-            os.close(self._descriptor)
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-
-    def release(self) -> None:
-        """Let the next writer in."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,9 @@ from pigen.errors import UsageError
 
 SIDE_BY_SIDE = 32
 """Searches under way at a time: enough to fill a batch on a CPU, and to end the first ones soon."""
+IN_FLIGHT = 256
+"""Structures of initial pools that are made ahead, over all searches: making them takes time too.
+A search in its later steps has one under way."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ def csp_run(
     Raises:
         UsageError: no such folder or search, or one that holds results of another engine or
             potential.
-        PigenError: a seed's file is missing or damaged.
+        PigenError: a seed's file is missing or damaged, or another process runs a search.
     """
     deadline = time.monotonic() + 3600 * hours
-    waiting: deque[tuple[SearchFolder, float, int]] = deque()
+    waiting: list[tuple[SearchFolder, tuple[float, int]]] = []
     ended = 0
     for folder in folders:
         settings = read_experiment(folder).settings
@@ -73,34 +77,53 @@ def csp_run(
             if search.ended:
                 ended += 1
             else:
-                waiting.append((search, settings.fmax, settings.steps))
+                waiting.append((search, (settings.fmax, settings.steps)))
     total = ended + len(waiting)
     if not total:
         raise UsageError(f"no search {', '.join(only)} in {', '.join(map(str, folders))}")
     relaxations = 0
-    while waiting:  # experiments of one fmax share a relaxer
-        _, fmax, steps = waiting[0]
-        alike = deque(s for s, *settings in waiting if settings == [fmax, steps])
-        waiting = deque(w for w in waiting if list(w[1:]) != [fmax, steps])
-        relaxer = Relaxer(potential, fmax=fmax, max_steps=steps)
-        under_way: dict[Path, _Search] = {}
-        while (alike or under_way) and time.monotonic() < deadline:
-            while alike and len(under_way) < side_by_side:
-                search = alike.popleft()
-                under_way[search.path] = _Search(search, relaxer, hull)
+    while waiting and time.monotonic() < deadline:
+        # Experiments with one goal of the relaxation share a relaxer.
+        goal = waiting[0][1]
+        alike = [search for search, other in waiting if other == goal]
+        waiting = [(search, other) for search, other in waiting if other != goal]
+        relaxer = Relaxer(potential, fmax=goal[0], max_steps=goal[1])
+        steps = _side_by_side(alike, relaxer, min(side_by_side, len(alike)), hull)
+        with closing(steps):
+            for n_relaxed, n_ended in steps:
+                relaxations, ended = relaxations + n_relaxed, ended + n_ended
+                if n_relaxed:
+                    watch(Progress(total, ended, relaxations))
+                if time.monotonic() >= deadline:
+                    break
+    return Progress(total, ended, relaxations)
+
+
+def _side_by_side(
+    folders: Sequence[SearchFolder],
+    relaxer: Relaxer,
+    n: int,
+    hull: Callable[[str], float | None],
+) -> Generator[tuple[int, int], None, None]:
+    """Run searches, n at a time; yields, for each step, the relaxations and searches that ended."""
+    waiting = deque(folders)
+    under_way: dict[Path, _Search] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < n:
+                folder = waiting.popleft()
+                under_way[folder.path] = _Search(folder, relaxer, hull, max(IN_FLIGHT // n, 1))
             finished = relaxer.step()
             for relaxed in finished:
                 path, slot = cast(tuple[Path, int], relaxed.key)
                 under_way[path].take(slot, relaxed)
-            relaxations += len(finished)
-            for path in [path for path, search in under_way.items() if search.ended]:
+            ended = [path for path, search in under_way.items() if search.ended]
+            for path in ended:
                 del under_way[path]
-                ended += 1
-            if finished:
-                watch(Progress(total, ended, relaxations))
-        if time.monotonic() >= deadline:
-            break
-    return Progress(total, ended, relaxations)
+            yield len(finished), len(ended)
+    finally:
+        for search in under_way.values():
+            search.folder.release()
 
 
 def _searches(folder: Path, only: Sequence[str]) -> list[tuple[Path, Plan]]:
@@ -122,9 +145,13 @@ class _Search:
     """One search under way: it keeps the relaxer supplied, and its folder written in order."""
 
     def __init__(
-        self, folder: SearchFolder, relaxer: Relaxer, hull: Callable[[str], float | None]
+        self,
+        folder: SearchFolder,
+        relaxer: Relaxer,
+        hull: Callable[[str], float | None],
+        ahead: int,
     ) -> None:
-        self._folder, self._relaxer, self._hull = folder, relaxer, hull
+        self.folder, self._relaxer, self._hull, self._ahead = folder, relaxer, hull, ahead
         self._hopper: Hopper = folder.start()
         self._trials: dict[int, Trial] = {}
         self._results: dict[int, tuple[float, Crystals]] = {}
@@ -142,16 +169,18 @@ class _Search:
             told = self._hopper.n_told
             energy, crystal = self._results.pop(told)
             record = self._hopper.tell(self._trials.pop(told).move, energy, crystal)
-            self._folder.write(record, crystal)
+            self.folder.write(record, crystal)
         self._supply()
 
     def _supply(self) -> None:
         for slot in self._hopper.ready():
+            if len(self._trials) - len(self._results) >= self._ahead:
+                break
             if slot not in self._trials:
                 self._trials[slot] = self._hopper.propose(slot)
-                self._relaxer.add((self._folder.path, slot), self._trials[slot].crystal)
+                self._relaxer.add((self.folder.path, slot), self._trials[slot].crystal)
         if self._hopper.done:
             elements = self._hopper.plan.elements
             formula = "".join(f"{symbol}{elements[symbol]}" for symbol in sorted(elements))
-            self._folder.finish(self._hopper, self._hull(formula))
+            self.folder.finish(self._hopper, self._hull(formula))
             self.ended = True

@@ -29,6 +29,7 @@ from pigen.csp.results import (
 from pigen.csp.trace import draw_trace
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
+from pigen.lock import Lock
 from pigen.symmetry import primitive_cells
 
 FAILED_ENERGY = 1e20
@@ -95,7 +96,12 @@ class SearchFolder:
         return (self.path / GRAPH).exists()
 
     def start(self) -> Hopper:
-        """A hopper that knows all that was done before."""
+        """A hopper that knows all that was done before.
+
+        Raises:
+            PigenError: another process runs this search.
+        """
+        self._lock = Lock(self.path / GRAPH)
         (self.path / "structures").mkdir(exist_ok=True)
         (self.path / "restart").mkdir(exist_ok=True)
         hopper = Hopper(self.plan)
@@ -162,6 +168,11 @@ class SearchFolder:
         part = self.path / f".{GRAPH}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(self.path / GRAPH)
+        self.release()
+
+    def release(self) -> None:
+        """Let another process go on with the search."""
+        self._lock.release()
 
 
 def canonical(crystal: Crystals) -> Crystals | None:

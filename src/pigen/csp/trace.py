@@ -32,7 +32,7 @@ def draw_trace(
     lowest = min(step.energy for step in steps)
     heights = [1000 * (step.energy - lowest) for step in steps]
     so_far = list(accumulate(heights, min))
-    figure = Figure(figsize=(6, 3.5), layout="tight")
+    figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for initial, label, marker in ((True, "initial pool", "s"), (False, "search", "o")):
@@ -48,8 +48,10 @@ def draw_trace(
         label = "hull of known compounds"
         axes.axhline(1000 * (hull - lowest), linestyle="--", linewidth=1, color="C2", label=label)
     axes.set_yscale("symlog", linthresh=10)
+    if hull is None or hull >= lowest:
+        axes.set_ylim(bottom=-2)
     axes.set_xlabel("relaxations")
     axes.set_ylabel("energy above the lowest, meV/atom")
     axes.set_title("".join(f"{e}{n if n > 1 else ''}" for e, n in elements.items()))
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, dpi=100)
