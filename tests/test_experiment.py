@@ -29,6 +29,8 @@ NAMES = [
     "diffcsp",
     "diffcsp_cfg",
     "diffcsp_pi",
+    "mattergen",
+    "mattergen_mled_c",
     "pigen_c",
     "pigen_ehull",
     "pigen_k",
@@ -71,7 +73,8 @@ def test_shipped_experiment_loads_and_names_a_published_row(name: str) -> None:
     symbols = {"c": "C", "mled": "M_LED", "e_hull": "E_hull", "k": "K"}
     for label, target in experiment.sample.targets.items():
         assert f"{symbols[label]}={target:g}" in experiment.row
-    assert experiment.row.count("=") == len(experiment.sample.targets)
+    if experiment.generator != "import":
+        assert experiment.row.count("=") == len(experiment.sample.targets)
 
 
 def test_the_experiments_differ_as_the_paper_says() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -15,7 +17,8 @@ from pigen.elements import SYMBOLS
 from pigen.experiment import PseudoRandomConfig, load_experiment
 from pigen.pseudo_random import pseudo_random_bundles
 from pigen.run import run
-from pigen.tables import LETTERS, SEQUENCE, RunTable
+from pigen.table_cells import cells
+from pigen.tables import COLUMNS, LETTERS, SEQUENCE, RunTable
 
 TINY_MODEL = [
     *("--set", "model.scalars=8", "--set", "model.vectors=4", "--set", "model.messages=4"),
@@ -319,3 +322,49 @@ def test_a_reference_that_is_none_ends_a_run_before_any_work(tmp_path: Path) -> 
     )
     assert "no reference of a hull" in line
     assert not (tmp_path / "out").exists()
+
+
+# -- where figures come from ---------------------------------------------------------------------
+@pytest.mark.parametrize("which", ["1", "ed1"])
+def test_every_query_gives_its_figure(which: str, with_energies: Path) -> None:
+    found = cells(which, {with_energies: RunTable.read(with_energies)})
+    measured = [cell for cell in found if cell.value is not None and cell.column != "SUN"]
+    columns = {cell.column for cell in measured}
+    assert columns >= set(COLUMNS[which]) - {"B", "F", "SUN"}  # novelty is off in this run
+    for cell in measured:
+        opened = {name: h5py.File(path) for name, path in zip("fg", cell.files, strict=False)}
+        answer = eval(cell.query, {"np": np, **opened})
+        assert answer == (cell.value if cell.passed is None else cell.passed), cell.query
+    text = pigen("table", which, with_energies, "--explain").stdout
+    assert all(f"{cell.run} {cell.column} = " in text and cell.query in text for cell in measured)
+
+
+def test_table_as_csv_and_json_holds_what_the_markdown_holds(with_energies: Path) -> None:
+    rate = RunTable.read(with_energies).rates["E100"]
+    lines = list(
+        csv.DictReader(pigen("table", "1", with_energies, "--format", "csv").output.splitlines())
+    )
+    (cell,) = [line for line in lines if (line["run"], line["column"]) == ("pseudo_random", "E100")]
+    assert (int(cell["passed"]), int(cell["n"])) == (rate.passed, rate.total)
+    assert float(cell["value"]) == 100 * rate.fraction
+    content = json.loads(pigen("table", "1", with_energies, "--format", "json").output)
+    assert [one["column"] for one in content["cells"] if one["run"]] == list(COLUMNS["1"])
+    assert "phases that it lacks" in content["head"]["hull"]
+    (mattergen,) = [line for line in lines if (line["row"], line["column"]) == ("MatterGen", "E50")]
+    assert mattergen["published"] == "1.2 or 2.5"
+    assert mattergen["value"] == ""
+
+
+# -- structures of another program ---------------------------------------------------------------
+def test_imported_structures_are_a_row_too(finished: Path, tmp_path: Path) -> None:
+    source = tmp_path / "theirs.h5"
+    write_bundle(source, read_bundle(finished / "samples.h5"))
+    sets = ("--set", f"imported.source='{source}'", "--set", "sample.n=30")
+    result = pigen("run", "mattergen", *sets, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    table = RunTable.read(tmp_path / "out")
+    assert (table.row, table.rates["A"].total) == ("MatterGen", 30)
+    first = read_bundle(finished / "evaluated.h5").verdicts["c"].passed[:30]
+    assert table.rates["C"].passed == first.sum()
+    assert table.provenance["generator"] == "another program: theirs.h5"
+    assert "--set imported.source=FILE" in refusal("run", "mattergen", "--out", tmp_path / "none")

@@ -194,10 +194,12 @@ def _generate(
 
 
 def _import(experiment: Experiment, folder: RunFolder, executor: Executor) -> None:
-    """The first `sample.n` structures of a source; what could not be read before them counts too."""
+    """The first `sample.n` structures of a source; what could not be read counts too."""
     source = Path(experiment.imported.source)
+    digest = f" sha256 {sha256_of(source)}" if source.is_file() else ""
     left = experiment.sample.n
-    with BundleWriter(folder.samples, {**_made_by(experiment), "source": source.name}) as writer:
+    provenance = {**_made_by(experiment), "source": f"{source.name}{digest}"}
+    with BundleWriter(folder.samples, provenance) as writer:
         for chunk in read_chunks([source], chunk_size=_CHUNK, executor=executor):
             writer.append(replace(chunk.select(slice(left)), columns={}, verdicts={}))
             left -= min(left, len(chunk))
@@ -330,7 +332,8 @@ def _provenance(
     """What the figures rest on, for the head of the table."""
     said = {"structures": f"{experiment.sample.n}, seed {experiment.seed}"}
     if experiment.generator == "import":
-        said["generator"] = f"structures of {Path(experiment.imported.source).name}"
+        said["structures"] = f"the first {experiment.sample.n}, as far as there are so many"
+        said["generator"] = f"another program: {Path(experiment.imported.source).name}"
     elif checkpoint is None:
         trained_on = ", ".join(experiment.data.train) or "the shipped model's training set"
         said["generator"] = "pseudo-random cells, no model"

@@ -47,11 +47,21 @@ LARGEST_MLED = "F"
 """Column of Table 1: the largest M_LED among structures counted in E50."""
 SUN = "SUN"
 """Column beside Table 1: stable (as E100), unique, of novel structure."""
+OPTIMA = "G"
+"""Column of Extended Data Table 2: compositions whose generated structure no search goes below."""
+PUBLISHED_SEARCHED = 40
+"""Compositions behind each published figure of column G."""
 
-_TABLES = {"1": ("sequence", *STABLE, LARGEST_MLED, SUN), "ed1": tuple(LETTERS)}
-_TITLES = {
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "1": ("sequence", *STABLE, LARGEST_MLED, SUN),
+    "ed1": tuple(LETTERS),
+    "ed2": ("sequence", *STABLE, LARGEST_MLED, OPTIMA),
+}
+"""Table → its columns."""
+TITLES = {
     "1": "Table 1: what passes the filters A–D, and how much of it is near the hull",
     "ed1": "Extended Data Table 1: % passing each criterion on its own",
+    "ed2": "Extended Data Table 2: filters A–D in sequence, energies, and structure prediction",
 }
 _MEANING = {
     "sequence": "D: % passing the filters A–D in sequence",
@@ -60,8 +70,10 @@ _MEANING = {
     LARGEST_MLED: "F: largest M_LED, as generated, of those below 50 meV/atom",
     SUN: "S.U.N.: % of all generated that pass A–D and, relaxed, are stable (below 100 meV/atom), "
     "unique, and of a structure not among the known ones",
+    OPTIMA: "G: compositions whose generated structure stays lowest against two searches of "
+    f"structure prediction; published of {PUBLISHED_SEARCHED}",
 }
-TABLES = tuple(_TABLES)
+TABLES = tuple(COLUMNS)
 """Tables that `join` can write."""
 
 
@@ -167,7 +179,7 @@ def published_rows() -> list[str]:
 def published_figures(row: str, column: str) -> tuple[float, ...]:
     """The distinct figures printed for a model: none, one, or (MatterGen) two."""
     tables, entry = ["extended_data_table_1"], column
-    if column in _TABLES["1"]:
+    if column in (*COLUMNS["1"], *COLUMNS["ed2"]):
         tables = ["extended_data_table_2", "table_1"]
         entry = "D" if column == "sequence" else "E" if column in STABLE else column
     printed = [
@@ -235,16 +247,28 @@ def render(table: RunTable) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def join(which: str, tables: Iterable[RunTable]) -> str:
+def join(
+    which: str,
+    tables: Iterable[RunTable],
+    *,
+    optima: Mapping[str, Rate] | None = None,
+    head: Mapping[str, str] | None = None,
+    not_run: Mapping[str, str] | None = None,
+) -> str:
     """A table of the paper as Markdown: every published row, measured ones below theirs.
 
     Args:
         which: one of `TABLES`.
         tables: of finished runs, in any order; those of no published row come last.
+        optima: name of a run → column G, compositions whose generated structure stays lowest.
+        head: what all figures rest on, to stand above the table.
+        not_run: published row → why there is no measured one.
     """
-    columns = _TABLES[which]
+    columns = COLUMNS[which]
     headings = [_heading(column) for column in columns]
-    lines = [f"# {_TITLES[which]}", ""]
+    lines = [f"# {TITLES[which]}", ""]
+    if head:
+        lines += [*(f"- {key}: {value}" for key, value in head.items()), ""]
     lines += [f"| model | source | {' | '.join(headings)} |", "|---" * (2 + len(columns)) + "|"]
     runs: dict[str, list[RunTable]] = {row: [] for row in published_rows()}
     for table in tables:
@@ -252,23 +276,29 @@ def join(which: str, tables: Iterable[RunTable]) -> str:
     for row, measured in runs.items():
         figures = [published_figures(row, column) for column in columns]
         if any(figures):
-            shown = " | ".join(_percent(found) for found in figures)
+            shown = " | ".join(map(_printed, columns, figures))
             lines.append(f"| {_escape(row)} | published | {shown} |")
         for table in measured:
             cells = [
                 _largest(table)
                 if column == LARGEST_MLED
+                else _optima((optima or {}).get(table.name))
+                if column == OPTIMA
                 else _cell(table.rates.get(column), published(row, column))
                 for column in columns
             ]
             total = table.rates["sequence"].total
             lines.append(f"| {_escape(table.name)} | measured, n = {total} | {' | '.join(cells)} |")
+        if not measured and row in (not_run or {}):
+            lines.append(f"| {_escape(row)} | not run here | {' | '.join(['–'] * len(columns))} |")
     lines += ["", "Measured: % ± standard error (difference to the published row).", _footnote()]
-    if which == "1":  # every published row is shown, MatterGen's too
+    if which != "ed1":  # every published row is shown, MatterGen's too
         lines += ["", MATTERGEN_NOTE, "", *(f"- {_MEANING[c]}." for c in columns if c in _MEANING)]
         measured = [table for found in runs.values() for table in found]
         hulls = {t.provenance["hull"] for t in measured if "hull" in t.provenance}
         lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
+    if not_run:
+        lines += ["", "Not run here:", "", *(f"- {row}: {why}." for row, why in not_run.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -280,6 +310,14 @@ def _heading(column: str) -> str:
 
 def _largest(table: RunTable) -> str:
     return "–" if table.largest_mled is None else f"{table.largest_mled:.1f}"
+
+
+def _printed(column: str, figures: Sequence[float]) -> str:
+    return f"{figures[0]:g}" if column == OPTIMA and figures else _percent(figures)
+
+
+def _optima(rate: Rate | None) -> str:
+    return "–" if rate is None else f"{rate.passed}/{rate.total}"
 
 
 def _row(table: RunTable, column: str, heading: str, criterion: str) -> str:

@@ -71,23 +71,75 @@ def run(
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["1", "ed1", "ed3"]), metavar="TABLE")
+@click.argument("which", type=click.Choice(["1", "ed1", "ed2", "ed3"]), metavar="TABLE")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def table(which: str, runs: tuple[Path, ...]) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "csv", "json"]),
+    default="md",
+    show_default=True,
+    help="Markdown, or a line or an object for each cell.",
+)
+@click.option(
+    "--explain", is_flag=True, help="Say instead which bundle and query each figure comes from."
+)
+@click.option(
+    "--csp",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of csp-seed, for column G of ed2.",
+)
+def table(
+    which: str, runs: tuple[Path, ...], form: str, explain: bool, csp: tuple[Path, ...]
+) -> None:
     """Join finished runs in a table of the paper, published rows beside measured ones.
 
-    TABLE is 1 (its column D: all filters in sequence), ed1 (each criterion on its own) or ed3
-    (crystal structure prediction; RUNS are folders of csp-seed).
+    TABLE is 1 (column D: all filters in sequence; E, F: energies), ed1 (each criterion on its own),
+    ed2 (as 1, with structure prediction) or ed3 (structure prediction; RUNS are folders of
+    csp-seed).
 
     \b
-    Example:
+    Examples:
         pigen table ed1 runs/pigen_c runs/pigen_mled_c
+        pigen table 1 runs/pigen_c --explain
     """
-    if which == "ed3":
-        from pigen.csp.ed3 import table_of
+    from pigen.errors import UsageError
 
-        click.echo(table_of(runs), nl=False)
-        return
+    if csp and which != "ed2":
+        raise UsageError("--csp is for the table ed2")
+    text = _ed3(runs, form, explain) if which == "ed3" else _table(which, runs, form, explain, csp)
+    click.echo(text, nl=False)
+
+
+def _ed3(folders: tuple[Path, ...], form: str, explain: bool) -> str:
+    from pigen.csp import ed3, ed3_cells
+
+    if form == "md" and not explain:
+        return ed3.table_of(folders)
+    rows = ed3_cells.read_rows(folders)
+    if explain:
+        return ed3_cells.explain(rows)
+    return ed3_cells.to_csv(rows) if form == "csv" else ed3_cells.to_json(rows, {})
+
+
+def _table(
+    which: str, runs: tuple[Path, ...], form: str, explain: bool, csp: tuple[Path, ...]
+) -> str:
+    from pigen import table_cells
     from pigen.tables import RunTable, join
 
-    click.echo(join(which, [RunTable.read(folder) for folder in runs]), nl=False)
+    tables = {folder: RunTable.read(folder) for folder in runs}
+    optima = {}
+    if csp:
+        from pigen.csp.ed3_cells import optima_of, read_rows
+
+        optima = optima_of(read_rows(csp), tables.values())
+    head = table_cells.head_of(tables.values())
+    if form == "md" and not explain:
+        return join(which, tables.values(), optima=optima)
+    found = table_cells.cells(which, tables, optima)
+    if explain:
+        return table_cells.explain(found)
+    return table_cells.to_csv(found) if form == "csv" else table_cells.to_json(which, found, head)
