@@ -27,6 +27,7 @@ LAYERS = [
         "executor",
         "resources",
         "device",
+        "file_cache",
         "lock",
     },
     {"experiment", "bundle", "read", "export"},

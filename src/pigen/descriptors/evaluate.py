@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pigen import __version__
 from pigen.bundle import Bundle, Column
 from pigen.descriptors.registry import get_descriptor
 from pigen.errors import UsageError
+from pigen.file_cache import cached_file
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Keyword settings by descriptor; a descriptor left out takes its defaults."""
@@ -102,13 +102,9 @@ def column_source(name: str, settings: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if not isinstance(value, Path):
         return str(value)
-    try:
-        stamp = value.stat()
-    except OSError as error:
-        raise UsageError(f"{value}: {error.strerror}") from None
-    return f"{value.name} sha256 {_digest(value, stamp.st_mtime_ns, stamp.st_size)}"
+    return f"{value.name} sha256 {_digest(value)}"
 
 
-@lru_cache(maxsize=16)
-def _digest(path: Path, mtime_ns: int, size: int) -> str:
+@cached_file(maxsize=16)
+def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

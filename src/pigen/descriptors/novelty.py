@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from math import gcd
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pigen.crystals import Crystals
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 from pigen.elements import Z_OF
 from pigen.errors import UsageError
+from pigen.file_cache import cached_file
 
 _PLAIN = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 _PART = re.compile(r"([A-Z][a-z]?)(\d*)")
@@ -36,6 +36,7 @@ def novel(crystals: Crystals, known: Path = resources.KNOWN_COMPOSITIONS) -> Eva
     return Evaluated({"novel": np.array([bool(f) and f not in formulas for f in own])}, reasons)
 
 
+@cached_file(maxsize=4)
 def read_formulas(path: Path) -> frozenset[str]:
     """Reduced formulas, as `Crystals.reduced_formulas` writes them, of a text file.
 
@@ -45,15 +46,6 @@ def read_formulas(path: Path) -> frozenset[str]:
     Raises:
         UsageError: no such file, or a line that is not a formula (named).
     """
-    try:
-        stamp = path.stat()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    return _read(path, stamp.st_mtime_ns, stamp.st_size)
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path, mtime_ns: int, size: int) -> frozenset[str]:
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)

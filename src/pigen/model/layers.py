@@ -35,7 +35,7 @@ class PairMatrices:
     def of(cls, basis: Tensor) -> PairMatrices:
         """Lay out a basis."""
         b, n, _, _, k = basis.shape
-        l0, l1, l2 = basis.split([1, 3, 5], dim=3)
+        l0, l1, l2 = basis[..., :1, :], basis[..., 1:4, :], basis[..., 4:, :]
         return cls(
             scalar_rows=l0[..., 0, :].permute(0, 1, 3, 2).reshape(b, n * k, n),
             vector_rows=l1.permute(0, 1, 3, 4, 2).reshape(b, n * 3 * k, n),

@@ -33,7 +33,8 @@ def _reach(lattice: Tensor, cutoff: float) -> Tensor:
     """Images on each side of the nearest that can lie within the cutoff, (B, 3)."""
     # 1/height along a, b, c; NaN must reach the loss, whose message says more than one from here.
     inverse_heights = torch.linalg.inv(lattice).norm(dim=-2).nan_to_num(0.0)
-    return (cutoff * inverse_heights + 0.5).floor().clamp(max=_MAX_IMAGES).long()
+    reach: Tensor = (cutoff * inverse_heights + 0.5).floor().clamp(max=_MAX_IMAGES).long()
+    return reach
 
 
 def edges(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, bundle_info, read_bundle, strings, write_bundle
 from pigen.errors import PigenError, UsageError
+from pigen.file_cache import cached_file
 from pigen.prototypes.known import KnownStructures
 from pigen.prototypes.reduce import matcher_cells, ready
 from pigen.read import read
@@ -126,21 +127,13 @@ def _is_library(path: Path) -> bool:
     return LIBRARY in bundle_info(path).provenance
 
 
+@cached_file(maxsize=4)
 def load_library(path: Path) -> Library:
     """A stored library, kept in memory.
 
     Raises:
         UsageError: no such file, or not a library.
     """
-    try:
-        stamp = path.stat()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    return _load(path, stamp.st_mtime_ns, stamp.st_size)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, mtime_ns: int, size: int) -> Library:
     bundle = read_bundle(path)
     if LIBRARY not in bundle.provenance:
         raise UsageError(f"{path}: not a library of prototypes; pigen prototypes build makes one")

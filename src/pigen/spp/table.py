@@ -8,7 +8,6 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pigen.crystals import Crystals
 from pigen.elements import MAX_Z, SYMBOLS, Z_OF
 from pigen.errors import UsageError
+from pigen.file_cache import cached_file
 from pigen.geometry import minimum_image, minkowski_reduce, reduced_coords
 
 BIN = 0.05
@@ -185,22 +185,13 @@ def stored_steps(
     return np.where(kept, np.rint(potential / _STORED_STEP) * _STORED_STEP, 0.0)
 
 
-def load_table(path: str | Path) -> SppTable:
+@cached_file(maxsize=4)
+def load_table(path: Path) -> SppTable:
     """A table fitted by PIGEN (.npz), or a published one (JSON: ``{"Na-Cl": {"2.775": U}}``).
 
     Raises:
         UsageError: no such file, or not a table.
     """
-    path = Path(path)
-    try:
-        stamp = path.stat()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    return _load(path, stamp.st_mtime_ns, stamp.st_size)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, mtime_ns: int, size: int) -> SppTable:
     content = path.read_bytes()
     if content[:2] == b"PK":
         return _from_npz(content, path)
