@@ -23,6 +23,7 @@ from pigen.csp.moves import WEIGHTS, Surroundings, move, repeated
 from pigen.csp.outcome import read_outcomes
 from pigen.csp.results import read_search
 from pigen.csp.run import csp_run
+from pigen.csp.search_folder import SearchFolder
 from pigen.csp.seed import Request, csp_seed
 from pigen.energy.potential import AsePotential, Evaluation
 from pigen.errors import PigenError, UsageError
@@ -285,6 +286,11 @@ def test_a_search_in_which_every_relaxation_fails_ends(folder: Path) -> None:
 def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
     assert csp_run([folder], COPPER, hours=1e-9).ended == 0
     assert tables(folder) == {}
+    path = next(folder.glob("*_Cu1")) / "composition_only"
+    begun = SearchFolder(path, plan(elements={"Cu": 1}, seeds=()), COPPER.name)
+    begun.start()
+    begun.release()
+    assert read_search(path).status == "killed"  # FUSE would have failed to build a structure
 
 
 def test_one_process_for_each_search(folder: Path) -> None:

@@ -200,6 +200,9 @@ def test_run_sh_ends_a_search_that_never_ends(folder: Path, tmp_path: Path) -> N
     env = {"PATH": "/usr/bin:/bin", "PYTHON": str(endless), "PIGEN_CSP_LIMIT": "0.2s"}
     assert subprocess.run(["sh", run], env=env, timeout=30, check=False).returncode == 124
     assert "1.5h" in run.read_text()
+    (run.parent / "output.txt").write_text("PIGEN basin hopper, potential x\n")
+    assert subprocess.run(["sh", run], env=env, timeout=30, check=False).returncode == 1
+    assert (run.parent / "output.txt").exists()  # csp-run goes on with it
 
 
 def test_job_scripts_name_every_search(folder: Path) -> None:

@@ -127,6 +127,10 @@ if [ -e graph_output.csv ]; then
     echo "$PWD: has ended before"
     exit 0
 fi
+if grep -q "^PIGEN" output.txt 2>/dev/null; then
+    echo "$PWD: holds a search of pigen csp-run, which goes on with it" >&2
+    exit 1
+fi
 rm -rf structures restart backup output.txt stop.txt exit_code
 export GNBOSS_TEMP="${{GNBOSS_TEMP-}}" SPP_PATH="${{SPP_PATH-}}"
 export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-1}}"

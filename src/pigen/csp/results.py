@@ -122,16 +122,18 @@ def read_search(folder: Path) -> Search:
     if output is not None and output.startswith(EMBEDDED):
         engine, potential = "pigen csp-run", output.split("\n", 1)[0].removeprefix(EMBEDDED)
     said = _READ.findall(output or "")
-    status, reason = _status(output, steps, ended=ended, started=engine != "")
+    status, reason = _status(output, steps, engine, ended=ended)
     n_seeds = int(said[-1]) if said else 0
     return Search(folder, status, reason, engine, potential, steps, n_seeds)
 
 
 def _status(
-    output: str | None, steps: tuple[Step, ...], *, ended: bool, started: bool
+    output: str | None, steps: tuple[Step, ...], engine: str, *, ended: bool
 ) -> tuple[str, str]:
-    if not started:
+    if not engine:
         return "never started", ""
+    if not steps and engine != "FUSE":  # which may go on for ever without building one
+        return "killed", "nothing relaxed yet"
     if not steps:
         return "failed", "no structure was built"
     if all(math.isinf(step.energy) for step in steps):
