@@ -57,6 +57,7 @@ VERBS: dict[str, Verb] = {
     "hull": Verb("pigen.cli.hull:hull", "References of compounds, and energies above their hull."),
     "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
     "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
+    "report": Verb("pigen.cli.report:report", "Write an HTML page of a run or a bundle."),
     "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
 }
 

@@ -1,0 +1,77 @@
+"""The verb report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from pigen.cli.common import Sources, check_output, size_of, stem_of, workers_option
+from pigen.cli.data import EXISTING, limit_options, limits_of
+
+
+@click.command()
+@click.argument("source", type=EXISTING, metavar="RUN|SRC")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page.")
+@click.option(
+    "--survivors",
+    "most",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Most structures to list, with their coordinates.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@workers_option
+@limit_options
+def report(
+    source: Path,
+    output: Path | None,
+    most: int,
+    force: bool,
+    workers: int | None,
+    **limits: int,
+) -> None:
+    """Write a report to look at: one HTML page that needs no network and nothing beside it.
+
+    It shows the rates beside the published ones, the filters in sequence, why structures were
+    rejected, distributions with the filters' windows, and the survivors: a sortable list, each
+    with a 3-D view and its CIF. RUN is the folder of a finished `pigen run`; SRC is anything that
+    `pigen import` reads. Verdicts that a bundle carries count; without any, the paper's criteria
+    are applied, as `pigen filter` does. The page goes to SRC_report.html in this folder unless -o
+    says otherwise.
+
+    \b
+    Examples:
+        pigen report runs/pigen_mled_c
+        pigen report candidates.csv -o candidates.html
+    """
+    from h5py import is_hdf5
+
+    from pigen.bundle import Bundle, bundle_info
+    from pigen.executor import map_ordered
+    from pigen.export import check_target
+    from pigen.report import prepare, report_of_chunks, report_of_run, to_html
+    from pigen.run_folder import RunFolder
+
+    output = output or Path(f"{stem_of(source)}_report.html")
+    check_output(output, [source], force=force)
+    check_target(output, force=force)
+    if RunFolder(source).experiment.is_file():
+        made = report_of_run(source, most)
+    else:
+        opened = Sources([source], limits_of(**limits))
+        is_bundle = source.is_file() and is_hdf5(source)
+        with opened.executor(workers) as executor, opened.bar() as bar:
+
+            def judged() -> Iterator[Bundle]:
+                for chunk in map_ordered(executor, prepare, opened.chunks(executor)):
+                    yield chunk
+                    bar.update(size_of(chunk))
+
+            complete = not is_bundle or bundle_info(source).complete
+            made = report_of_chunks(judged(), source.name, most, complete=complete)
+    output.write_text(to_html(made), encoding="utf-8")
+    listed = len(made.listing.entries)
+    click.echo(f"{output}: {made.read} structures, {made.kept} passed, {listed} listed")

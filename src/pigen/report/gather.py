@@ -1,0 +1,204 @@
+"""One pass over judged structures: counts, the values to draw, and the survivors to list."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.bundle import Bundle, Column, count_rejects
+from pigen.crystals import Crystals
+from pigen.errors import UsageError
+from pigen.filter import KEPT_BY, Criterion, Funnel, in_paper_order
+from pigen.tables import LETTERS
+
+DRAWN = ("spp", "c", "mled", "k")
+"""Columns that every report draws and lists; each is the main one of the descriptor so named."""
+E_HULL = "e_hull"
+N_ATOMS = "n_atoms"
+JUDGED_BY = "judged_by"
+"""Provenance key of a bundle with verdicts on all structures: the criteria in sequence."""
+_ABSURD = 1e100
+"""No quantity comes near it; sums of such numbers overflow."""
+
+_ORDERED = (*LETTERS.values(), E_HULL, "prototype")
+
+
+@dataclass(frozen=True, eq=False)
+class Survivor:
+    """A structure that passed: a batch of one, its values by column (NaN if missing) and texts."""
+
+    id: str
+    crystal: Crystals
+    values: dict[str, float]
+    texts: dict[str, str]
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """Sorts what is listed first first: low above the hull, else of diverse environments."""
+        e_hull, mled = self.values.get(E_HULL, np.nan), self.values["mled"]
+        return (
+            float("inf") if np.isnan(e_hull) else e_hull,
+            float("inf") if np.isnan(mled) else -mled,
+        )
+
+
+@dataclass
+class Gathered:
+    """What `gather` found.
+
+    Attributes:
+        funnel: the counts.
+        texts: criterion → how its verdicts put it.
+        provenance: of the first chunk.
+        earlier: why a filter before this one rejected entries → how many.
+        judged: column → values of all crystals, NaN where there is none.
+        passed: the same of the survivors.
+        survivors: those of most merit, in the order of the source.
+        sources: column → how it was made.
+    """
+
+    funnel: Funnel
+    texts: dict[str, str]
+    provenance: dict[str, str]
+    earlier: Counter[str] = field(default_factory=Counter)
+    judged: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    passed: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    survivors: tuple[Survivor, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def gather(
+    chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None = None
+) -> Gathered:
+    """Go through judged chunks once.
+
+    Args:
+        chunks: with verdicts and the columns `DRAWN`; the first says which criteria there are.
+        most: survivors to keep for the list.
+        sequence: names of the criteria that take structures out; by default those that the
+            provenance of the first chunk names.
+    """
+    found: Gathered | None = None
+    judged: dict[str, list[NDArray[np.float64]]] = {}
+    passed: dict[str, list[NDArray[np.float64]]] = {}
+    best: list[tuple[int, Survivor]] = []
+    n = 0
+    for chunk in chunks:
+        if found is None:
+            funnel = Funnel(criteria_of(chunk, sequence))
+            texts = {name: verdict.source for name, verdict in chunk.verdicts.items()}
+            found = Gathered(funnel, texts, dict(chunk.provenance))
+        if KEPT_BY in chunk.provenance:
+            found.earlier.update(count_rejects(chunk.rejects))
+        survivors = found.funnel.add(chunk)
+        for store, bundle in ((judged, chunk), (passed, survivors)):
+            for name, values in _values(bundle).items():
+                store.setdefault(name, []).append(values)
+        for name, column in chunk.columns.items():
+            if len(chunk):
+                found.sources.setdefault(name, column.source)
+        best += enumerate(_survivors(survivors), start=n)
+        n += len(survivors)
+        best = _of_most_merit(best, most)
+    if found is None:
+        return Gathered(Funnel(()), {}, {})
+    found.judged = {name: np.concatenate(parts) for name, parts in judged.items()}
+    found.passed = {name: np.concatenate(parts) for name, parts in passed.items()}
+    found.survivors = tuple(survivor for _, survivor in best)
+    return found
+
+
+def numbers(column: Column | None) -> NDArray[np.float64] | None:
+    """Values of a column of one number per crystal, absurd ones as NaN; None if it is no such."""
+    if column is None or column.per_atom or column.kind == "str":
+        return None
+    values = column.values.astype(np.float64)
+    return np.where(np.abs(values) < _ABSURD, values, np.nan)
+
+
+def criteria_of(
+    bundle: Bundle, sequence: frozenset[str] | None = None
+) -> tuple[Criterion, ...]:
+    """The criteria behind a bundle's verdicts, in the paper's order.
+
+    Those in sequence are named in the provenance of whoever judged; if it names none, all are.
+    """
+    if sequence is None:
+        said = bundle.provenance.get(KEPT_BY) or bundle.provenance.get(JUDGED_BY) or ""
+        named = {name for name, v in bundle.verdicts.items() if v.source in said.split("; ")}
+        sequence = frozenset(named or bundle.verdicts)
+    criteria = [
+        parse_criterion(name, verdict.source, name in sequence)
+        for name, verdict in bundle.verdicts.items()
+    ]
+    known = [criterion for criterion in criteria if criterion.name in _ORDERED]
+    others = [criterion for criterion in criteria if criterion.name not in _ORDERED]
+    return (*in_paper_order(known), *others)
+
+
+def parse_criterion(name: str, text: str, in_sequence: bool = True) -> Criterion:
+    """The criterion whose `Criterion.text` this is; one without a window if it is of no such form.
+
+    For counting and drawing: the settings of its descriptor are not known.
+    """
+    pattern = rf"(?:(\S+) < )?{re.escape(name)}(?: ([<>]) (\S+))?"
+    match = re.fullmatch(pattern, text)
+    low = high = None
+    if match:
+        low, high = _number(match[1]), _number(match[3])
+        if match[2] == ">":
+            low, high = high, None
+    return Criterion(name, low, high, text == f"no {name}", in_sequence=in_sequence)
+
+
+def unit_of(criterion: Criterion) -> str:
+    """Unit of a criterion's window; "" for a criterion that PIGEN does not know."""
+    try:
+        return criterion.unit
+    except UsageError:
+        return ""
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if abs(number) < _ABSURD else None
+
+
+def _values(bundle: Bundle) -> dict[str, NDArray[np.float64]]:
+    found = {N_ATOMS: bundle.crystals.n_atoms.astype(np.float64)}
+    for name in (*DRAWN, E_HULL):
+        values = numbers(bundle.columns.get(name))
+        if values is not None:
+            found[name] = values
+    return found
+
+
+def _survivors(bundle: Bundle) -> list[Survivor]:
+    values = _values(bundle)
+    texts = {
+        name: column.values
+        for name in ("prototype", "e_hull_reason")
+        if (column := bundle.columns.get(name)) and column.kind == "str" and not column.per_atom
+    }
+    return [
+        Survivor(
+            id=bundle.ids[i],
+            crystal=crystal,
+            values={name: float(column[i]) for name, column in values.items()},
+            texts={name: column[i] for name, column in texts.items()},
+        )
+        for i, crystal in enumerate(bundle.crystals)
+    ]
+
+
+def _of_most_merit(best: list[tuple[int, Survivor]], most: int) -> list[tuple[int, Survivor]]:
+    kept = sorted(best, key=lambda item: (item[1].merit, item[0]))[:most]
+    return sorted(kept, key=lambda item: item[0])
