@@ -304,7 +304,12 @@ def test_a_model_without_labels_takes_none() -> None:
 def test_guidance_is_the_extrapolation_of_two_calls() -> None:
     from pigen.sample import guided, plan
 
-    config = SampleConfig(n=4, targets={"c": 0.7, "mled": (8.0, 9.0)}, guidance=1.7)
+    config = SampleConfig(
+        n=4,
+        targets={"c": 0.7, "mled": (8.0, 9.0)},
+        guidance=1.7,
+        guidance_interval=(0.0, 1.0),
+    )
     plans = [plan(i, 0, config, HEADER) for i in range(4)]
     batch, *_ = models.noised(HEADER)
     raw = np.stack([p.targets for p in plans])
