@@ -47,7 +47,7 @@ LAYERS = [
         "stability",
         "fidelity",
     },
-    {"run", "run_folder", "run_energy", "csp"},
+    {"run", "run_folder", "run_energy", "csp", "report"},
     {"figures", "reproduce"},
     {"cli", "__main__"},
 ]
