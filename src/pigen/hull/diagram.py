@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,8 @@ class Hull:
         system = tuple(sorted(_amounts(formula)))
         if len(system) == 1:
             return [self._lowest[formula]]
-        names = {entry.name for entry in self._diagram(system).stable_entries}
+        found: Iterable[Any] = self._diagram(system).stable_entries  # PDEntries, each with a name
+        names = {entry.name for entry in found}
         return [self._lowest[name] for name in sorted(names)]
 
     def _energy(self, formula: str) -> float:

@@ -8,7 +8,7 @@ listed here with its lattice constants at room temperature.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pigen.bundle import Bundle, strings
 from pigen.crystals import Crystals
@@ -37,7 +37,7 @@ def elemental_crystals() -> Bundle:
     from ase.collections import dcdft
     from ase.data import reference_states
 
-    found: dict[str, Atoms] = {}
+    found: dict[str, Any] = {}  # Atoms, which has no types
     for z in range(1, Z_OF["Pu"] + 1):
         symbol = SYMBOLS[z]
         if symbol in _UNSEEN:
