@@ -173,6 +173,7 @@ def test_verb_writes_the_minima(folder: Path, tmp_path: Path) -> None:
     assert bundle.columns["mode"].values[row] == "composition_only"
     assert bundle.crystals.volume[0] == pytest.approx(5.0**3 / 4)  # I-0000000.cif, no other
     assert all(bundle.columns["prototype_rank"].values > 0)  # rock salt
+    assert np.all(np.isfinite(bundle.columns["e_hull"].values))  # FUSE's CHGNet is the hull's
     reasons = {reject.reason for reject in bundle.rejects}
     assert "failed: no structure was built" in reasons
     assert "never started" in reasons

@@ -18,6 +18,7 @@ from pigen.crystals import Crystals
 from pigen.csp.cells import formula_units, random_cell
 from pigen.csp.folder import Settings
 from pigen.csp.hopper import Hopper, Plan
+from pigen.csp.minima import minima
 from pigen.csp.moves import _MOVES as MOVES
 from pigen.csp.moves import WEIGHTS, Surroundings, move, repeated
 from pigen.csp.outcome import read_outcomes
@@ -28,7 +29,10 @@ from pigen.csp.seed import Request, csp_seed
 from pigen.energy.potential import AsePotential, Evaluation
 from pigen.errors import PigenError, UsageError
 from pigen.geometry import shortest_distances
+from pigen.hull import load_reference
 from pigen.lock import Lock
+from pigen.prototypes.library import load_library
+from pigen.resources import PROTOTYPES
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 MGO = {"O": 1, "Mg": 1}
@@ -224,6 +228,11 @@ def test_run_writes_what_collect_reads(finished: Path) -> None:
             assert (search.folder / "energy_trace.png").read_bytes()[:4] == b"\x89PNG"
             assert (search.folder / "global_minimum.cif").exists()
         assert outcome.seeded.lowest <= outcome.generated  # a seed is never lost
+    library = load_library(PROTOTYPES / "aflow.h5")
+    found = minima(outcomes, library, "aflow", load_reference())
+    assert len(found) == 4
+    assert np.all(np.isnan(found.columns["e_hull"].values))  # the hull is CHGNet's
+    assert set(found.columns["e_hull_reason"].values) == {"no hull: energies of emt"}
     before = tables(finished)
     assert csp_run([finished], COPPER).relaxations == 0  # all had ended
     assert tables(finished) == before
@@ -235,7 +244,7 @@ def test_a_search_is_the_same_alone_and_resumed(finished: Path, folder: Path) ->
     names = json.loads((folder / "manifest.json").read_text())["compositions"]
     for name in names:
         if name.startswith(alone):
-            csp_run([folder], COPPER, only=[name], side_by_side=1)
+            csp_run([folder], COPPER, only=[f"{name}/composition_only"], side_by_side=1)
 
     class Interrupted(Exception):
         pass
@@ -255,7 +264,7 @@ def test_a_search_is_the_same_alone_and_resumed(finished: Path, folder: Path) ->
                     file.write("new,S,99")
     expected = tables(finished)
     found = tables(folder)
-    assert len(found) == 3
+    assert len(found) == 2
     assert found == {name: expected[name] for name in found}
 
 
@@ -323,10 +332,10 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
 
 def test_verb(folder: Path) -> None:
     name = next(folder.glob("*_Cu1")).name
-    args = ["csp-run", str(folder), "--only", name, "--model", f"{__name__}:calculator"]
+    args = ["csp-run", str(folder), "--only", f"{name}/seeded", "--model", f"{__name__}:calculator"]
     done = CliRunner().invoke(main, [*args, "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.output)["ended"] == 2
+    assert json.loads(done.output)["ended"] == 1
     assert read_search(folder / name / "seeded").status == "converged"
 
 
