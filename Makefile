@@ -24,6 +24,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/spp.py --data $(DATA)
 	$(BIN)/python benchmarks/prototypes.py --data $(DATA)
 	$(BIN)/python benchmarks/filter.py --data $(DATA)
+	$(BIN)/python benchmarks/hull.py --data $(DATA)
 	$(BIN)/python benchmarks/read_cif.py $(DATA)/mp20/test.csv.gz
 	$(BIN)/python benchmarks/sample.py
 	$(BIN)/python benchmarks/csp.py
