@@ -12,6 +12,7 @@ import pytest
 
 from pigen.errors import PigenError, UsageError
 from pigen.tables import (
+    HULL_NOTE,
     LETTERS,
     MATTERGEN_NOTE,
     STABLE,
@@ -164,7 +165,9 @@ def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert "A, B, C, D and e_hull < 0.1 eV/atom | 9 / 100 (9.0 ± 2.9 %) | 8.7 % |" in rows[0]
     assert "| F | largest mled, e_hull < 0.05 eV/atom | 10.3 | 10.9 | – |" in text
     assert "| S.U.N. | A, B, C, D, stable, unique, novel structure | 4 / 100" in text
+    assert HULL_NOTE in text
     assert "| E |" not in render(table())
+    assert HULL_NOTE not in render(table())
     (tmp_path / "table.json").write_text(measured.to_json(), encoding="utf-8")
     assert RunTable.read(tmp_path) == measured
 
@@ -182,3 +185,4 @@ def test_joined_table_1_has_columns_d_e_f_and_sun() -> None:
     (without,) = [line for line in lines if line.startswith("| mine |")]
     assert without.endswith("| 20.0 ± 4.0 | – | – | – | – | – | – |")
     assert "- Measured energies: a part of all compounds." in lines
+    assert HULL_NOTE in lines

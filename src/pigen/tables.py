@@ -41,6 +41,12 @@ MATTERGEN_NOTE = (
     "so in columns E and F."
 )
 
+HULL_NOTE = (
+    "Measured E and S.U.N. are upper bounds, not to be held against the published E: that rests on "
+    "VASP energies and on a hull of 607,684 structures, this on the potential and the reference "
+    "named under hull, whose missing phases make structures look too stable."
+)
+
 STABLE: dict[str, float] = {"E100": 0.100, "E50": 0.050, "E35": 0.035, "E25": 0.025}
 """Columns of Table 1 under E → eV/atom above the hull that structures must stay below."""
 LARGEST_MLED = "F"
@@ -242,6 +248,8 @@ def render(table: RunTable) -> str:
     lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}.", ""]
     if table.row:
         lines += [_footnote(), ""]
+    if SUN in table.rates:
+        lines += [HULL_NOTE, ""]
     if table.row == "MatterGen":
         lines += [MATTERGEN_NOTE, ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -297,6 +305,8 @@ def join(
         measured = [table for found in runs.values() for table in found]
         hulls = {t.provenance["hull"] for t in measured if "hull" in t.provenance}
         lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
+        if hulls:
+            lines += ["", HULL_NOTE]
     if not_run:
         lines += ["", "Not run here:", "", *(f"- {row}: {why}." for row, why in not_run.items())]
     return "\n".join(lines) + "\n"
