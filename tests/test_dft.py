@@ -68,6 +68,7 @@ def exported(tmp_path: Path, reference: Path) -> Path:
     args = ("--competing", "--reference", reference, "-o", folder)
     result = pigen("dft-export", source, *args)
     assert f"{folder}: 3 candidates, 3 competing phases" in result.stdout
+    assert "      1  no hull: Al\n" in result.stdout
     assert "6 have a POTCAR.spec in place of a POTCAR" in result.stdout
     return folder
 

@@ -214,6 +214,7 @@ def test_import_of_a_table(tmp_path: Path) -> None:
         ("[{}]", "entry 0 is not one"),
         ("[1]", "entry 0 is not one"),
         ("[", "not valid JSON"),
+        ('[{"composition": {"Na": 1}, "energy": NaN}]', "entry 0 is not one"),
         ("", "no column"),
     ],
 )

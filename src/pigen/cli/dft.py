@@ -59,7 +59,7 @@ def dft_export(
     tags = dict(_tag(change) for change in changes)
     opened = Sources(sources, limits_of(**limits))
     candidates = Bundle.concatenate(list(opened.chunks(SerialExecutor())))
-    exported, n_potcars = export(
+    exported = export(
         candidates,
         output,
         reference=load_reference(reference) if competing else None,
@@ -68,15 +68,18 @@ def dft_export(
     )
     counts = {
         "candidates": len(candidates),
-        "competing": len(exported) - len(candidates),
-        "with_potcar": n_potcars,
+        "competing": len(exported.bundle) - len(candidates),
+        "without_competing": dict(exported.no_hull.most_common()),
+        "with_potcar": exported.n_potcars,
         "output": str(output),
     }
     if as_json:
         click.echo(json.dumps(counts))
         return
     click.echo(f"{output}: {len(candidates)} candidates, {counts['competing']} competing phases")
-    lacking = len(exported) - n_potcars
+    for reason, n in exported.no_hull.most_common():
+        click.echo(f"  {n:7d}  {reason}")
+    lacking = len(exported.bundle) - exported.n_potcars
     if lacking:
         click.echo(f"  {lacking} have a POTCAR.spec in place of a POTCAR: no such potentials found")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,21 @@ EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
 CANDIDATE, COMPETING = "candidate", "competing"
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote.
+
+    Attributes:
+        bundle: all structures, with columns ``kind`` and ``folder``.
+        n_potcars: how many have a POTCAR.
+        no_hull: candidates for which there are no competing phases, by reason.
+    """
+
+    bundle: Bundle
+    n_potcars: int
+    no_hull: Counter[str]
+
+
 def export(
     candidates: Bundle,
     folder: Path,
@@ -28,7 +44,7 @@ def export(
     reference: Reference | None = None,
     changes: Mapping[str, str] | None = None,
     provenance: Mapping[str, str] | None = None,
-) -> tuple[Bundle, int]:
+) -> Exported:
     """Write a folder for each candidate and each phase it competes with, and the manifest.
 
     Args:
@@ -39,9 +55,6 @@ def export(
         changes: INCAR tags in place of, or beside, those of `SETTINGS`.
         provenance: how the candidates came about.
 
-    Returns:
-        All that was exported, with columns ``kind`` and ``folder``, and how many have a POTCAR.
-
     Raises:
         UsageError: the folder exists; no candidates; an element that VASP has no potential for; a
             competing phase without structure.
@@ -51,8 +64,10 @@ def export(
     if not len(candidates):
         raise UsageError("no candidates to export")
     parts = [_only_structures(candidates, CANDIDATE)]
+    no_hull: Counter[str] = Counter()
     if reference is not None:
-        parts.append(_only_structures(competing_phases(candidates, reference), COMPETING))
+        competing, no_hull = competing_phases(candidates, reference)
+        parts.append(_only_structures(competing, COMPETING))
     exported = Bundle.concatenate(parts)
     for z in np.unique(exported.crystals.atomic_numbers):
         potential_of(SYMBOLS[z])
@@ -65,13 +80,13 @@ def export(
         n_potcars += write_inputs(place, crystal, exported.ids[i], incar_text)
     write_bundle(folder / EXPORTED, exported)
     _write_manifest(folder / MANIFEST, exported)
-    return exported, n_potcars
+    return Exported(exported, n_potcars, no_hull)
 
 
-def competing_phases(candidates: Bundle, reference: Reference) -> Bundle:
+def competing_phases(candidates: Bundle, reference: Reference) -> tuple[Bundle, Counter[str]]:
     """Phases on the hull of the reference in the candidates' chemical systems.
 
-    Systems without a hull bring none; `pigen dft-collect` will say "no hull" of their candidates.
+    Also how many candidates have no hull, and so bring none, by the reason "no hull: X".
 
     Raises:
         UsageError: the reference lacks the structures of its phases, or of one of them.
@@ -82,16 +97,19 @@ def competing_phases(candidates: Bundle, reference: Reference) -> Bundle:
             "give a reference that `pigen hull build` made"
         )
     hull = Hull(reference)
-    wanted: dict[str, None] = {}
-    for formula in dict.fromkeys(candidates.crystals.reduced_formulas()):
-        if not hull.missing_elements(formula):
-            wanted.update((entry.id, None) for entry in hull.stable(formula))
+    wanted: set[str] = set()
+    no_hull: Counter[str] = Counter()
+    for formula, n in Counter(candidates.crystals.reduced_formulas()).items():
+        try:
+            wanted.update(entry.id for entry in hull.stable(formula))
+        except ValueError as error:
+            no_hull[str(error)] += n
     chunks = [c.select(np.isin(c.ids, list(wanted))) for c in iter_bundle(reference.phases)]
     found = Bundle.concatenate(chunks)
-    lacking = wanted.keys() - set(found.ids)
+    lacking = wanted - set(found.ids)
     if lacking:
         raise UsageError(f"{reference.phases} lacks the structure of {min(lacking)}")
-    return found
+    return found, no_hull
 
 
 def _only_structures(bundle: Bundle, kind: str) -> Bundle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def _computed_entries(text: str, path: Path) -> tuple[Entry, ...]:
             computed = kind.from_dict(entry)
             formula = canonical_formula(computed.composition.formula.replace(" ", ""))
             energy = float(computed.energy_per_atom)
+            if not isfinite(energy):
+                raise ValueError(f"energy {energy}")
         except Exception as error:  # whatever pymatgen raises on a broken entry
             raise UsageError(
                 f"{path}: entry {i} is not one of pymatgen's computed entries: {error!r}"

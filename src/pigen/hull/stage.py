@@ -29,13 +29,14 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
     Raises:
         UsageError: no energies, or of another level of theory than the reference's.
     """
-    energies = bundle.columns.get(E_RELAXED)
-    if energies is None:
+    column = bundle.columns.get(E_RELAXED)
+    if column is None or column.kind == "str" or column.per_atom:
         raise UsageError("no column e_relaxed; run `pigen energy` first")
-    check_level(energies.source, reference)
-    values, reasons = hull.above(bundle.crystals.reduced_formulas(), energies.values)
+    check_level(column.source, reference)
+    energies = column.values.astype(np.float64)
+    values, reasons = hull.above(bundle.crystals.reduced_formulas(), energies)
     status = bundle.columns.get("status")
-    for i in np.flatnonzero(np.isnan(energies.values)):
+    for i in np.flatnonzero(np.isnan(energies)):
         reasons[i] = "no e_relaxed"
     if status is not None:
         failed = status.values != CONVERGED
