@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from click.testing import CliRunner, Result
 from pigen.bundle import Bundle, Column, bundle_info, read_bundle, strings, write_bundle
 from pigen.cli import main
 from pigen.crystals import Crystals
+from pigen.energy.stage import RelaxSettings
+from pigen.executor import SerialExecutor
 from pigen.hull import Hull, load_reference
+from pigen.hull.build import relax_reference
 from pigen.hull.elements import elemental_crystals
 
 EMT = "ase.calculators.emt:EMT"
@@ -146,3 +150,25 @@ def test_imported_energies_make_a_reference(tmp_path: Path) -> None:
     # CuAu = 2/3 Cu3Au and 1/3 Au, by atoms
     expected = -3.5 - (2 / 3 * -3.7 + 1 / 3 * -3.2)
     assert read_bundle(out).columns["e_hull"].values[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_stopped_build_goes_on_where_it_was(alloys: Path, built: Path, tmp_path: Path) -> None:
+    chunks = [read_bundle(alloys).select([i]) for i in range(3)]
+    settings, serial = RelaxSettings(model=EMT), SerialExecutor()
+
+    def stopped() -> Iterator[Bundle]:
+        yield chunks[0]
+        raise KeyboardInterrupt
+
+    path = tmp_path / "relaxed.h5"
+    with pytest.raises(KeyboardInterrupt):
+        relax_reference(stopped(), path, settings, serial, {})
+    assert not bundle_info(path).complete
+    done: list[int] = []
+    relax_reference(chunks, path, settings, serial, {}, resume=True, advance=done.append)
+    assert done == [len(elemental_crystals()) + 1, 1, 1]
+    resumed, whole = read_bundle(path), read_bundle(built / "relaxed.h5")
+    assert resumed.ids.tolist() == whole.ids.tolist()
+    np.testing.assert_array_equal(
+        resumed.columns["e_relaxed"].values, whole.columns["e_relaxed"].values
+    )
