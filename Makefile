@@ -4,10 +4,15 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench docs setup clean
+.PHONY: run reproduce test check bench docs setup clean
 
 run: $(VENV)/installed
 	$(BIN)/pigen run experiments/pigen_mled_c.toml --out runs/pigen_mled_c --force
+
+# Every table and figure of the paper; SCALE is smoke, laptop or paper (docs/reproduce.md).
+SCALE ?= laptop
+reproduce: $(VENV)/installed
+	$(BIN)/pigen reproduce --scale $(SCALE) --out reproduce/$(SCALE) $(REPRODUCE_ARGS)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -58,6 +58,9 @@ VERBS: dict[str, Verb] = {
     "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
     "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
     "report": Verb("pigen.cli.report:report", "Write an HTML page of a run or a bundle."),
+    "reproduce": Verb(
+        "pigen.cli.reproduce:reproduce", "Make every table and figure of the paper."
+    ),
     "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
 }
 

@@ -1,0 +1,94 @@
+"""The verb reproduce: every table and figure of the paper."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+_FILE = click.Path(exists=True, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--scale",
+    type=click.Choice(["smoke", "laptop", "paper"]),
+    default="laptop",
+    show_default=True,
+    help="Minutes; below 90 minutes on two cores; the paper's numbers, for GPUs.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder; reproduce/SCALE by default. What is finished there is kept.",
+)
+@click.option(
+    "--mattergen", type=_FILE, metavar="FILE", help="Structures of MatterGen, for its row."
+)
+@click.option(
+    "--mattergen-mled-c",
+    type=_FILE,
+    metavar="FILE",
+    help="Structures of MatterGen fine-tuned for M_LED and C.",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Checkpoint of an experiment, e.g. diffcsp=FILE for one that would have to train.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def reproduce(
+    scale: str,
+    out: Path | None,
+    mattergen: Path | None,
+    mattergen_mled_c: Path | None,
+    checkpoints: tuple[str, ...],
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Make every table and figure of the paper, published figures beside measured ones.
+
+    All rows are sampled, filtered, relaxed and searched, as far as their models are here; tables
+    are written as Markdown, CSV and JSON, figures as PNG and CSV. The same command goes on where
+    it was stopped, and does only what has changed.
+
+    \b
+    Examples:
+        pigen reproduce --scale smoke
+        pigen reproduce --scale laptop --mattergen generated_crystals_cif.zip
+    """
+    from pigen.reproduce.pipeline import reproduce as work
+    from pigen.reproduce.scales import SCALES
+
+    structures = {"mattergen": mattergen, "mattergen_mled_c": mattergen_mled_c}
+    done = work(
+        SCALES[scale],
+        out or Path("reproduce") / scale,
+        given={name: path for name, path in structures.items() if path is not None},
+        checkpoints=_by_name(checkpoints),
+        workers=workers,
+        say=lambda line: click.echo(line, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(done), default=str))
+        return
+    click.echo((done.out / "summary.md").read_text(encoding="utf-8"), nl=False)
+    click.echo(f"\n{done.out / 'tables'} and {done.out / 'figures'} hold the tables and figures.")
+
+
+def _by_name(checkpoints: tuple[str, ...]) -> dict[str, Path]:
+    from pigen.errors import UsageError
+
+    found = {}
+    for text in checkpoints:
+        name, equals, file = text.partition("=")
+        if not (equals and Path(file).is_file()):
+            raise UsageError(f"--checkpoint {text}: expected NAME=FILE, a file that is there")
+        found[name] = Path(file)
+    return found

@@ -1,0 +1,145 @@
+"""Figures 3a, 3c and Extended Data Figure 1: distributions of labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.figures import training
+from pigen.figures.data import Measured, named
+from pigen.figures.style import (
+    DENSITY,
+    GREY,
+    VERMILLION,
+    look_of,
+    new_figure,
+    plain_axes,
+    save,
+    write_csv,
+    write_png,
+)
+
+_MLED_ROWS = ("pseudo_random", "diffcsp", "mattergen", "pigen_ehull", "pigen_mled", "pigen_mled_c")
+_K_ROWS = ("pigen_k", "pigen_k_c", "diffcsp")
+_MLED, _K = "M_LED, bits", "K, bits per atom"
+_SHARE = "share of structures, % per bin"
+
+
+def draw_mled(folder: Path, rows: list[Measured]) -> None:
+    """Fig. 3a: M_LED of the training set and of what was generated."""
+    bins = training.edges("mled")
+    figure = new_figure(6.4, 4.0)
+    axes = figure.subplots()
+    known = training.histogram("mled").counts
+    shares = {"training set": _percent(known), **{r.label: _shares(r.mled, bins) for r in rows}}
+    axes.stairs(
+        shares["training set"], bins, fill=True, color=GREY, alpha=0.4, label="training set"
+    )
+    for row in named(rows, _MLED_ROWS):
+        _stairs(axes, shares[row.label], bins, row)
+    axes.axvline(9, color="black", linewidth=0.8, linestyle=":")
+    axes.text(9.03, 0.98, "filter D", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+    axes.set(xlabel=_MLED, ylabel=_SHARE, xlim=(bins[0], bins[-1]), ylim=(0, None))
+    axes.legend(fontsize=7, loc="upper left", frameon=False)
+    plain_axes(axes)
+    header = ["from_bits", "to_bits", *(f"{name}, %" for name in shares)]
+    save(figure, folder, "figure_3a", header, _lines(bins, shares))
+
+
+def draw_compactness(folder: Path) -> None:
+    """Fig. 3c: compactness against energy above the hull in the training set."""
+    found = training.histogram("c", "e_hull")
+    c, e_hull = found.edges
+    middle = 500 * (e_hull[1:] + e_hull[:-1])
+    figure = new_figure(5.2, 4.0)
+    axes = figure.subplots()
+    _density(figure, axes, c, 1000 * e_hull, found.counts)
+    centres, medians = [], []
+    for left, right, column in zip(c[:-1], c[1:], found.counts, strict=True):
+        if column.sum() >= 20:  # fewer say little
+            centres.append((left + right) / 2)
+            medians.append(float(np.interp(column.sum() / 2, column.cumsum(), middle)))
+    axes.plot(centres, medians, color=VERMILLION, linewidth=2, label="median")
+    for edge in (0.55, 0.85):
+        axes.axvline(edge, color="black", linewidth=0.8, linestyle=":")
+    axes.text(0.56, 0.97, "filter C", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+    axes.set(xlabel="compactness C", ylabel="E_hull, meV/atom", xlim=(0.1, 1.3))
+    axes.legend(fontsize=8, loc="upper right")
+    header = ["from_C", "to_C", "from_meV_per_atom", "to_meV_per_atom", "structures"]
+    save(figure, folder, "figure_3c", header, _table(c, 1000 * e_hull, found.counts))
+
+
+def draw_complexity(folder: Path, rows: list[Measured]) -> None:
+    """Extended Data Fig. 1: K against M_LED in the training set, and K of what was generated."""
+    found, bins = training.histogram("mled", "k"), training.edges("k")
+    figure = new_figure(9.0, 3.8)
+    left, right = figure.subplots(1, 2)
+    _density(figure, left, *found.edges, found.counts)
+    left.set(xlabel=_MLED, ylabel=_K, title="a   training set", xlim=(5, 11))
+    shares = {"training set": _percent(training.histogram("k").counts)}
+    shares |= {row.label: _shares(row.k, bins) for row in rows}
+    right.stairs(
+        shares["training set"], bins, fill=True, color=GREY, alpha=0.4, label="training set"
+    )
+    for row in named(rows, _K_ROWS):
+        _stairs(right, shares[row.label], bins, row)
+    right.set(xlabel=_K, ylabel=_SHARE, title="b", ylim=(0, None), xlim=(bins[0], bins[-1]))
+    right.legend(fontsize=7, frameon=False)
+    plain_axes(right)
+    header = ["from_bits", "to_bits", "from_bits_per_atom", "to_bits_per_atom", "structures"]
+    table = _table(*found.edges, found.counts)
+    write_csv(folder / "extended_data_figure_1a.csv", header, table)
+    header = ["from_bits_per_atom", "to_bits_per_atom", *(f"{name}, %" for name in shares)]
+    write_csv(folder / "extended_data_figure_1b.csv", header, _lines(bins, shares))
+    write_png(figure, folder / "extended_data_figure_1.png")
+
+
+def _stairs(
+    axes: Any, shares: NDArray[np.float64], bins: NDArray[np.float64], row: Measured
+) -> None:
+    look = look_of(row.name)
+    label = f"{row.label}, n = {row.total}"
+    axes.stairs(shares, bins, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=label)
+
+
+def _density(
+    figure: Any,
+    axes: Any,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None:
+    from matplotlib.colors import LogNorm
+
+    shown = np.ma.masked_equal(counts.T, 0)
+    mesh = axes.pcolormesh(x, y, shown, norm=LogNorm(1, max(int(counts.max()), 2)), cmap=DENSITY)
+    figure.colorbar(mesh, ax=axes, label="structures per cell")
+
+
+def _shares(values: NDArray[np.float64], bins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Percent of the structures that have a value; the ends take what lies beyond them."""
+    present = np.clip(values[~np.isnan(values)], bins[0], bins[-1])
+    return _percent(np.histogram(present, bins)[0])
+
+
+def _percent(counts: NDArray[Any]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = 100 * counts / max(int(counts.sum()), 1)
+    return shares
+
+
+def _lines(bins: NDArray[np.float64], shares: dict[str, NDArray[np.float64]]) -> list[list[float]]:
+    columns = [bins[:-1], bins[1:], *shares.values()]
+    return [[float(value) for value in line] for line in zip(*columns, strict=True)]
+
+
+def _table(
+    x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[np.int64]
+) -> list[list[Any]]:
+    return [
+        [float(x[i]), float(x[i + 1]), float(y[j]), float(y[j + 1]), int(counts[i, j])]
+        for i, j in np.ndindex(*counts.shape)
+        if counts[i, j]
+    ]

@@ -1,0 +1,148 @@
+"""Figure 3b and Extended Data Figures 2 and 3: what passes the filters, and how near the hull."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pigen.figures.data import Measured, named
+from pigen.figures.style import BLACK, look_of, new_figure, plain_axes, save
+from pigen.tables import SEQUENCE, STABLE, published, published_figures
+
+_OVERLAP_ROWS = ("pigen_c", "pigen_ehull")
+_ENERGY_ROWS = (
+    *("diffcsp", "diffcsp_pi", "mattergen", "mattergen_mled_c"),
+    *("pigen_c", "pigen_ehull", "pigen_mled", "pigen_mled_c"),
+)
+_MEANING = {"A": "A  SPP", "B": "B  new composition", "C": "C  compactness", "D": "D  M_LED"}
+_THRESHOLDS = np.arange(0, 151, 5)  # meV/atom
+
+
+def draw_overlap(folder: Path, rows: list[Measured]) -> None:
+    """Fig. 3b: how many structures pass which of the filters together (an UpSet plot)."""
+    letters = list(_MEANING)
+    sets = [dict(zip(letters, held, strict=True)) for held in product((True, False), repeat=4)]
+    shares = {row.label: [_share_of(row, wanted) for wanted in sets] for row in rows}
+    shown = named(rows, _OVERLAP_ROWS)[:2]
+    order = sorted(range(len(sets)), key=lambda i: -sum(shares[row.label][i] for row in shown))
+    figure = new_figure(8.0, 4.4)
+    bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    width = 0.8 / max(len(shown), 1)
+    for place, row in enumerate(shown):
+        left = np.arange(len(sets)) + (place - (len(shown) - 1) / 2) * width
+        values = [shares[row.label][i] for i in order]
+        errors = [_error(value, row.total) for value in values]
+        label, colour = f"{row.label}, n = {row.total}", look_of(row.name).colour
+        bars.bar(left, values, width, yerr=errors, color=colour, label=label, error_kw=_THIN)
+    bars.set(ylabel="structures that pass these\nand no other, %", ylim=(0, None))
+    bars.legend(fontsize=8, frameon=False)
+    plain_axes(bars)
+    bars.tick_params(bottom=False)
+    for x, i in enumerate(order):
+        held = [y for y, letter in enumerate(letters) if sets[i][letter]]
+        dots.plot([x] * 4, range(4), "o", color="#DDDDDD", markersize=7)
+        dots.plot([x] * len(held), held, "o-", color=BLACK, markersize=7)
+    dots.set_yticks(range(4), [_MEANING[letter] for letter in letters])
+    dots.set_xticks([])
+    dots.invert_yaxis()
+    for side in ("top", "right", "bottom", "left"):
+        dots.spines[side].set_visible(False)
+    header = [*letters, *(f"{name}, %" for name in shares)]
+    lines = [[*map(int, sets[i].values()), *(v[i] for v in shares.values())] for i in order]
+    save(figure, folder, "figure_3b", header, lines)
+
+
+def _share_of(row: Measured, wanted: dict[str, bool]) -> float:
+    """Percent of all generated that pass exactly these filters."""
+    alike = np.ones(len(row.mled), dtype=bool)
+    for letter, held in wanted.items():
+        alike &= row.passed[letter] == held
+    return 100 * float(alike.sum()) / max(row.total, 1)
+
+
+def draw_funnel(folder: Path, rows: list[Measured]) -> None:
+    """Extended Data Fig. 2: what is left after each filter, row by row."""
+    columns = 4
+    figure = new_figure(10.0, 0.6 + 2.1 * max(ceil(len(rows) / columns), 1))
+    grid = figure.subplots(
+        max(ceil(len(rows) / columns), 1), columns, sharex=True, sharey=True, squeeze=False
+    )
+    lines: list[list[Any]] = []
+    for axes, row in zip(grid.flat, rows, strict=False):
+        steps = _steps(row)
+        look = look_of(row.name)
+        values, errors = [value for _, value, _, _ in steps], [error for _, _, error, _ in steps]
+        axes.bar(range(len(steps)), values, yerr=errors, color=look.colour, error_kw=_THIN)
+        printed = [(x, value) for x, (*_, value) in enumerate(steps) if value is not None]
+        axes.plot(*zip(*printed, strict=True) if printed else ([], []), "D", **_PUBLISHED)
+        axes.set_title(f"{row.label}\nn = {row.total}", fontsize=8)
+        axes.set_xticks(range(len(SEQUENCE) + 1), [*_sequence_names(), "E < 50"], fontsize=7)
+        axes.set_ylim(0, 100)
+        plain_axes(axes)
+        lines += [[row.label, row.total, *step] for step in steps]
+    for axes in list(grid.flat)[len(rows) :]:
+        axes.set_visible(False)
+    figure.supylabel("of all generated, %", fontsize=9)
+    figure.supxlabel("filters in sequence, E_hull in meV/atom; ◇ published", fontsize=9)
+    header = ["row", "n", "filters", "left, %", "standard error, %", "published, %"]
+    save(figure, folder, "extended_data_figure_2", header, lines)
+
+
+def _sequence_names() -> list[str]:
+    return [SEQUENCE[0], *(f"{SEQUENCE[0]}–{letter}" for letter in SEQUENCE[1:])]
+
+
+def _steps(row: Measured) -> list[tuple[str, float, float, float | None]]:
+    """Name, percent left, standard error and published figure, filter after filter."""
+    table, steps = row.table, []
+    for name, (letter, rate) in zip(_sequence_names(), table.funnel.items(), strict=False):
+        printed = published(table.row, "sequence") if letter == SEQUENCE[-1] else None
+        printed = published(table.row, "A") if letter == SEQUENCE[0] else printed
+        steps.append((name, 100 * rate.fraction, 100 * rate.standard_error, printed))
+    if "E50" in table.rates:
+        rate, printed = table.rates["E50"], published(table.row, "E50")
+        steps.append(("E < 50", 100 * rate.fraction, 100 * rate.standard_error, printed))
+    return steps
+
+
+def draw_thresholds(folder: Path, rows: list[Measured]) -> None:
+    """Extended Data Fig. 3a: what passes A–D and, relaxed, stays below an energy above the hull."""
+    with_energies = [row for row in rows if row.e_hull is not None]
+    shares = {row.label: _below(row) for row in with_energies}
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for row in named(with_energies, _ENERGY_ROWS):
+        look = look_of(row.name)
+        label = f"{row.label}, n = {row.total}"
+        axes.plot(_THRESHOLDS, shares[row.label], look.dashes, color=look.colour, label=label)
+        printed = [published_figures(row.table.row, column)[:1] for column in STABLE]
+        for threshold, figures in zip(STABLE.values(), printed, strict=True):
+            if figures:
+                axes.plot(1000 * threshold, figures[0], "D", **_PUBLISHED | {"mec": look.colour})
+    axes.set(xlabel="E_hull below, meV/atom", ylabel="of all generated, %", xlim=(0, 150))
+    axes.set_ylim(0, None)
+    axes.plot([], [], "D", **_PUBLISHED, label="published")
+    axes.legend(fontsize=7, frameon=False)
+    plain_axes(axes)
+    header = ["below, meV/atom", *(f"{name}, %" for name in shares)]
+    lines = zip(_THRESHOLDS.tolist(), *shares.values(), strict=True)
+    save(figure, folder, "extended_data_figure_3", header, lines)
+
+
+def _below(row: Measured) -> list[float]:
+    assert row.e_hull is not None
+    near = [(1000 * row.e_hull < threshold).sum() for threshold in _THRESHOLDS]
+    return [100 * float(n) / max(row.total, 1) for n in near]
+
+
+def _error(percent: float, n: int) -> float:
+    """Binomial standard error, percent."""
+    return float(np.sqrt(percent * (100 - percent) / max(n, 1)))
+
+
+_THIN = {"elinewidth": 0.8, "ecolor": BLACK}
+_PUBLISHED: dict[str, Any] = {"mfc": "white", "mec": BLACK, "markersize": 5, "zorder": 3}

@@ -1,0 +1,68 @@
+"""Figure 3d: plausible structures that match none of the most frequent frameworks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pigen.figures.data import Measured
+from pigen.figures.style import look_of, new_figure, plain_axes, save
+from pigen.tables import published_tables
+
+TOP = 100
+"""Frameworks that are looked through, from the most frequent on."""
+
+
+def unmatched(row: Measured, n: int) -> int:
+    """Structures that match none of the ``n`` most frequent frameworks."""
+    assert row.ranks is not None
+    return int(((row.ranks == 0) | (row.ranks > n)).sum())
+
+
+def published_unmatched() -> dict[str, float]:
+    """Row of the paper → percent unmatched after 100 prototypes; rows are named as in Table 1."""
+    bare = {"PIGEN | E_hull": "PIGEN | E_hull=0", "PIGEN | (M_LED, C)": "PIGEN | (M_LED=9, C=0.7)"}
+    rows = published_tables()["prototype_novelty"]["rows"]
+    return {bare[row["model"]]: float(row["unmatched"]) for row in rows}
+
+
+def draw_novelty(folder: Path, rows: list[Measured], library: str) -> None:
+    """Fig. 3d.
+
+    Args:
+        folder: to write to.
+        rows: those with ranks and at least one plausible structure are drawn.
+        library: whose frameworks, for the axis.
+    """
+    shown = [row for row in rows if row.ranks is not None and len(row.ranks)]
+    numbers = list(range(TOP + 1))
+    shares = {}
+    figure = new_figure(6.8, 4.2)
+    axes = figure.subplots()
+    for row in shown:
+        assert row.ranks is not None
+        left = [100 * unmatched(row, n) / len(row.ranks) for n in numbers]
+        shares[row] = left
+        look = look_of(row.name)
+        label = f"{row.label}, n = {len(row.ranks)}"
+        axes.step(numbers, left, look.dashes, where="post", color=look.colour, label=label)
+        if row.table.row in published_unmatched():
+            figure_of = published_unmatched()[row.table.row]
+            axes.plot(TOP, figure_of, "D", mfc="white", mec=look.colour, clip_on=False, zorder=3)
+    axes.plot([], [], "D", mfc="white", mec="black", label="published (ICSD)")
+    axes.set(
+        xlabel=f"most frequent frameworks of the library {library}",
+        ylabel="of what passes A, B and C:\nunmatched, %",
+        xlim=(0, TOP),
+        ylim=(0, 102),
+    )
+    axes.legend(fontsize=7, frameon=False, loc="lower left")
+    plain_axes(axes)
+    header = ["frameworks", *(f"{row.label} (n = {len(_ranks(row))}), %" for row in shares)]
+    save(figure, folder, "figure_3d", header, zip(numbers, *shares.values(), strict=True))
+
+
+def _ranks(row: Measured) -> np.ndarray:
+    assert row.ranks is not None
+    return row.ranks

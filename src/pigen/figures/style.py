@@ -1,0 +1,97 @@
+"""How figures look, and how they are written: colours the colour-blind can tell, PNG and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # heavy: imported when a figure is drawn
+    from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
+"""Okabe and Ito's palette (https://jfly.uni-koeln.de/color) less yellow, plus grey."""
+DENSITY = "cividis"
+"""Colour map of densities, made for colour-blind readers."""
+_DPI = 150
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and dashes of a row: the same in every figure."""
+
+    colour: str
+    dashes: str = "-"
+
+
+_LOOKS = {
+    "pseudo_random": Look(GREY),
+    "diffcsp": Look(ORANGE),
+    "diffcsp_pi": Look(ORANGE, "--"),
+    "diffcsp_cfg": Look(ORANGE, ":"),
+    "mattergen": Look(PURPLE),
+    "mattergen_mled_c": Look(PURPLE, "--"),
+    "pigen_ehull": Look(VERMILLION),
+    "pigen_mled_ehull": Look(VERMILLION, "--"),
+    "pigen_c": Look(SKY),
+    "pigen_mled": Look(GREEN),
+    "pigen_mled_c": Look(BLUE),
+    "pigen_k": Look(BLACK),
+    "pigen_k_c": Look(BLACK, "--"),
+}
+
+
+def look_of(name: str) -> Look:
+    """Look of an experiment's lines; one that is none of the paper's is grey and dotted."""
+    return _LOOKS.get(name, Look(GREY, ":"))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, drawn without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(
+    figure: Figure,
+    folder: Path,
+    name: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+) -> None:
+    """Write ``name.csv`` and ``name.png``; the header names units."""
+    write_csv(folder / f"{name}.csv", header, rows)
+    write_png(figure, folder / f"{name}.png")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write the data of a figure."""
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(header)
+    lines.writerows([_shown(value) for value in row] for row in rows)
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure."""
+    # Without matplotlib's version in the file, equal data make equal bytes.
+    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+
+
+def _shown(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def plain_axes(axes: Any) -> None:
+    """Take away the frame's upper and right side."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
