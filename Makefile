@@ -32,6 +32,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/hull.py --data $(DATA)
 	$(BIN)/python benchmarks/read_cif.py $(DATA)/mp20/test.csv.gz
 	$(BIN)/python benchmarks/sample.py
+	$(BIN)/python benchmarks/relax.py
 	$(BIN)/python benchmarks/csp.py
 
 docs: $(VENV)/installed

@@ -27,8 +27,8 @@ from pigen.device import resolve_device
 from pigen.energy.graph import Graph, build_graph, count_bonds
 from pigen.energy.potential import Evaluation
 
-MAX_EDGES = {"cpu": 8_000, "cuda": 400_000}
-"""Directed bonds and angles in one pass through the network: what bounds its memory."""
+MAX_EDGES = {"cpu": 8_000, "cuda": 200_000}
+"""Directed bonds and angles in one pass, 10 to 20 kB each: what bounds the memory."""
 
 
 class CHGNetPotential:
