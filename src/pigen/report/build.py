@@ -127,22 +127,25 @@ def report_of_run(path: Path, most: int) -> Report:
     if counted != {letter: rate.passed for letter, rate in table.funnel.items()}:
         raise PigenError(f"{path}: table.json and evaluated.h5 are not of the same run")
     structures = read_bundle(folder.relaxed) if relaxed else None
-    energies = numbers(structures.columns.get(E_HULL)) if structures else None
-    if energies is not None:
-        found.judged[E_HULL] = found.passed[E_HULL] = energies
+    provenance = {**table.provenance}
+    if structures is not None:
+        provenance["relaxation"] = structures.provenance.get("relaxed_by", "")
+        energies = numbers(structures.columns.get(E_HULL))
+        if energies is not None:
+            found.judged[E_HULL] = found.passed[E_HULL] = energies
     return Report(
         title=table.name,
         row=table.row,
         read=found.funnel.read,
         kept=found.funnel.kept,
         remarks=(),
-        provenance={**table.provenance, "report": f"pigen {__version__}"},
+        provenance={**provenance, "report": f"pigen {__version__}"},
         experiment=found.provenance.get(_EXPERIMENT, ""),
         rates=tuple(_rates(table)),
         footnotes=tuple(_footnotes(table)),
         funnel=(*_steps(found), *_stable_steps(table)),
         reasons=tuple(found.funnel.reasons.most_common()),
-        distributions=tuple(_distributions(found)),
+        distributions=tuple(_distributions(found, "relaxed survivors" if relaxed else "")),
         listing=listing_of(found.survivors, found.funnel.kept, structures),
     )
 
@@ -222,7 +225,7 @@ def _printed(figures: tuple[float, ...], unit: str) -> str:
 
 
 # -- distributions -------------------------------------------------------------------------------
-def _distributions(found: Gathered) -> Iterator[Distribution]:
+def _distributions(found: Gathered, e_hull_of: str = "") -> Iterator[Distribution]:
     windows = {criterion.name: criterion for criterion in found.funnel.criteria}
     for name, (title, symbol, unit) in _QUANTITIES.items():
         if name not in found.judged:
@@ -232,6 +235,9 @@ def _distributions(found: Gathered) -> Iterator[Distribution]:
         window = windows.get(name)
         ends = (window.low, window.high) if window else (None, None)
         low, high = (None if end is None else scale * end for end in ends)
+        remark = e_hull_of if name == E_HULL else ""
+        if window and not window.in_sequence:
+            remark = "takes nothing out"
         yield Distribution(
             title=title,
             symbol=symbol,
@@ -243,4 +249,5 @@ def _distributions(found: Gathered) -> Iterator[Distribution]:
             high=high,
             marks=tuple(scale * t for t in STABLE.values()) if name == E_HULL else (),
             whole=name == N_ATOMS,
+            remark=remark,
         )

@@ -47,6 +47,7 @@ class Distribution:
         high: upper end.
         marks: thresholds that are drawn without being a window.
         whole: the values are whole numbers.
+        remark: what to know of it.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Distribution:
     high: float | None = None
     marks: tuple[float, ...] = ()
     whole: bool = False
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,7 @@ class Gathered:
     sources: dict[str, str] = field(default_factory=dict)
 
 
-def gather(
-    chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None = None
-) -> Gathered:
+def gather(chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None = None) -> Gathered:
     """Go through judged chunks once.
 
     Args:
@@ -121,9 +119,7 @@ def numbers(column: Column | None) -> NDArray[np.float64] | None:
     return np.where(np.abs(values) < _ABSURD, values, np.nan)
 
 
-def criteria_of(
-    bundle: Bundle, sequence: frozenset[str] | None = None
-) -> tuple[Criterion, ...]:
+def criteria_of(bundle: Bundle, sequence: frozenset[str] | None = None) -> tuple[Criterion, ...]:
     """The criteria behind a bundle's verdicts, in the paper's order.
 
     Those in sequence are named in the provenance of whoever judged; if it names none, all are.

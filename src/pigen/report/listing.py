@@ -12,6 +12,7 @@ from pigen.bundle import Bundle
 from pigen.crystals import Crystals
 from pigen.elements import SYMBOLS, atomic_radii
 from pigen.export import safe_name, to_cif
+from pigen.geometry import shortest_distances
 from pigen.report.content import Cell, Entry, Heading, Listing, Look, View
 from pigen.report.gather import E_HULL, N_ATOMS, Survivor, numbers
 from pigen.symmetry import primitive_cells, space_group_number
@@ -22,9 +23,7 @@ _UNKNOWN_RADIUS = 1.5
 """Å, for drawing the few elements without an atomic radius."""
 
 
-def listing_of(
-    survivors: Sequence[Survivor], total: int, relaxed: Bundle | None = None
-) -> Listing:
+def listing_of(survivors: Sequence[Survivor], total: int, relaxed: Bundle | None = None) -> Listing:
     """The list.
 
     Args:
@@ -101,9 +100,7 @@ def _formula(crystal: Crystals) -> Cell:
 
 def _space_group(crystal: Crystals) -> Cell:
     """Symbol and number at `SYMPREC`; sorts by number."""
-    from pymatgen.symmetry.groups import sg_symbol_from_int_number
-
-    from pigen.geometry import shortest_distances
+    import gemmi
 
     primitive, reasons = primitive_cells(crystal)
     if reasons[0]:
@@ -116,7 +113,9 @@ def _space_group(crystal: Crystals) -> Cell:
         number = space_group_number(primitive.lattice[0], *atoms, SYMPREC)
     except ValueError as error:
         return Cell("–", None, str(error))
-    return Cell(f"{sg_symbol_from_int_number(number, hexagonal=False)} ({number})", float(number))
+    group = gemmi.find_spacegroup_by_number(number)
+    symbol = group.short_name().replace("H", "R", 1)  # gemmi tells hexagonal axes by an H
+    return Cell(f"{symbol} ({number})", float(number))
 
 
 def _figure(value: float, digits: int, reason: str = "") -> Cell:

@@ -19,12 +19,11 @@ from typing import Any
 from pigen import resources
 from pigen.report.content import Cell, Distribution, Heading, Listing, Report
 from pigen.report.svg import beyond, funnel, histogram
+from pigen.report.text import clean, shown
 
 _TEMPLATE = resources.DATA / "report"
 """Folder of page.html, style.css and the scripts."""
 _SCRIPTS = ("crystal.js", "page.js")
-_LONGEST = 300
-"""Characters of a text that are shown."""
 _MOST_REASONS = 25
 
 
@@ -33,14 +32,14 @@ def to_html(report: Report) -> str:
     style = _file("style.css")
     script = "\n".join(_file(name) for name in _SCRIPTS)
     return Template(_file("page.html")).substitute(
-        title=_text(report.title),
+        title=shown(report.title),
         style=style,
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        row=f"<p>Row of the paper: {_text(report.row)}</p>" if report.row else "",
+        row=f"<p>Row of the paper: {shown(report.row)}</p>" if report.row else "",
         headline=_headline(report),
-        remarks="".join(f'<p class="remark">{_text(remark)}</p>' for remark in report.remarks),
+        remarks="".join(f'<p class="remark">{shown(remark)}</p>' for remark in report.remarks),
         provenance=_provenance(report),
         rates=_rates(report),
         funnel=funnel(report.read, report.funnel),
@@ -59,17 +58,6 @@ def in_script(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _text(text: str) -> str:
-    """Escaped, of bounded length, without characters that a page must not hold."""
-    shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return escape(_clean(shown))
-
-
-def _clean(text: str) -> str:
-    """Control characters and half surrogates become U+FFFD; line ends and tabs stay."""
-    return re.sub(r"[^\t\n -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
-
-
 def _file(name: str) -> str:
     return (_TEMPLATE / name).read_text(encoding="utf-8")
 
@@ -82,22 +70,22 @@ def _hash(text: str) -> str:
 def _headline(report: Report) -> str:
     share = f" ({100 * report.kept / report.read:.1f} %)" if report.read else ""
     figures = [(f"{report.read}", "structures"), (f"{report.kept}", f"passed all filters{share}")]
-    figures += [
-        (f"{step.rate.passed}", f"{step.heading}: {step.criterion}")
-        for step in report.funnel
-        if step.heading in ("E", "S.U.N.")
-    ]
-    shown = (f"<li><strong>{n}</strong> {_text(what)}</li>" for n, what in figures)
-    return f'<ul class="figures">{"".join(shown)}</ul>'
+    energies = {}
+    for step in report.funnel:
+        if step.heading in ("E", "S.U.N."):  # of E the widest window
+            energies.setdefault(step.heading, (f"{step.rate.passed}", step.criterion))
+    figures += energies.values()
+    items = (f"<li><strong>{n}</strong> {shown(what)}</li>" for n, what in figures)
+    return f'<ul class="figures">{"".join(items)}</ul>'
 
 
 def _provenance(report: Report) -> str:
     rows = (
-        f"<div><dt>{_text(key)}</dt><dd>{_text(value)}</dd></div>"
+        f"<div><dt>{shown(key)}</dt><dd>{shown(value)}</dd></div>"
         for key, value in report.provenance.items()
     )
     experiment = (
-        f"<details><summary>The experiment</summary><pre>{escape(_clean(report.experiment))}</pre>"
+        f"<details><summary>The experiment</summary><pre>{escape(clean(report.experiment))}</pre>"
         "</details>"
         if report.experiment
         else ""
@@ -113,25 +101,25 @@ def _rates(report: Report) -> str:
     for row in report.rates:
         cells = [row.count, row.measured]
         cells += [row.published or "–", row.difference or "–"] if compared else []
-        figures = "".join(f'<td class="number">{_text(cell)}</td>' for cell in cells)
+        figures = "".join(f'<td class="number">{shown(cell)}</td>' for cell in cells)
         rows.append(
-            f'<tr><th scope="row">{_text(row.heading)}</th><td>{_text(row.criterion)}</td>'
+            f'<tr><th scope="row">{shown(row.heading)}</th><td>{shown(row.criterion)}</td>'
             f"{figures}</tr>"
         )
     head = "".join(
         f'<th scope="col"{_number(i > 1)}>{heading}</th>' for i, heading in enumerate(headings)
     )
-    notes = "".join(f'<p class="muted">{_text(note)}</p>' for note in report.footnotes)
+    notes = "".join(f'<p class="muted">{shown(note)}</p>' for note in report.footnotes)
     return _scrolled(f"<table><thead><tr>{head}</tr></thead>{_body(rows)}</table>") + notes
 
 
 def _reasons(reasons: Sequence[tuple[str, int]], read: int) -> str:
     if not reasons:
         return '<p class="muted">Nothing was rejected.</p>'
-    shown = list(reasons[:_MOST_REASONS])
+    listed = list(reasons[:_MOST_REASONS])
     if rest := reasons[_MOST_REASONS:]:
-        shown.append((f"{len(rest)} other reasons", sum(n for _, n in rest)))
-    rows = [f'<tr><td class="number">{n}</td><td>{_text(reason)}</td></tr>' for reason, n in shown]
+        listed.append((f"{len(rest)} other reasons", sum(n for _, n in rest)))
+    rows = [f'<tr><td class="number">{n}</td><td>{shown(reason)}</td></tr>' for reason, n in listed]
     head = '<tr><th scope="col" class="number">structures</th><th scope="col">first reason</th>'
     return _scrolled(f"<table><thead>{head}</tr></thead>{_body(rows)}</table>")
 
@@ -150,37 +138,39 @@ def _figure(distribution: Distribution) -> str:
     if distribution.marks:
         marks = ", ".join(f"{mark:g}" for mark in sorted(distribution.marks))
         notes.insert(0, f"lines at {marks} {distribution.unit}")
+    if distribution.remark:
+        notes.insert(0, distribution.remark)
     note = f"<small>{'; '.join(notes)}</small>" if notes else ""
-    caption = f"<figcaption>{_text(distribution.title)} {note}</figcaption>"
+    caption = f"<figcaption>{shown(distribution.title)} {note}</figcaption>"
     return f"<figure>{caption}{histogram(distribution)}</figure>"
 
 
 def _survivors(listing: Listing) -> str:
     """The sortable table; its rows say by ``data-entry`` which structure is theirs."""
-    head = "".join(map(_heading, listing.headings))
+    first, *others = map(_heading, listing.headings)
+    head = f'{first}<th scope="col">File</th>{"".join(others)}'
     rows = []
     for i, entry in enumerate(listing.entries):
-        pairs = list(zip(listing.headings, entry.cells, strict=True))
-        first, key = _formula(entry.cells[0].text), _key(entry.cells[0])
-        name = f'<th scope="row"{key}><button class="open">{first}</button></th>'
-        cells = "".join(_cell(heading, cell) for heading, cell in pairs[1:])
-        save = '<td><button class="save">CIF</button></td>'
-        rows.append(f'<tr data-entry="{i}">{name}{cells}{save}</tr>')
-    head += '<th scope="col">File</th>'
+        formula, key = _formula(entry.cells[0].text), _key(entry.cells[0])
+        cells = map(_cell, listing.headings[1:], entry.cells[1:])
+        rows.append(
+            f'<tr data-entry="{i}"><th scope="row"{key}><button class="open">{formula}</button>'
+            f'</th><td><button class="save">CIF</button></td>{"".join(cells)}</tr>'
+        )
     return f'<table id="list"><thead><tr>{head}</tr></thead>{_body(rows)}</table>'
 
 
 def _heading(heading: Heading) -> str:
-    unit = f" <small>{_text(heading.unit)}</small>" if heading.unit else ""
+    unit = f"<small>{shown(heading.unit)}</small>" if heading.unit else ""
     return (
         f'<th scope="col"{_number(heading.numeric)} aria-sort="none">'
-        f'<button class="sort">{_symbol(heading.text)}{unit}</button></th>'
+        f'<button class="sort"><span>{_symbol(heading.text)}</span>{unit}</button></th>'
     )
 
 
 def _cell(heading: Heading, cell: Cell) -> str:
-    remark = f' title="{_text(cell.remark)}"' if cell.remark else ""
-    return f"<td{_number(heading.numeric)}{_key(cell)}{remark}><bdi>{_text(cell.text)}</bdi></td>"
+    remark = f' title="{shown(cell.remark)}"' if cell.remark else ""
+    return f"<td{_number(heading.numeric)}{_key(cell)}{remark}><bdi>{shown(cell.text)}</bdi></td>"
 
 
 def _key(cell: Cell) -> str:
@@ -188,7 +178,7 @@ def _key(cell: Cell) -> str:
     if cell.key is None:
         return ""
     key = repr(cell.key) if isinstance(cell.key, float) else cell.key
-    return f' data-key="{_text(key)}"'
+    return f' data-key="{shown(key)}"'
 
 
 def _structures(listing: Listing) -> dict[str, Any]:
@@ -219,13 +209,13 @@ def _note(listing: Listing) -> str:
 
 # -- bits ----------------------------------------------------------------------------------------
 def _formula(formula: str) -> str:
-    return re.sub(r"(\d+)", r"<sub>\1</sub>", _text(formula))
+    return re.sub(r"(\d+)", r"<sub>\1</sub>", shown(formula))
 
 
 def _symbol(text: str) -> str:
     """``M_LED`` with its index set low."""
     symbol, _, index = text.partition("_")
-    return f"{_text(symbol)}<sub>{_text(index)}</sub>" if index else _text(symbol)
+    return f"{shown(symbol)}<sub>{shown(index)}</sub>" if index else shown(symbol)
 
 
 def _number(numeric: bool) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from html import escape
 from math import ceil, floor, log10
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pigen.report.content import Distribution, Step
+from pigen.report.text import shown
 
 _WIDTH, _HEIGHT = 380, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 22, 42
 _BINS = 32
 """About how many bars a histogram may have."""
+_LONGEST = 42
+"""Characters of a criterion that fit above a bar."""
 _Scale = Callable[[float], float]
 _FENCE = 3.0
 """Interquartile ranges beyond the quartiles that an axis shows; what is further out is counted."""
@@ -60,7 +62,12 @@ def histogram(distribution: Distribution) -> str:
         parts.append(f'<path class="axis" d="M{x(value)} {bottom}v4"/>')
         parts.append(f'<text class="middle" x="{x(value)}" y="{bottom + 17}">{label}</text>')
     parts += _thresholds(distribution, x, bottom)
-    axis = distribution.symbol + (f" / {distribution.unit}" if distribution.unit else "")
+    symbol, _, index = distribution.symbol.partition("_")
+    low_index = f'<tspan class="index" dy="3">{index}</tspan>' if index else ""
+    unit = f" ({distribution.unit})" if distribution.unit else ""
+    axis = f"{symbol}{low_index}" + (
+        f'<tspan dy="{-3 if index else 0}">{unit}</tspan>' if unit else ""
+    )
     middle = _LEFT + inner_width / 2
     parts.append(f'<text class="middle label" x="{middle}" y="{_HEIGHT - 6}">{axis}</text>')
     described = (
@@ -68,7 +75,7 @@ def histogram(distribution: Distribution) -> str:
         f"{float(np.median(judged)):.3g} {distribution.unit}".rstrip()
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(described)}">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{shown(described)}">'
         + "".join(parts)
         + "</svg>"
     )
@@ -85,15 +92,15 @@ def beyond(distribution: Distribution) -> tuple[int, int]:
 
 def funnel(total: int, steps: Sequence[Step]) -> str:
     """A bar for what was read and one for what is left after each filter."""
-    rows = [("", "read", total)]
+    rows = [("", "all structures", total)]
     rows += [(step.heading, step.criterion, step.rate.passed) for step in steps]
     width, pitch, parts = 420, 38, []
     for i, (heading, criterion, n) in enumerate(rows):
         top = pitch * i
         share = n / total if total else 0.0
-        bold = f'<tspan class="bold">{escape(heading)}</tspan> ' if heading else ""
+        bold = f'<tspan class="bold">{shown(heading)}</tspan> ' if heading else ""
         number = f"{n}" if not i else f"{n} · {100 * share:.1f} %"
-        parts.append(f'<text x="0" y="{top + 14}">{bold}{escape(criterion)}</text>')
+        parts.append(f'<text x="0" y="{top + 14}">{bold}{shown(criterion, _LONGEST)}</text>')
         parts.append(f'<text class="end" x="{width}" y="{top + 14}">{number}</text>')
         parts.append(f'<rect class="rest" x="0" y="{top + 19}" width="{width}" height="11"/>')
         parts.append(
@@ -103,7 +110,7 @@ def funnel(total: int, steps: Sequence[Step]) -> str:
     said = ", ".join(f"{heading or criterion} {n}" for heading, criterion, n in rows)
     return (
         f'<svg class="funnel" viewBox="0 0 {width} {pitch * len(rows)}" role="img" '
-        f'aria-label="Funnel: {escape(said)}">' + "".join(parts) + "</svg>"
+        f'aria-label="Funnel: {shown(said)}">' + "".join(parts) + "</svg>"
     )
 
 
@@ -134,9 +141,7 @@ def _round_step(least: float) -> float:
     return next(k * power for k in (1, 2, 5, 10) if k * power >= least * (1 - 1e-9))
 
 
-def _value_axis(
-    distribution: Distribution, low: float, high: float
-) -> list[tuple[float, str]]:
+def _value_axis(distribution: Distribution, low: float, high: float) -> list[tuple[float, str]]:
     step = _round_step((high - low) / 6)
     if distribution.whole:
         step = max(step, 1.0)

@@ -35,7 +35,7 @@ function cartesian(frac, lattice) {
 function sceneOf(crystal, looks) {
   const onFace = 0.02;
   const scale = 0.42; // of the atomic radius: a cell of touching spheres hides what is inside
-  const pieces = 12;
+  const pieces = 24;
   const middle = cartesian([0.5, 0.5, 0.5], crystal.lattice);
   const place = (frac) => cartesian(frac, crystal.lattice).map((x, k) => x - middle[k]);
   const items = [];
@@ -55,16 +55,20 @@ function sceneOf(crystal, looks) {
           frac[(axis + 2) % 3] = v;
           return place(frac);
         });
-        items.push({ at: from.map((x, k) => (x + to[k]) / 2), from, to });
+        const at = from.map((x, k) => (x + to[k]) / 2);
+        const inside = items.some((atom) =>
+          atom.radius && Math.hypot(...at.map((x, k) => x - atom.at[k])) < atom.radius);
+        if (!inside) items.push({ at, from, to });
       }
   ["a", "b", "c"].forEach((name, axis) => {
     const frac = [0, 0, 0];
     frac[axis] = 1;
     const end = place(frac);
     const start = place([0, 0, 0]);
-    items.push({ at: end.map((x, k) => x + 0.12 * (x - start[k])), name });
+    items.push({ at: end.map((x, k) => x + 0.08 * (x - start[k])), name });
   });
-  const reach = Math.max(...items.map((item) => Math.hypot(...item.at) + (item.radius || 0)));
+  const solid = items.filter((item) => !item.name);
+  const reach = Math.max(...solid.map((item) => Math.hypot(...item.at) + (item.radius || 0)));
   return { items, reach };
 }
 
@@ -147,10 +151,10 @@ class CrystalView {
     context.clearRect(0, 0, width, width);
     const line = getComputedStyle(canvas).color;
     const eye = 4 * scene.reach; // distance: a weak perspective
-    const scale = (0.46 * width * this.zoom) / scene.reach;
+    const scale = (0.45 * width * this.zoom) / scene.reach;
     const project = (at) => {
       const [x, y, z] = this.matrix.map((row) => row[0] * at[0] + row[1] * at[1] + row[2] * at[2]);
-      const near = (eye - scene.reach) / (eye - z);
+      const near = eye / (eye - z);
       return { x: width / 2 + scale * near * x, y: width / 2 - scale * near * y, z, near };
     };
     const seen = scene.items.map((item) => [item, project(item.at)]).sort((p, q) => p[1].z - q[1].z);
