@@ -31,6 +31,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/filter.py --data $(DATA)
 	$(BIN)/python benchmarks/hull.py --data $(DATA)
 	$(BIN)/python benchmarks/read_cif.py $(DATA)/mp20/test.csv.gz
+	$(BIN)/python benchmarks/train.py $(DATA)/mp20/train.csv.gz
 	$(BIN)/python benchmarks/sample.py
 	$(BIN)/python benchmarks/relax.py
 	$(BIN)/python benchmarks/csp.py

@@ -3,7 +3,8 @@
     python benchmarks/sample.py [--checkpoint pigen] [--n 200] [--seed 0]
 
 Every line samples the same seeds for the targets M_LED = 9 and C = 0.7. The baseline, the first
-line, is the posterior sampler (noise 1), 250 steps, plain conditioning; times are ratios to it.
+line, is the posterior sampler (noise 1), 250 steps, plain conditioning; times, in CPU seconds of
+this process, are ratios to it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 from pigen.bundle import Bundle
 from pigen.crystals import Crystals
+from pigen.diffusion.state import Noised
 from pigen.executor import SerialExecutor
 from pigen.experiment import FilterConfig, SampleConfig
 from pigen.filter import Funnel, judge, paper_criteria
@@ -23,15 +25,19 @@ from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
 from pigen.model.network import Denoiser
 from pigen.sample import plan, sample
 
-SETTINGS = [  # steps, noise, guidance
-    (250, 1.0, 0.0),
-    (50, 1.0, 0.0),
-    (50, 0.0, 0.0),
-    (25, 0.0, 1.0),
-    (50, 0.0, 0.5),
-    (50, 0.0, 1.0),
-    (50, 0.0, 2.0),
-    (100, 0.0, 1.0),
+SETTINGS = [  # steps, noise, guidance, between times, sharpness, remask
+    (250, 1.0, 0.0, (0.0, 1.0), 1.0, 0.0),
+    (66, 0.0, 2.0, (0.5, 1.0), 1.5, 3.0),
+    (66, 0.0, 2.0, (0.5, 1.0), 1.0, 0.0),
+    (66, 0.0, 2.0, (0.5, 1.0), 1.5, 0.0),
+    (66, 0.0, 2.0, (0.5, 1.0), 1.0, 3.0),
+    (50, 0.0, 2.0, (0.0, 1.0), 1.5, 3.0),
+    (66, 0.0, 2.0, (0.0, 0.5), 1.5, 3.0),
+    (66, 0.0, 1.0, (0.5, 1.0), 1.5, 3.0),
+    (66, 0.0, 4.0, (0.5, 1.0), 1.5, 3.0),
+    (100, 0.0, 0.0, (0.0, 1.0), 1.5, 3.0),
+    (33, 0.0, 2.0, (0.5, 1.0), 1.5, 3.0),
+    (133, 0.0, 2.0, (0.5, 1.0), 1.5, 3.0),
 ]
 CHUNK = 64
 
@@ -55,19 +61,31 @@ def main() -> None:
     model, header = load_checkpoint(find_checkpoint(args.checkpoint), torch.device("cpu"))
     criteria = paper_criteria(FilterConfig())
     baseline = 0.0
-    print("| steps | η | g | calls | samples/s | time | SPP | C | M_LED | A–D |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for steps, noise, guidance in SETTINGS:
+    settings = "| steps | η | g | at t | sharpness | remask | calls "
+    print(f"{settings}| samples/s | time | SPP | C | M_LED | A–D |")
+    print("|---" * 13 + "|")
+    for steps, noise, guidance, interval, sharpness, remask in SETTINGS:
         config = SampleConfig(
             n=args.n,
             steps=steps,
             noise=noise,
             guidance=guidance,
+            guidance_interval=interval,
+            sharpness=sharpness,
+            remask=remask,
             targets={"mled": 9.0, "c": 0.7},
         )
-        start = time.perf_counter()
+        calls = 0
+
+        def count(module: object, args: tuple[Noised, ...]) -> None:
+            nonlocal calls
+            calls += len(args[0].t)
+
+        hook = model.register_forward_pre_hook(count)
+        start = time.process_time()
         crystals = drawn(model, header, config, args.seed)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
+        hook.remove()
         baseline = baseline or seconds
         ids = np.array([str(i) for i in range(len(crystals))], dtype=object)
         funnel = Funnel(criteria)
@@ -76,10 +94,10 @@ def main() -> None:
         alone = {c.name: funnel.alone(c) for c in criteria}
         rates = [alone[name] for name in ("spp", "c", "mled")]
         last = [rate for c in criteria if (rate := funnel.sequence(c)) is not None][-1]
-        calls = steps * (2 if guidance else 1)
         shown = " | ".join(str(rate) for rate in (*rates, last))
         print(
-            f"| {steps} | {noise:g} | {guidance:g} | {calls} | {args.n / seconds:.2f} "
+            f"| {steps} | {noise:g} | {guidance:g} | {interval[0]:g} … {interval[1]:g} "
+            f"| {sharpness:g} | {remask:g} | {calls / args.n:.0f} | {args.n / seconds:.2f} "
             f"| {seconds / baseline:.2f}× | {shown} |",
             flush=True,
         )
