@@ -232,13 +232,15 @@ def test_structures_without_verdicts_are_judged_as_filter_does(
     monkeypatch.chdir(tmp_path)
     write_bundle("known.h5", replace(known_bundle(), rejects=(Reject("x", "no cell: 7"),)))
     counts = json.loads(pigen("filter", "known.h5", "--keep-all", "--json").stdout)
-    pigen("report", "known.h5")
+    n = counts["kept"]
+    said = pigen("report", "known.h5").stdout
+    assert said == f"known_report.html: {len(NAMES) + 1} structures, {n} passed, {n} listed\n"
     page = Page((tmp_path / "known_report.html").read_text("utf-8"))
     for criterion in counts["criteria"]:
         rate = criterion["alone"]
         assert f"{rate['passed']} / {rate['total']}" in page.words
-    for reason, n in counts["reasons"].items():
-        assert f"{n} {reason}" in page.words
+    for reason, times in counts["reasons"].items():
+        assert f"{times} {reason}" in page.words
     assert "exists" in pigen("report", "known.h5", expect=2).stderr
     pigen("report", "known.h5", "--force")
     judged = tmp_path / "judged.html"

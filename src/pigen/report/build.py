@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,16 @@ from pigen.descriptors import evaluate
 from pigen.errors import PigenError, UsageError
 from pigen.filter import KEPT_BY, Criterion, apply_filters, paper_criteria
 from pigen.report.content import Distribution, RateRow, Report, Step
-from pigen.report.gather import DRAWN, E_HULL, N_ATOMS, Gathered, gather, numbers, unit_of
+from pigen.report.gather import (
+    DRAWN,
+    E_HULL,
+    JUDGED_BY,
+    N_ATOMS,
+    Gathered,
+    gather,
+    numbers,
+    unit_of,
+)
 from pigen.report.listing import listing_of
 from pigen.run_folder import RunFolder
 from pigen.tables import (
@@ -52,7 +62,10 @@ def prepare(bundle: Bundle) -> Bundle:
     judged by the paper's criteria, as `pigen filter` does.
     """
     if not bundle.verdicts:
-        bundle = apply_filters(bundle, paper_criteria())
+        criteria = paper_criteria()
+        said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
+        bundle = apply_filters(bundle, criteria)
+        bundle = replace(bundle, provenance={**bundle.provenance, JUDGED_BY: said})
     lacking = [name for name in DRAWN if numbers(bundle.columns.get(name)) is None]
     return evaluate(bundle, lacking)[0]
 
@@ -87,7 +100,8 @@ def report_of_chunks(
         for criterion in found.funnel.criteria
     )
     said = {key: text for key, text in found.provenance.items() if key != _EXPERIMENT}
-    made = {name: found.sources[name] for name in _QUANTITIES if name in found.sources}
+    judged = [criterion.name for criterion in found.funnel.criteria]
+    made = {name: found.sources[name] for name in (*_QUANTITIES, *judged) if name in found.sources}
     return Report(
         title=title,
         row="",

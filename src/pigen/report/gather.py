@@ -125,7 +125,7 @@ def criteria_of(bundle: Bundle, sequence: frozenset[str] | None = None) -> tuple
     Those in sequence are named in the provenance of whoever judged; if it names none, all are.
     """
     if sequence is None:
-        said = bundle.provenance.get(KEPT_BY) or bundle.provenance.get(JUDGED_BY) or ""
+        said = "; ".join(bundle.provenance.get(key, "") for key in (KEPT_BY, JUDGED_BY))
         named = {name for name, v in bundle.verdicts.items() if v.source in said.split("; ")}
         sequence = frozenset(named or bundle.verdicts)
     criteria = [

@@ -70,7 +70,7 @@ def _hash(text: str) -> str:
 def _headline(report: Report) -> str:
     share = f" ({100 * report.kept / report.read:.1f} %)" if report.read else ""
     figures = [(f"{report.read}", "structures"), (f"{report.kept}", f"passed all filters{share}")]
-    energies = {}
+    energies: dict[str, tuple[str, str]] = {}
     for step in report.funnel:
         if step.heading in ("E", "S.U.N."):  # of E the widest window
             energies.setdefault(step.heading, (f"{step.rate.passed}", step.criterion))

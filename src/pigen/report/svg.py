@@ -124,10 +124,9 @@ def _edges(distribution: Distribution) -> NDArray[np.float64]:
     ends += [e for e in (distribution.low, distribution.high, *distribution.marks) if e is not None]
     low, high = min(ends), max(ends)
     if distribution.whole:
-        step = max(1, ceil((high - low + 1) / (2 * _BINS)))
-        start = floor(low) - 0.5
-        n = int((high + 0.5 - start) // step) + 1
-        return start + step * np.arange(n + 1, dtype=np.float64)
+        width, first = max(1, ceil((high - low + 1) / (2 * _BINS))), floor(low) - 0.5
+        n = int((high + 0.5 - first) // width) + 1
+        return first + width * np.arange(n + 1, dtype=np.float64)
     size = max(abs(low), abs(high), 1.0)
     margin = 0.04 * (high - low) if high - low > 1e-9 * size else 0.5 * size
     step = _round_step((high - low + 2 * margin) / _BINS)
