@@ -14,6 +14,7 @@ from pigen.figures.style import (
     DENSITY,
     GREY,
     VERMILLION,
+    legend_above,
     look_of,
     new_figure,
     plain_axes,
@@ -40,10 +41,9 @@ def draw_mled(folder: Path, rows: list[Measured]) -> None:
     )
     for row in named(rows, _MLED_ROWS):
         _stairs(axes, shares[row.label], bins, row)
-    axes.axvline(9, color="black", linewidth=0.8, linestyle=":")
-    axes.text(9.03, 0.98, "filter D", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+    _edges(axes, "filter D", 9.0)
     axes.set(xlabel=_MLED, ylabel=_SHARE, xlim=(bins[0], bins[-1]), ylim=(0, None))
-    axes.legend(fontsize=7, loc="upper left", frameon=False)
+    legend_above(figure, axes)
     plain_axes(axes)
     header = ["from_bits", "to_bits", *(f"{name}, %" for name in shares)]
     save(figure, folder, "figure_3a", header, _lines(bins, shares))
@@ -57,17 +57,18 @@ def draw_compactness(folder: Path) -> None:
     figure = new_figure(5.2, 4.0)
     axes = figure.subplots()
     _density(figure, axes, c, 1000 * e_hull, found.counts)
-    centres, medians = [], []
-    for left, right, column in zip(c[:-1], c[1:], found.counts, strict=True):
-        if column.sum() >= 20:  # fewer say little
-            centres.append((left + right) / 2)
-            medians.append(float(np.interp(column.sum() / 2, column.cumsum(), middle)))
-    axes.plot(centres, medians, color=VERMILLION, linewidth=2, label="median")
-    for edge in (0.55, 0.85):
-        axes.axvline(edge, color="black", linewidth=0.8, linestyle=":")
-    axes.text(0.56, 0.97, "filter C", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+    enough = found.counts.sum(axis=1) >= 20  # fewer say little
+    centres = ((c[1:] + c[:-1]) / 2)[enough]
+    for share, dashes in ((0.5, ":"), (0.9, "-")):
+        below = [
+            float(np.interp(share * column.sum(), column.cumsum(), middle))
+            for column in found.counts[enough]
+        ]
+        label = f"{100 * share:.0f} % are below"
+        axes.plot(centres, below, dashes, color=VERMILLION, linewidth=2, label=label)
+    _edges(axes, "filter C", 0.55, 0.85)
     axes.set(xlabel="compactness C", ylabel="E_hull, meV/atom", xlim=(0.1, 1.3))
-    axes.legend(fontsize=8, loc="upper right")
+    legend_above(figure, axes)
     header = ["from_C", "to_C", "from_meV_per_atom", "to_meV_per_atom", "structures"]
     save(figure, folder, "figure_3c", header, _table(c, 1000 * e_hull, found.counts))
 
@@ -95,6 +96,14 @@ def draw_complexity(folder: Path, rows: list[Measured]) -> None:
     header = ["from_bits_per_atom", "to_bits_per_atom", *(f"{name}, %" for name in shares)]
     write_csv(folder / "extended_data_figure_1b.csv", header, _lines(bins, shares))
     write_png(figure, folder / "extended_data_figure_1.png")
+
+
+def _edges(axes: Any, name: str, *edges: float) -> None:
+    """Mark the window of a filter."""
+    for edge in edges:
+        axes.axvline(edge, color="black", linewidth=0.8, linestyle=":")
+    middle = sum(edges) / len(edges)
+    axes.text(middle, 1.01, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
 
 
 def _stairs(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pigen.figures.data import Measured, named
-from pigen.figures.style import BLACK, look_of, new_figure, plain_axes, save
+from pigen.figures.style import BLACK, legend_above, look_of, new_figure, plain_axes, save
 from pigen.tables import SEQUENCE, STABLE, published, published_figures
 
 _OVERLAP_ROWS = ("pigen_c", "pigen_ehull")
@@ -29,12 +29,13 @@ def draw_overlap(folder: Path, rows: list[Measured]) -> None:
     shares = {row.label: [_share_of(row, wanted) for wanted in sets] for row in rows}
     shown = named(rows, _OVERLAP_ROWS)[:2]
     order = sorted(range(len(sets)), key=lambda i: -sum(shares[row.label][i] for row in shown))
+    drawn = [i for i in order if any(shares[row.label][i] for row in shown)]
     figure = new_figure(8.0, 4.4)
     bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     width = 0.8 / max(len(shown), 1)
     for place, row in enumerate(shown):
-        left = np.arange(len(sets)) + (place - (len(shown) - 1) / 2) * width
-        values = [shares[row.label][i] for i in order]
+        left = np.arange(len(drawn)) + (place - (len(shown) - 1) / 2) * width
+        values = [shares[row.label][i] for i in drawn]
         errors = [_error(value, row.total) for value in values]
         label, colour = f"{row.label}, n = {row.total}", look_of(row.name).colour
         bars.bar(left, values, width, yerr=errors, color=colour, label=label, error_kw=_THIN)
@@ -42,12 +43,13 @@ def draw_overlap(folder: Path, rows: list[Measured]) -> None:
     bars.legend(fontsize=8, frameon=False)
     plain_axes(bars)
     bars.tick_params(bottom=False)
-    for x, i in enumerate(order):
+    for x, i in enumerate(drawn):
         held = [y for y, letter in enumerate(letters) if sets[i][letter]]
         dots.plot([x] * 4, range(4), "o", color="#DDDDDD", markersize=7)
         dots.plot([x] * len(held), held, "o-", color=BLACK, markersize=7)
     dots.set_yticks(range(4), [_MEANING[letter] for letter in letters])
     dots.set_xticks([])
+    dots.tick_params(left=False)
     dots.invert_yaxis()
     for side in ("top", "right", "bottom", "left"):
         dots.spines[side].set_visible(False)
@@ -126,7 +128,7 @@ def draw_thresholds(folder: Path, rows: list[Measured]) -> None:
     axes.set(xlabel="E_hull below, meV/atom", ylabel="of all generated, %", xlim=(0, 150))
     axes.set_ylim(0, None)
     axes.plot([], [], "D", **_PUBLISHED, label="published")
-    axes.legend(fontsize=7, frameon=False)
+    legend_above(figure, axes)
     plain_axes(axes)
     header = ["below, meV/atom", *(f"{name}, %" for name in shares)]
     lines = zip(_THRESHOLDS.tolist(), *shares.values(), strict=True)
@@ -144,5 +146,5 @@ def _error(percent: float, n: int) -> float:
     return float(np.sqrt(percent * (100 - percent) / max(n, 1)))
 
 
-_THIN = {"elinewidth": 0.8, "ecolor": BLACK}
+_THIN = {"elinewidth": 1.2, "ecolor": "#777777"}
 _PUBLISHED: dict[str, Any] = {"mfc": "white", "mec": BLACK, "markersize": 5, "zorder": 3}

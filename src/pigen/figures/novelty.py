@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pigen.figures.data import Measured
-from pigen.figures.style import look_of, new_figure, plain_axes, save
+from pigen.figures.style import legend_above, look_of, new_figure, plain_axes, save
 from pigen.tables import published_tables
 
 TOP = 100
@@ -57,7 +57,7 @@ def draw_novelty(folder: Path, rows: list[Measured], library: str) -> None:
         xlim=(0, TOP),
         ylim=(0, 102),
     )
-    axes.legend(fontsize=7, frameon=False, loc="lower left")
+    legend_above(figure, axes)
     plain_axes(axes)
     header = ["frameworks", *(f"{row.label} (n = {len(_ranks(row))}), %" for row in shares)]
     save(figure, folder, "figure_3d", header, zip(numbers, *shares.values(), strict=True))

@@ -91,6 +91,13 @@ def _shown(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
+def legend_above(figure: Any, axes: Any) -> None:
+    """The legend of the axes, above them, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if len(labels) > 3 else max(len(labels), 1)
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=7)
+
+
 def plain_axes(axes: Any) -> None:
     """Take away the frame's upper and right side."""
     for side in ("top", "right"):

@@ -56,6 +56,7 @@ def draw_traces(
             height = 1000 * (level - lowest)
             axes.axhline(height, color=GREEN, linestyle="--", label="hull of known compounds")
         axes.set_yscale("symlog", linthresh=10)
+        axes.set_ylim(bottom=min(-2.0, 1200 * (level - lowest) if level is not None else 0.0))
         axes.set(xlabel="relaxations", ylabel="energy above the lowest, meV/atom")
         axes.set_title(outcome.composition.formula, fontsize=9)
         axes.legend(fontsize=7)

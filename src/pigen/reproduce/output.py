@@ -140,17 +140,20 @@ def draw_figures(folder: Path, rows: Sequence[Row], sets: Sequence[SearchSet]) -
 
 
 def _traced(sets: Sequence[SearchSet]) -> list[Outcome]:
-    """One composition of each of the first sets, the filtered ones first."""
+    """A composition of each of the first sets, the filtered ones first, no composition twice."""
 
     def place(one: SearchSet) -> tuple[bool, int]:
         known = one.row.name in _TRACED
         return one.chosen != "filtered", _TRACED.index(one.row.name) if known else len(_TRACED)
 
-    found = []
+    found: dict[str, Outcome] = {}
     for one in sorted((one for one in sets if one.seeded), key=place):
-        outcomes = read_outcomes(one.folder)[1]
-        found += [o for o in outcomes if math.isfinite(min(o.seeded.lowest, o.unseeded.lowest))][:1]
-    return found[:_PANELS]
+        for outcome in read_outcomes(one.folder)[1]:
+            formula, energies = outcome.composition.formula, (outcome.seeded, outcome.unseeded)
+            if formula not in found and any(math.isfinite(s.lowest) for s in energies):
+                found[formula] = outcome
+                break
+    return list(found.values())[:_PANELS]
 
 
 def _hull_of(outcomes: Sequence[Outcome]) -> dict[str, float | None]:

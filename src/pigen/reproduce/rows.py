@@ -85,7 +85,7 @@ def plan(
     Raises:
         UsageError: something given for an experiment that has no use for it.
     """
-    experiments = {name: load_experiment(name) for name in shipped_experiments()}
+    experiments = {name: load_experiment(path) for name, path in shipped_experiments().items()}
     _check_names("structures", given, experiments, "import")
     _check_names("checkpoint", checkpoints, experiments, "model")
     order = published_rows()
