@@ -51,13 +51,11 @@ def report(
 
     from pigen.bundle import Bundle, bundle_info
     from pigen.executor import map_ordered
-    from pigen.export import check_target
     from pigen.report import prepare, report_of_chunks, report_of_run, to_html
     from pigen.run_folder import RunFolder
 
     output = output or Path(f"{stem_of(source)}_report.html")
     check_output(output, [source], force=force)
-    check_target(output, force=force)
     if RunFolder(source).experiment.is_file():
         made = report_of_run(source, most)
     else:
@@ -72,6 +70,8 @@ def report(
 
             complete = not is_bundle or bundle_info(source).complete
             made = report_of_chunks(judged(), source.name, most, complete=complete)
-    output.write_text(to_html(made), encoding="utf-8")
+    part = output.with_name(f".{output.name}.part")
+    part.write_text(to_html(made), encoding="utf-8")
+    part.replace(output)
     listed = len(made.listing.entries)
     click.echo(f"{output}: {made.read} structures, {made.kept} passed, {listed} listed")
