@@ -1,9 +1,11 @@
-"""A minimiser for one structure: L-BFGS that takes back a step which raises the energy.
+"""Two minimisers for one structure: FIRE far from a minimum, L-BFGS near it.
 
-J. Nocedal, Math. Comput. 35, 773 (1980) for the two-loop recursion. There is no line search: a
-step is the quasi-Newton one, cut to a trust radius. After a step uphill the next one starts from
-the point before it, with the curvature that was found and a smaller radius, so that no evaluation
-is wasted.
+FIRE: E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), with the parameters and the order of
+operations of ASE, so that a path starts as `ase.optimize.FIRE` would take it and ends in the same
+minimum. L-BFGS: J. Nocedal, Math. Comput. 35, 773 (1980), the two-loop recursion without a line
+search: a step is the quasi-Newton one, cut to a trust radius. After a step uphill the next one
+starts from the point before it, with the curvature that was found and a smaller radius, so that no
+evaluation is wasted.
 """
 
 from __future__ import annotations
@@ -19,6 +21,33 @@ MIN_RADIUS = 1e-3
 """Å: a rise of the energy over such a step is noise of the potential, and is accepted."""
 FIRST_CURVATURE = 40.0
 """eV/Å^2, before any has been measured; stiff bonds have about this."""
+
+
+class Fire:
+    """Follows the forces on (n, 3) coordinates in Å with inertia."""
+
+    def __init__(self, x: NDArray[np.float64]) -> None:
+        """Start at x, at rest."""
+        self.x = x
+        self._velocity = np.zeros_like(x)
+        self._dt, self._mixing, self._downhill = 0.1, 0.1, 0
+
+    def tell(self, energy: float, gradient: NDArray[np.float64]) -> None:
+        """Take the gradient (eV/Å) at ``x``, and move ``x`` on; the energy decides nothing."""
+        power = -np.vdot(gradient, self._velocity)
+        if power > 0.0:
+            speed, slope = np.linalg.norm(self._velocity), np.linalg.norm(gradient)
+            aligned = -gradient * (speed / slope)
+            self._velocity = (1.0 - self._mixing) * self._velocity + self._mixing * aligned
+            if self._downhill > 5:
+                self._dt, self._mixing = min(1.1 * self._dt, 1.0), 0.99 * self._mixing
+            self._downhill += 1
+        elif self._velocity.any():
+            self._velocity = np.zeros_like(self.x)
+            self._dt, self._mixing, self._downhill = 0.5 * self._dt, 0.1, 0
+        self._velocity = self._velocity - self._dt * gradient
+        step = self._dt * self._velocity
+        self.x = self.x + step * min(1.0, MAX_STEP / max(float(np.linalg.norm(step)), 1e-12))
 
 
 class Lbfgs:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pigen.crystals import Crystals
 from pigen.energy.graph import closest_approach
-from pigen.energy.minimise import Lbfgs
+from pigen.energy.minimise import Fire, Lbfgs
 from pigen.energy.potential import Evaluation, Potential
 from pigen.errors import UsageError
 
@@ -27,6 +27,8 @@ MIN_RATIO = 0.5
 
 The shortest bonds known (N2, Cr2) have about 0.7.
 """
+NEAR = 0.4
+"""eV/Å: `Relaxed.max_force` below which a minimum is near, and L-BFGS takes over from FIRE."""
 ENERGY_NOISE = 1e-5
 """eV/atom: what single precision leaves uncertain in an energy."""
 
@@ -148,21 +150,19 @@ def relax(
 class _Task:
     """One crystal under way.
 
-    Its coordinates, (n + 3, 3) Å, are the atoms' positions in the undeformed cell H0 and, below
-    them, the symmetric logarithm S of the deformation times a length c: the cell is H0 exp(S). The
-    cell's stiffness in S is about V C with C ~ 100 GPa, some 8 eV for each atom, so c = √n Å makes
-    it as stiff as the atoms are.
+    Its coordinates, (n + 3, 3) Å, are those of ASE's FrechetCellFilter: the atoms' positions in the
+    undeformed cell H0 and, below them, the symmetric logarithm S of the deformation times n; the
+    cell is H0 exp(S).
     """
 
     def __init__(self, key: Hashable, crystal: Crystals) -> None:
         self.key, self.crystal = key, crystal
         self.n_atoms = int(crystal.n_atoms[0])
-        self._lattice = crystal.lattice[0]
         self._volume = float(crystal.volume[0])
-        self._scale = np.sqrt(self.n_atoms)
+        self._lattice = crystal.lattice[0]
         self._n_steps = 0
         x = np.concatenate([crystal.frac_coords @ self._lattice, np.zeros((3, 3))])
-        self._minimiser = Lbfgs(x, ENERGY_NOISE * self.n_atoms)
+        self._minimiser: Fire | Lbfgs = Fire(x)
 
     def advance(self, found: Evaluation, fmax: float, max_steps: int) -> Relaxed | None:
         """Take an evaluation of `crystal`; move it on, or say how it ended."""
@@ -181,6 +181,8 @@ class _Task:
             return self._finished(CONVERGED, energy, max_force)
         if self._n_steps >= max_steps:
             return self._finished("max_steps", energy, max_force)
+        if max_force < NEAR and isinstance(self._minimiser, Fire):
+            self._minimiser = Lbfgs(self._minimiser.x, ENERGY_NOISE * self.n_atoms)
         self._minimiser.tell(energy * self.n_atoms, self._gradient(found.forces, virial))
         self.crystal = self._crystal()
         return None
@@ -201,7 +203,7 @@ class _Task:
 
     def _deformation(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Eigenvalues and eigenvectors (columns) of S."""
-        values, vectors = np.linalg.eigh(self._minimiser.x[-3:] / self._scale)
+        values, vectors = np.linalg.eigh(self._minimiser.x[-3:] / self.n_atoms)
         return values, vectors
 
     def _crystal(self) -> Crystals:
@@ -226,7 +228,7 @@ class _Task:
             flat, grown[:, None], (grown[:, None] - grown[None, :]) / np.where(flat, 1.0, gap)
         )
         by_log = vectors @ (rotated * quotient) @ vectors.T
-        return np.concatenate([-forces @ stretch, by_log / self._scale])
+        return np.concatenate([-forces @ stretch, by_log / self.n_atoms])
 
 
 def _one(found: Evaluation, batch: Crystals, i: int) -> Evaluation:
