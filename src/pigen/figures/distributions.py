@@ -76,9 +76,10 @@ def draw_compactness(folder: Path) -> None:
 def draw_complexity(folder: Path, rows: list[Measured]) -> None:
     """Extended Data Fig. 1: K against M_LED in the training set, and K of what was generated."""
     found, bins = training.histogram("mled", "k"), training.edges("k")
+    mled, k = found.edges
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2)
-    _density(figure, left, *found.edges, found.counts)
+    _density(figure, left, mled, k, found.counts)
     left.set(xlabel=_MLED, ylabel=_K, title="a   training set", xlim=(5, 11))
     shares = {"training set": _percent(training.histogram("k").counts)}
     shares |= {row.label: _shares(row.k, bins) for row in rows}
@@ -91,7 +92,7 @@ def draw_complexity(folder: Path, rows: list[Measured]) -> None:
     right.legend(fontsize=7, frameon=False)
     plain_axes(right)
     header = ["from_bits", "to_bits", "from_bits_per_atom", "to_bits_per_atom", "structures"]
-    table = _table(*found.edges, found.counts)
+    table = _table(mled, k, found.counts)
     write_csv(folder / "extended_data_figure_1a.csv", header, table)
     header = ["from_bits_per_atom", "to_bits_per_atom", *(f"{name}, %" for name in shares)]
     write_csv(folder / "extended_data_figure_1b.csv", header, _lines(bins, shares))

@@ -166,9 +166,9 @@ def _stamp(experiment: Experiment, root: Path) -> Stamp:
 
 
 def _file_of(checkpoint: str) -> Path:
-    from pigen.model.checkpoint import find_checkpoint
-
-    return find_checkpoint(checkpoint)
+    """As `pigen.model.checkpoint.find_checkpoint`, which takes seconds to import."""
+    shipped = checkpoint in resources.SHIPPED_CHECKPOINTS
+    return resources.checkpoint(checkpoint) if shipped else Path(checkpoint)
 
 
 # -- the stage -------------------------------------------------------------------------------------
