@@ -15,7 +15,7 @@ from pigen.csp.outcome import Outcome, read_outcomes
 from pigen.figures import distributions, filters, traces
 from pigen.figures.data import Measured
 from pigen.figures.novelty import TOP, draw_novelty, published_unmatched, unmatched
-from pigen.hull import Hull, load_reference
+from pigen.hull.lookup import hull_energies
 from pigen.reproduce.head import head
 from pigen.reproduce.rows import LIBRARY, Row
 from pigen.reproduce.scales import Scale
@@ -158,12 +158,5 @@ def _traced(sets: Sequence[SearchSet]) -> list[Outcome]:
 
 def _hull_of(outcomes: Sequence[Outcome]) -> dict[str, float | None]:
     """Energies of the hull, where the searches' potential is that of the reference."""
-    reference = load_reference()
-    hull = Hull(reference)
-    found: dict[str, float | None] = {}
-    for outcome in outcomes:
-        formula = outcome.composition.formula
-        alike = reference.level.startswith(outcome.seeded.potential or "chgnet")
-        known = alike and not hull.missing_elements(formula)
-        found[formula] = hull.energy(formula) if known else None
-    return found
+    energy = hull_energies(outcomes[0].seeded.potential)
+    return {o.composition.formula: energy(o.composition.formula) for o in outcomes}

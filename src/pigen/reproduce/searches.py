@@ -106,6 +106,7 @@ def seed_and_search(sets: Sequence[SearchSet]) -> None:
     """Write the folders of sets and run their searches side by side, or go on with both."""
     from pigen.csp.run import csp_run
     from pigen.energy.potential import load_potential
+    from pigen.hull.lookup import hull_energies
 
     for one in sets:
         kept = one.scale.resume_searches and not one.stamp.changed() and one.seeded
@@ -118,7 +119,8 @@ def seed_and_search(sets: Sequence[SearchSet]) -> None:
                 _seed(one)
         folders = [one.folder for one in sets if one.seeded]
         if folders:
-            csp_run(folders, load_potential())
+            potential = load_potential()
+            csp_run(folders, potential, hull=hull_energies(potential.name))
 
 
 def _seed(one: SearchSet) -> None:
