@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from known_structures import every_element, known_structures, mp20_crystals, nasty_crystals
-from pigen.bundle import Bundle, Column, Reject, strings
+from pigen.bundle import KEPT_BY, Bundle, Column, Reject, strings
 from pigen.crystals import Crystals
 from pigen.descriptors import evaluate
 from pigen.descriptors.novelty import read_formulas
@@ -18,7 +18,6 @@ from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import FilterConfig
 from pigen.filter import (
-    KEPT_BY,
     Criterion,
     Funnel,
     apply_filters,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, Reject, Verdict, strings
+from pigen.bundle import KEPT_BY, Bundle, Reject, Verdict, strings
 from pigen.descriptors import column_source, evaluate, get_descriptor
 from pigen.descriptors.novelty import write_formulas
 from pigen.errors import UsageError
@@ -21,9 +21,6 @@ from pigen.executor import map_ordered
 from pigen.experiment import FilterConfig
 from pigen.read import read_chunks
 from pigen.tables import LETTERS, SEQUENCE, Rate
-
-KEPT_BY = "kept_by"
-"""Provenance key of a bundle of survivors: the criteria. Its rejects have been counted."""
 
 _LETTER_OF = {
     **{name: letter.replace("_prime", "′") for letter, name in LETTERS.items()},

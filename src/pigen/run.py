@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pigen import __version__, resources
-from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle
+from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, BundleWriter, bundle_info, iter_bundle
 from pigen.descriptors import column_source
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.elements import SYMBOLS, Z_OF
@@ -32,7 +32,6 @@ from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import Experiment, dump_experiment
 from pigen.filter import (
-    KEPT_BY,
     Criterion,
     Funnel,
     check_criteria,
@@ -268,7 +267,7 @@ def _evaluate(
     }
     said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
     with (
-        BundleWriter(folder.evaluated, {**provenance, "judged_by": said}) as evaluated,
+        BundleWriter(folder.evaluated, {**provenance, JUDGED_BY: said}) as evaluated,
         BundleWriter(folder.survivors, {**provenance, KEPT_BY: said}) as survivors,
         tqdm(
             total=info.n_crystals,

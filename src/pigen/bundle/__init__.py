@@ -1,10 +1,21 @@
 """The bundle: crystals with named columns, verdicts and provenance, in memory and as HDF5."""
 
-from pigen.bundle.memory import Bundle, Column, Reject, Verdict, count_rejects, strings
+from pigen.bundle.memory import (
+    JUDGED_BY,
+    KEPT_BY,
+    Bundle,
+    Column,
+    Reject,
+    Verdict,
+    count_rejects,
+    strings,
+)
 from pigen.bundle.reading import BundleInfo, ColumnInfo, bundle_info, iter_bundle, read_bundle
 from pigen.bundle.writing import BundleWriter, write_bundle
 
 __all__ = [
+    "JUDGED_BY",
+    "KEPT_BY",
     "Bundle",
     "BundleInfo",
     "BundleWriter",

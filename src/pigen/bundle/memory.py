@@ -25,6 +25,12 @@ def strings(values: Iterable[str]) -> Strings:
     return array
 
 
+KEPT_BY = "kept_by"
+"""Provenance key of survivors: the criteria that took the other structures out, as rejects."""
+JUDGED_BY = "judged_by"
+"""Provenance key of a bundle with verdicts on every structure: the criteria in sequence."""
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """One named quantity of a bundle.

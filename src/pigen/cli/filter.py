@@ -120,9 +120,8 @@ def filter(
     Example:
         pigen filter candidates.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
     """
-    from pigen.bundle import BundleWriter
+    from pigen.bundle import JUDGED_BY, KEPT_BY, BundleWriter
     from pigen.filter import (
-        KEPT_BY,
         Criterion,
         Funnel,
         check_criteria,
@@ -165,7 +164,7 @@ def filter(
         said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
         provenance = {
             **provenance_of("pigen filter", sources),
-            "judged_by" if keep_all else KEPT_BY: said,
+            JUDGED_BY if keep_all else KEPT_BY: said,
         }
         with BundleWriter(output, provenance) as writer, opened.bar() as bar:
             for chunk in judge(opened.chunks(executor), criteria, executor):

@@ -12,7 +12,7 @@ import numpy as np
 import tomli
 
 from pigen import __version__
-from pigen.bundle import Bundle, Reject
+from pigen.bundle import KEPT_BY, Bundle, Reject
 from pigen.crystals import Crystals
 from pigen.csp import fuse
 from pigen.csp.engines import WRITERS
@@ -28,7 +28,6 @@ from pigen.csp.select import Seed, ordered, seeds
 from pigen.elements import SYMBOLS
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
-from pigen.filter import KEPT_BY
 
 ENGINES = ("fuse", *WRITERS)
 

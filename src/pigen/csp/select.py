@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle
+from pigen.bundle import KEPT_BY, Bundle
 from pigen.crystals import Crystals
 from pigen.descriptors.standard_cell import CLOSEST_ALIKE
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
-from pigen.filter import KEPT_BY
 from pigen.geometry import shortest_distances
 
 CHOICES = ("filtered", "random", "lowest-energy")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen import __version__
-from pigen.bundle import Bundle, Column, Reject, strings
+from pigen.bundle import JUDGED_BY, Bundle, Column, Reject, strings
 from pigen.crystals import Crystals
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
@@ -23,8 +23,6 @@ CHUNK = {"cpu": 32, "cuda": 1000}
 """Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
 SUFFIX = "-relaxed"
 """What the id of a relaxed structure adds to its parent's."""
-JUDGED_BY = "judged_by"
-"""Provenance key of a filtered bundle: the criteria that take a structure out."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from pigen import __version__
-from pigen.bundle import Bundle, bundle_info, iter_bundle, read_bundle
+from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, bundle_info, iter_bundle, read_bundle
 from pigen.descriptors import evaluate
 from pigen.errors import PigenError, UsageError
-from pigen.filter import KEPT_BY, Criterion, apply_filters, paper_criteria
+from pigen.filter import Criterion, apply_filters, paper_criteria
 from pigen.report.content import Distribution, RateRow, Report, Step
 from pigen.report.gather import (
     DRAWN,
     E_HULL,
-    JUDGED_BY,
     N_ATOMS,
     Gathered,
     gather,

@@ -10,18 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, Column, count_rejects
+from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Column, count_rejects
 from pigen.crystals import Crystals
 from pigen.errors import UsageError
-from pigen.filter import KEPT_BY, Criterion, Funnel, in_paper_order
+from pigen.filter import Criterion, Funnel, in_paper_order
 from pigen.tables import LETTERS
 
 DRAWN = ("spp", "c", "mled", "k")
 """Columns that every report draws and lists; each is the main one of the descriptor so named."""
 E_HULL = "e_hull"
 N_ATOMS = "n_atoms"
-JUDGED_BY = "judged_by"
-"""Provenance key of a bundle with verdicts on all structures: the criteria in sequence."""
 _ABSURD = 1e100
 """No quantity comes near it; sums of such numbers overflow."""
 
