@@ -229,7 +229,7 @@ def test_run_writes_what_collect_reads(finished: Path) -> None:
             assert (search.folder / "global_minimum.cif").exists()
         assert outcome.seeded.lowest <= outcome.generated  # a seed is never lost
     library = load_library(PROTOTYPES / "aflow.h5")
-    found = minima(outcomes, library, "aflow", load_reference())
+    found = minima(outcomes, {"aflow": library}, load_reference())
     assert len(found) == 4
     assert np.all(np.isnan(found.columns["e_hull"].values))  # the hull is CHGNet's
     assert set(found.columns["e_hull_reason"].values) == {"no hull: energies of emt"}
@@ -290,6 +290,15 @@ def test_a_search_in_which_every_relaxation_fails_ends(folder: Path) -> None:
             "every relaxation failed",
         )
         assert outcome.seed_failed
+
+
+def test_holes_of_the_potential_are_no_minima(folder: Path) -> None:
+    only = [path.name for path in folder.glob("*_Cu1")]
+    csp_run([folder], COPPER, only=only, hull={"Cu1": 9.0}.get)
+    search = read_search(folder / only[0] / "composition_only")
+    assert (search.status, search.reason) == ("failed", "every relaxation failed")
+    said = (search.folder / "output.txt").read_text()
+    assert "I-0000000 failed: 9.0 eV/atom below the hull is no crystal" in said
 
 
 def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:

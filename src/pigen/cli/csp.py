@@ -176,10 +176,12 @@ def csp_seed(
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the minima.")
 @click.option(
     "--library",
-    default="reference",
+    "names",
+    multiple=True,
+    default=("reference", "aflow"),
     show_default=True,
     metavar="aflow|reference|PATH",
-    help="Known frameworks.",
+    help="Known frameworks; may be given several times.",
 )
 @click.option("--reference", type=_FOLDER, help="Of the hull; the shipped one by default.")
 @click.option(
@@ -194,7 +196,7 @@ def csp_seed(
 def csp_collect(
     folder: Path,
     output: Path | None,
-    library: str,
+    names: tuple[str, ...],
     reference: Path | None,
     tie: float,
     force: bool,
@@ -222,8 +224,8 @@ def csp_collect(
     experiment, outcomes = read_outcomes(folder)
     row = Row.of(experiment, outcomes, tie / 1000)
     with tempfile.TemporaryDirectory() as scratch:
-        known = load_library(library_file(library, Path(scratch)))
-        found = minima(outcomes, known, library, load_reference(reference))
+        known = {name: load_library(library_file(name, Path(scratch))) for name in names}
+        found = minima(outcomes, known, load_reference(reference))
     provenance = provenance_of("pigen csp-collect", [folder])
     write_bundle(output, replace(found, provenance=provenance))
     new = novelty(found)
@@ -231,14 +233,18 @@ def csp_collect(
         said = {
             "minima": new.minima,
             "no_prototype": [name for name, _ in new.new],
+            "implausible": list(new.implausible),
             "output": str(output),
         }
         click.echo(json.dumps({**row.to_json(), **said}, ensure_ascii=False))
         return
     click.echo("\n".join(describe(row)))
-    click.echo(f"lowest structures with no prototype of {library}: {len(new.new)} of {new.minima}")
+    which = f"lowest structures with no prototype of {' or '.join(names)}"
+    click.echo(f"{which}: {len(new.new)} of {new.minima}")
     for name, height in new.new[:_SHOWN]:
         click.echo(f"  {name:<44} E_hull {1000 * height:6.0f} meV/atom")
+    if new.implausible:
+        click.echo(f"holes of the potential, no crystals: {', '.join(new.implausible)}")
     click.echo(f"{output}: {len(found)} minima, {len(found.rejects)} searches without one")
 
 

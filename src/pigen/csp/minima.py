@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, Reject, strings
 from pigen.crystals import Crystals
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
-from pigen.csp.results import Search
+from pigen.csp.results import IMPLAUSIBLE, Search
 from pigen.hull import E_HULL, Hull, Reference
 from pigen.hull.stage import E_HULL_REASON, source_of
 from pigen.prototypes.library import Library
@@ -30,21 +31,22 @@ class Novelty:
         minima: compositions with a structure that could be compared.
         new: ids of those that match no prototype, with their energies above the hull, eV/atom
             (NaN where there is none), from the lowest on.
+        implausible: ids of the minima more than `results.IMPLAUSIBLE` below the hull.
     """
 
     minima: int
     new: tuple[tuple[str, float], ...]
+    implausible: tuple[str, ...]
 
 
 def minima(
-    outcomes: Sequence[Outcome], library: Library, name: str, reference: Reference
+    outcomes: Sequence[Outcome], libraries: Mapping[str, Library], reference: Reference
 ) -> Bundle:
     """The lowest structure of every search, and a reject with its status for one that has none.
 
     Args:
         outcomes: of the compositions.
-        library: of known frameworks.
-        name: of the library, for the columns' source.
+        libraries: name → library of known frameworks; the first that has one names it.
         reference: of the hull. Only energies of its level of theory are compared with it; FUSE's,
             which do not name theirs, are taken to be of the CHGNet that input.py asks for.
     """
@@ -60,7 +62,8 @@ def minima(
                 continue
             kept.append((outcome, mode, search, found[0].energy, found[1]))
     crystals = Crystals.concatenate([crystal for *_, crystal in kept])
-    matched = match(crystals, library)
+    labels, ranks = _frameworks(crystals, libraries.values())
+    source = f"prototypes of {', '.join(libraries)}"
     generated = [o.generated if math.isfinite(o.generated) else math.nan for o, *_ in kept]
     energies = np.array([e for *_, e, _ in kept], dtype=float)
     columns = {
@@ -73,8 +76,8 @@ def minima(
         "search_status": Column(strings(search.status for _, _, search, *_ in kept), "", SOURCE),
         "engine": Column(strings(search.engine for _, _, search, *_ in kept), "", SOURCE),
         "potential": Column(strings(search.potential for _, _, search, *_ in kept), "", SOURCE),
-        "prototype": Column(matched.labels, "", f"prototypes of {name}"),
-        "prototype_rank": Column(matched.ranks, "", f"prototypes of {name}"),
+        "prototype": Column(strings(labels), "", source),
+        "prototype_rank": Column(ranks, "", source),
     }
     heights, reasons = Hull(reference).above(crystals.reduced_formulas(), energies)
     for row, (_, _, search, *_) in enumerate(kept):
@@ -107,8 +110,22 @@ def novelty(found: Bundle) -> Novelty:
     rows = [row for row in lowest.values() if ranks[row] >= 0]
     heights = found.columns[E_HULL].values
     new = [(found.ids[row], float(heights[row])) for row in rows if ranks[row] == 0]
-    # NaN, no energy above the hull, last
-    return Novelty(len(rows), tuple(sorted(new, key=lambda one: (one[1] != one[1], one[1]))))
+    new.sort(key=lambda one: (one[1] != one[1], one[1]))  # NaN, no energy above the hull, last
+    return Novelty(len(rows), tuple(new), tuple(found.ids[heights < -IMPLAUSIBLE]))
+
+
+def _frameworks(
+    crystals: Crystals, libraries: Iterable[Library]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Labels and ranks, (B,), by the first library with a match; "" and 0 without any."""
+    labels, ranks = [""] * len(crystals), np.zeros(len(crystals), dtype=np.int64)
+    for library in libraries:
+        left = np.flatnonzero(ranks == 0)
+        matched = match(crystals[left], library)
+        ranks[left] = matched.ranks
+        for i, label in zip(left.tolist(), matched.labels, strict=True):
+            labels[i] = label
+    return labels, ranks
 
 
 def _id(outcome: Outcome, mode: str) -> str:

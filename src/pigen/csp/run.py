@@ -14,6 +14,7 @@ from typing import cast
 from pigen.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.hopper import Hopper, Plan, Trial
+from pigen.csp.results import IMPLAUSIBLE
 from pigen.csp.search_folder import SearchFolder, canonical, plan_of
 from pigen.energy.potential import Potential
 from pigen.energy.relax import Relaxed, Relaxer
@@ -59,7 +60,8 @@ def csp_run(
         only: searches to run, as ``001_Mg1O1/seeded`` or ``001_Mg1O1``; none for all.
         side_by_side: searches under way at a time.
         hours: wall clock of this run; a search it cuts off goes on in the next.
-        hull: reduced formula → energy of the hull, eV/atom, for the energy traces.
+        hull: reduced formula → energy of the hull, eV/atom, None where there is none. A relaxation
+            that ends more than `IMPLAUSIBLE` below has failed; the energy traces show it.
         watch: told after every step of the relaxer that finished something.
 
     Raises:
@@ -151,25 +153,32 @@ class _Search:
         hull: Callable[[str], float | None],
         ahead: int,
     ) -> None:
-        self.folder, self._relaxer, self._hull, self._ahead = folder, relaxer, hull, ahead
+        self.folder, self._relaxer, self._ahead = folder, relaxer, ahead
         self._hopper: Hopper = folder.start()
+        elements = self._hopper.plan.elements
+        self._hull = hull("".join(f"{symbol}{elements[symbol]}" for symbol in sorted(elements)))
         self._trials: dict[int, Trial] = {}
-        self._results: dict[int, tuple[float, Crystals]] = {}
+        self._results: dict[int, tuple[float, Crystals, str]] = {}
         self.ended = False
         self._supply()
 
     def take(self, slot: int, relaxed: Relaxed) -> None:
         """A relaxation has finished; those of the initial pool may do so in any order."""
         crystal = canonical(relaxed.crystal) if math.isfinite(relaxed.energy) else None
-        if crystal is None:  # what failed is kept as it was before
-            self._results[slot] = (math.inf, self._trials[slot].crystal)
+        problem = ""
+        if crystal is None:
+            problem = relaxed.status if math.isnan(relaxed.energy) else "fell apart"
+        elif self._hull is not None and relaxed.energy < self._hull - IMPLAUSIBLE:
+            problem = f"{self._hull - relaxed.energy:.1f} eV/atom below the hull is no crystal"
+        if problem or crystal is None:  # what failed is kept as it was before
+            self._results[slot] = (math.inf, self._trials[slot].crystal, problem)
         else:
-            self._results[slot] = (relaxed.energy, crystal)
+            self._results[slot] = (relaxed.energy, crystal, "")
         while self._hopper.n_told in self._results and not self._hopper.done:
             told = self._hopper.n_told
-            energy, crystal = self._results.pop(told)
+            energy, crystal, problem = self._results.pop(told)
             record = self._hopper.tell(self._trials.pop(told).move, energy, crystal)
-            self.folder.write(record, crystal)
+            self.folder.write(record, crystal, problem)
         self._supply()
 
     def _supply(self) -> None:
@@ -180,7 +189,5 @@ class _Search:
                 self._trials[slot] = self._hopper.propose(slot)
                 self._relaxer.add((self.folder.path, slot), self._trials[slot].crystal)
         if self._hopper.done:
-            elements = self._hopper.plan.elements
-            formula = "".join(f"{symbol}{elements[symbol]}" for symbol in sorted(elements))
-            self.folder.finish(self._hopper, self._hull(formula))
+            self.folder.finish(self._hopper, self._hull)
             self.ended = True

@@ -128,12 +128,15 @@ class SearchFolder:
                 return  # this and what follows is done again
             yield step.move, step.energy, crystal
 
-    def write(self, record: Record, crystal: Crystals) -> None:
-        """Add a relaxation: its structure, then its line."""
+    def write(self, record: Record, crystal: Crystals, problem: str) -> None:
+        """Add a relaxation: its structure, why it failed if it did, then its line."""
         kind = "I" if record.initial else "S"
         file = f"{kind}-{record.slot:07d}.cif"
         path = self.path / "structures" / file
         path.write_text(to_cif(crystal, file.removesuffix(".cif")), encoding="utf-8")
+        if problem:
+            with (self.path / "output.txt").open("a", encoding="utf-8") as output:
+                output.write(f"{file.removesuffix('.cif')} failed: {problem}\n")
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(
             [
