@@ -59,13 +59,15 @@ class Sources:
         total: entries, None if only reading them all would tell.
     """
 
-    def __init__(self, paths: Sequence[Path], limits: Limits, *, chunk_size: int = CHUNK) -> None:
+    def __init__(
+        self, paths: Sequence[Path], limits: Limits, *, chunk_size: int | None = None
+    ) -> None:
         """Open all; UsageError for one that is missing or of no known kind."""
         from pigen.read import open_source
 
-        self._limits, self._chunk_size = limits, chunk_size
+        self._limits, self._chunk_size = limits, chunk_size or CHUNK
         self._opened: list[Source] = [
-            open_source(path, limits, chunk_size=chunk_size) for path in paths
+            open_source(path, limits, chunk_size=self._chunk_size) for path in paths
         ]
         totals = [source.total for source in self._opened]
         self.total = None if None in totals else sum(t for t in totals if t is not None)
