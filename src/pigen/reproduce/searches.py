@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +89,7 @@ def _stamp(scale: Scale, row: Row, chosen: str) -> Stamp:
         "parents": " ".join(f"{path.name} {sha256_of(path)}" for path in parents),
         "settings": str(asdict(scale)),
         "pigen": __version__,
-        "potential": f"chgnet {version('chgnet')}",
+        **{key: row.stamp.inputs[key] for key in ("potential", "hull")},
     }
     path = row.root / "stamps" / "csp" / f"{row.name}_{chosen}.json"
     return Stamp(path, inputs, [_folder(row, chosen)])
