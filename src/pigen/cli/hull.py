@@ -32,6 +32,14 @@ def hull() -> None:
     "--origin", help="What SRC is a part of, to stand beside every figure; its names by default."
 )
 @click.option(
+    "--substitute",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Add as many as N structures of formulas that SRC lacks, made of its stable binaries by "
+    "replacing an element by a similar one, likeliest first.",
+)
+@click.option(
     "--model",
     default="chgnet",
     show_default=True,
@@ -48,6 +56,7 @@ def build(
     sources: tuple[Path, ...],
     output: Path,
     origin: str | None,
+    substitute: int,
     model: str,
     device: str,
     resume: bool,
@@ -57,6 +66,9 @@ def build(
     **limits: int,
 ) -> None:
     """Make a reference of structures: all are relaxed, and crystals of the elements with them.
+
+    With --substitute, formulas that SRC lacks are guessed: the ids of such entries begin with
+    "substituted-" and name parent and elements, as in substituted-mp-1105223-Zr-Hf.
 
     SRC is anything that `pigen import` reads. The folder keeps the relaxed structures as they are
     done, so --resume goes on after a kill.
@@ -69,7 +81,13 @@ def build(
     from pigen.energy.potential import load_potential
     from pigen.energy.stage import CHUNK, RelaxSettings
     from pigen.executor import local_executor
-    from pigen.hull.build import RELAXED, make_reference, relax_reference
+    from pigen.hull.build import (
+        RELAXED,
+        RELAXED_SUBSTITUTES,
+        make_reference,
+        relax_reference,
+        relax_substitutes,
+    )
 
     if output.exists() and any(output.iterdir()) and not (resume or force):
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
@@ -79,23 +97,39 @@ def build(
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
     output.mkdir(parents=True, exist_ok=True)
     provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": settings.source}
-    few = opened.total is not None and opened.total <= CHUNK[device]
+    few = opened.total is not None and opened.total + substitute <= CHUNK[device]
+    relaxed = [output / RELAXED]
     with (
         local_executor(1 if few or device == "cuda" else workers) as executor,
         opened.bar() as bar,
     ):
         relax_reference(
             opened.chunks(executor),
-            output / RELAXED,
+            relaxed[0],
             settings,
             executor,
             provenance,
             resume=resume,
             advance=bar.update,
         )
+        if substitute:
+            relaxed.append(output / RELAXED_SUBSTITUTES)
+            bar.reset(total=substitute)
+            relax_substitutes(
+                relaxed[0],
+                relaxed[1],
+                substitute,
+                settings,
+                executor,
+                provenance,
+                resume=resume,
+                advance=bar.update,
+            )
     said = origin or ", ".join(source.name for source in sources)
     made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": settings.source}
-    reference, failed = make_reference(output / RELAXED, output, level, said, made)
+    if substitute:
+        made["substitutes"] = f"{substitute} at most"
+    reference, failed = make_reference(relaxed, output, level, said, made)
     counts = {
         "entries": len(reference.entries),
         "without_energy": dict(failed.most_common()),

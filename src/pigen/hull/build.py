@@ -1,11 +1,12 @@
-"""A reference from structures: everything is relaxed, with crystals of the elements beside it."""
+"""A reference from structures: all are relaxed, with crystals of the elements and substitutes."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 
 import h5py
@@ -15,15 +16,16 @@ from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle, write_b
 from pigen.bundle.reading import LIBVER
 from pigen.crystals import Crystals
 from pigen.energy.relax import CONVERGED
-from pigen.energy.stage import RelaxSettings, relax_stream
+from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
 from pigen.errors import PigenError
 from pigen.hull.diagram import Hull
 from pigen.hull.elements import ELEMENT, elemental_crystals
 from pigen.hull.reference import PHASES, Entry, Reference
+from pigen.hull.substitute import SUBSTITUTED, substitutes
 from pigen.label import skip_entries
 
-RELAXED = "relaxed.h5"
-"""File of the relaxed structures in the folder of a reference, as `pigen energy` writes it."""
+RELAXED, RELAXED_SUBSTITUTES = "relaxed.h5", "substitutes.h5"
+"""Files of relaxed structures in the folder of a reference, as `pigen energy` writes them."""
 LACKING = "phases that it lacks would lower the hull, so e_hull may be too low"
 """What goes with every reference."""
 
@@ -59,10 +61,56 @@ def relax_reference(
     """
     if resume and path.exists() and bundle_info(path).complete:
         return
+    _relax(_with_elements(chunks), path, settings, executor, provenance, resume, advance)
+
+
+def relax_substitutes(
+    relaxed: Path,
+    path: Path,
+    at_most: int,
+    settings: RelaxSettings,
+    executor: Executor,
+    provenance: Mapping[str, str],
+    *,
+    resume: bool = False,
+    advance: Callable[[int], None] = lambda n: None,
+) -> None:
+    """Relax `substitutes` of a reference's structures into a bundle.
+
+    Args:
+        relaxed: what `relax_reference` wrote.
+        path: where to write.
+        at_most: structures.
+        settings: of the relaxation, as for the structures.
+        executor: where it runs.
+        provenance: of the bundle; the number of substitutes is added.
+        resume: go on after what an unfinished file holds.
+        advance: told how many more entries are done.
+
+    Raises:
+        PigenError: not one structure could be relaxed.
+        UsageError: resumed with another number.
+    """
+    given = Reference(tuple(_entries([relaxed], Counter())), "", "")
+    made, size = substitutes(relaxed, given, at_most), CHUNK[settings.device]
+    chunks = (made.select(slice(i, i + size)) for i in range(0, len(made), size))
+    provenance = {**provenance, "substitutes": str(at_most)}
+    _relax(chunks, path, settings, executor, provenance, resume, advance)
+
+
+def _relax(
+    chunks: Iterable[Bundle],
+    path: Path,
+    settings: RelaxSettings,
+    executor: Executor,
+    provenance: Mapping[str, str],
+    resume: bool,
+    advance: Callable[[int], None],
+) -> None:
     with BundleWriter(path, provenance, resume=resume) as writer:
         done = writer.n_written + writer.n_rejected
         advance(done)
-        for chunk in relax_stream(skip_entries(_with_elements(chunks), done), settings, executor):
+        for chunk in relax_stream(skip_entries(chunks, done), settings, executor):
             writer.append(chunk)
             advance(len(chunk) + len(chunk.rejects))
 
@@ -73,7 +121,7 @@ def _with_elements(chunks: Iterable[Bundle]) -> Iterator[Bundle]:
 
 
 def make_reference(
-    relaxed: Path, folder: Path, level: str, origin: str, provenance: Mapping[str, str]
+    relaxed: Sequence[Path], folder: Path, level: str, origin: str, provenance: Mapping[str, str]
 ) -> tuple[Reference, Counter[str]]:
     """Write the reference of relaxed structures into a folder.
 
@@ -81,7 +129,7 @@ def make_reference(
     which no crystal converged has no reference.
 
     Args:
-        relaxed: bundle with ``e_relaxed`` and ``status``.
+        relaxed: bundles with ``e_relaxed`` and ``status``.
         folder: of the reference.
         level: name and version of the potential.
         origin: what the structures are a part of, for the note beside every figure.
@@ -93,9 +141,26 @@ def make_reference(
     Raises:
         PigenError: not one structure could be relaxed.
     """
-    entries: list[Entry] = []
     failed: Counter[str] = Counter()
-    for chunk in iter_bundle(relaxed):
+    entries = _entries(relaxed, failed)
+    n_elemental, n_made = (
+        sum(entry.id.startswith(prefix) for entry in entries) for prefix in (ELEMENT, SUBSTITUTED)
+    )
+    note = f"{len(entries) - n_elemental - n_made} structures of {origin}"
+    note += f" and {n_elemental} of the elements"
+    if n_made:
+        note += f", with {n_made} guessed by replacing an element in binaries among them"
+    note += f": {LACKING}"
+    reference = Reference(tuple(entries), level, note, provenance)
+    reference.write(folder)
+    _write_phases(relaxed, folder / PHASES, reference)
+    return reference, failed
+
+
+def _entries(relaxed: Sequence[Path], failed: Counter[str]) -> list[Entry]:
+    """Entries of what converged; the reasons of the rest are counted."""
+    entries: list[Entry] = []
+    for chunk in _chunks(relaxed):
         failed.update(f"not read, {_kind(reject.reason)}" for reject in chunk.rejects)
         formulas = chunk.crystals.reduced_formulas()
         energies, status = (chunk.columns[name].values for name in ("e_relaxed", "status"))
@@ -105,27 +170,25 @@ def make_reference(
             else:
                 failed[_kind(row[3])] += 1
     if not entries:
-        raise PigenError(f"{relaxed}: not one structure could be relaxed")
-    n_elemental = sum(entry.id.startswith(ELEMENT) for entry in entries)
-    note = f"{len(entries) - n_elemental} structures of {origin}"
-    note += f" and {n_elemental} of the elements: {LACKING}"
-    reference = Reference(tuple(entries), level, note, provenance)
-    reference.write(folder)
-    _write_phases(relaxed, folder / PHASES, reference)
-    return reference, failed
+        raise PigenError(f"{relaxed[0]}: not one structure could be relaxed")
+    return entries
+
+
+def _chunks(relaxed: Sequence[Path]) -> Iterator[Bundle]:
+    return chain.from_iterable(iter_bundle(path) for path in relaxed)
 
 
 def _kind(reason: str) -> str:
     return reason.split(": ")[0]
 
 
-def _write_phases(relaxed: Path, path: Path, reference: Reference) -> None:
+def _write_phases(relaxed: Sequence[Path], path: Path, reference: Reference) -> None:
     formulas = [entry.formula for entry in reference.entries]
     energies = np.array([entry.energy for entry in reference.entries])
     above, _ = Hull(reference).above(formulas, energies)
     stable = {e.id for e, value in zip(reference.entries, above, strict=True) if value < _ON_HULL}
     parts = []
-    for chunk in iter_bundle(relaxed):
+    for chunk in _chunks(relaxed):
         found = chunk.select(np.isin(chunk.parents, list(stable)))
         parts.append(
             Bundle(
