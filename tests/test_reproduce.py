@@ -130,6 +130,23 @@ def test_searches_fill_column_g_and_table_3(out: Path) -> None:
     assert found["published"] == [1.0]
 
 
+def test_figures_of_searches_can_be_traced(out: Path) -> None:
+    def table(*args: str | Path) -> str:
+        result = CliRunner().invoke(main, ["table", *map(str, args)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    folders = sorted((out / "csp/pigen_c").iterdir())
+    said = table("ed3", *folders, "--explain")
+    assert said.count("graph_output.csv: ") == 12  # columns a to f of two sets
+    lines = table("ed3", *folders, "--format", "csv").splitlines()
+    assert lines == (out / "tables/table_ed3.csv").read_text("utf-8").splitlines()
+    ed2 = table("ed2", out / "runs/pigen_c", "--csp", folders[0], "--csp", folders[1], "--explain")
+    assert "pigen_c G = " in ed2
+    result = CliRunner().invoke(main, ["table", "1", str(out / "runs/pigen_c"), "--csp", str(out)])
+    assert result.exit_code == 2
+
+
 def test_figure_3d_counts_the_bundle_that_it_names(out: Path) -> None:
     table = json.loads((out / "tables" / "prototype_novelty.json").read_text("utf-8"))
     for cell in table["cells"]:

@@ -304,7 +304,8 @@ def join(
         lines += ["", MATTERGEN_NOTE, "", *(f"- {_MEANING[c]}." for c in columns if c in _MEANING)]
         measured = [table for found in runs.values() for table in found]
         hulls = {t.provenance["hull"] for t in measured if "hull" in t.provenance}
-        lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
+        if "hull" not in (head or {}):
+            lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
         if hulls:
             lines += ["", HULL_NOTE]
     if not_run:

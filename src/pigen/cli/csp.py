@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -302,6 +301,7 @@ def csp_run(
     from pigen.csp.run import Progress
     from pigen.csp.run import csp_run as run
     from pigen.energy.potential import load_potential
+    from pigen.hull.lookup import hull_energies
 
     potential = load_potential(model, device)
     with tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar:
@@ -316,7 +316,7 @@ def csp_run(
             only=only,
             side_by_side=side_by_side,
             hours=hours or math.inf,
-            hull=_hull_of(potential.name),
+            hull=hull_energies(potential.name),
             watch=watch,
         )
     if as_json:
@@ -325,23 +325,3 @@ def csp_run(
     click.echo(
         f"{done.relaxations} relaxations; {done.ended} of {done.searches} searches have ended"
     )
-
-
-def _hull_of(level: str) -> Callable[[str], float | None]:
-    """Energies of the shipped hull, which is read when one is first asked for."""
-    from functools import lru_cache
-
-    from pigen.hull import Hull, load_reference
-
-    @lru_cache(maxsize=1)
-    def hull() -> Hull | None:
-        reference = load_reference()
-        return Hull(reference) if reference.level == level else None
-
-    def energy(formula: str) -> float | None:
-        found = hull()
-        if found is None or found.missing_elements(formula):
-            return None
-        return found.energy(formula)
-
-    return energy
