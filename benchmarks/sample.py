@@ -25,19 +25,17 @@ from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
 from pigen.model.network import Denoiser
 from pigen.sample import plan, sample
 
-SETTINGS = [  # steps, noise, guidance, between times, sharpness, remask
-    (250, 1.0, 0.0, (0.0, 1.0), 1.0, 0.0),
-    (66, 0.0, 2.0, (0.5, 1.0), 1.5, 3.0),
-    (66, 0.0, 2.0, (0.5, 1.0), 1.0, 0.0),
-    (66, 0.0, 2.0, (0.5, 1.0), 1.5, 0.0),
-    (66, 0.0, 2.0, (0.5, 1.0), 1.0, 3.0),
-    (50, 0.0, 2.0, (0.0, 1.0), 1.5, 3.0),
-    (66, 0.0, 2.0, (0.0, 0.5), 1.5, 3.0),
-    (66, 0.0, 1.0, (0.5, 1.0), 1.5, 3.0),
-    (66, 0.0, 4.0, (0.5, 1.0), 1.5, 3.0),
-    (100, 0.0, 0.0, (0.0, 1.0), 1.5, 3.0),
-    (33, 0.0, 2.0, (0.5, 1.0), 1.5, 3.0),
-    (133, 0.0, 2.0, (0.5, 1.0), 1.5, 3.0),
+SETTINGS = [  # steps, noise, guidance, between times, sharpness
+    (250, 1.0, 0.0, (0.0, 1.0), 1.0),
+    (66, 0.0, 2.0, (0.5, 1.0), 1.5),
+    (66, 0.0, 2.0, (0.5, 1.0), 1.0),
+    (50, 0.0, 2.0, (0.0, 1.0), 1.5),
+    (66, 0.0, 2.0, (0.0, 0.5), 1.5),
+    (66, 0.0, 1.0, (0.5, 1.0), 1.5),
+    (66, 0.0, 4.0, (0.5, 1.0), 1.5),
+    (100, 0.0, 0.0, (0.0, 1.0), 1.5),
+    (33, 0.0, 2.0, (0.5, 1.0), 1.5),
+    (133, 0.0, 2.0, (0.5, 1.0), 1.5),
 ]
 CHUNK = 64
 
@@ -61,10 +59,10 @@ def main() -> None:
     model, header = load_checkpoint(find_checkpoint(args.checkpoint), torch.device("cpu"))
     criteria = paper_criteria(FilterConfig())
     baseline = 0.0
-    settings = "| steps | η | g | at t | sharpness | remask | calls "
+    settings = "| steps | η | g | at t | sharpness | calls "
     print(f"{settings}| samples/s | time | SPP | C | M_LED | A–D |")
-    print("|---" * 13 + "|")
-    for steps, noise, guidance, interval, sharpness, remask in SETTINGS:
+    print("|---" * 12 + "|")
+    for steps, noise, guidance, interval, sharpness in SETTINGS:
         config = SampleConfig(
             n=args.n,
             steps=steps,
@@ -72,7 +70,6 @@ def main() -> None:
             guidance=guidance,
             guidance_interval=interval,
             sharpness=sharpness,
-            remask=remask,
             targets={"mled": 9.0, "c": 0.7},
         )
         calls = 0
@@ -97,7 +94,7 @@ def main() -> None:
         shown = " | ".join(str(rate) for rate in (*rates, last))
         print(
             f"| {steps} | {noise:g} | {guidance:g} | {interval[0]:g} … {interval[1]:g} "
-            f"| {sharpness:g} | {remask:g} | {calls / args.n:.0f} | {args.n / seconds:.2f} "
+            f"| {sharpness:g} | {calls / args.n:.0f} | {args.n / seconds:.2f} "
             f"| {seconds / baseline:.2f}× | {shown} |",
             flush=True,
         )

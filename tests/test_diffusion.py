@@ -168,12 +168,10 @@ def draws(b: int, n: int, steps: int, seed: int = 0) -> Draws:
         normal(steps, b, 6),
         uniform(steps, b, n),
         uniform(steps, b, n),
-        uniform(steps, b, n),
     )
 
 
-@pytest.mark.parametrize("remask", [0.0, 4.0])
-def test_the_chain_with_an_analytic_predictor_samples_the_data(remask: float) -> None:
+def test_the_chain_with_an_analytic_predictor_samples_the_data() -> None:
     b, n, config = 1500, 3, DiffusionConfig()
     mask = torch.ones(b, n, dtype=torch.bool)
     sampled = reverse_chain(
@@ -184,7 +182,6 @@ def test_the_chain_with_an_analytic_predictor_samples_the_data(remask: float) ->
         scale=SCALE,
         config=config,
         eta=1.0,
-        remask=remask,
     )
     assert (sampled.types > 0).all()
     offset = sampled.frac - Analytic.centre
@@ -220,29 +217,6 @@ def test_the_chain_finds_a_single_crystal(eta: float, sharpness: float) -> None:
     np.testing.assert_allclose(sampled.frac.numpy(), 0.3, atol=0.01)
     y = lattice.to_vector(sampled.lattice, torch.full((4,), 2), SCALE)
     np.testing.assert_allclose(y.numpy(), 0.4, atol=0.02)
-
-
-def test_remasking_hides_revealed_atoms_and_spares_fixed_ones() -> None:
-    before = torch.tensor([[3, 3, 0, 2]])
-    uniform = torch.tensor([[0.1, 0.1, 0.1, 0.9]])
-    fixed = torch.tensor([[True, False, False, False]])
-    assert types.remask(before, torch.tensor(0.5), uniform, fixed).tolist() == [[3, 0, 0, 2]]
-
-
-def test_elements_given_at_the_start_stay_through_remasking() -> None:
-    start = torch.tensor([[1, 0, 0]]).expand(50, 3).contiguous()
-    sampled = reverse_chain(
-        Analytic(DiffusionConfig(), SCALE),
-        start,
-        torch.ones(50, 3, dtype=torch.bool),
-        draws(50, 3, 20),
-        scale=SCALE,
-        config=DiffusionConfig(),
-        eta=0.0,
-        remask=20.0,
-    )
-    assert (sampled.types[:, 0] == 1).all()
-    assert (sampled.types[:, 1:] > 1).any()
 
 
 def test_polar_factors() -> None:

@@ -112,7 +112,6 @@ def chain(header: Header, draws: Draws, start: torch.Tensor, mask: torch.Tensor)
         config=header.diffusion,
         eta=1.0,
         sharpness=1.5,
-        remask=5.0,
     )
     return torch.cat([found.types[..., None].double(), found.frac], dim=-1)
 
@@ -136,9 +135,9 @@ def test_the_sampler_step_is_equivariant_in_float64() -> None:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
-    u, w, h = torch.rand(3, steps, b, n, generator=g, dtype=torch.float64)
+    u, w = torch.rand(2, steps, b, n, generator=g, dtype=torch.float64)
     normals = (normal(b, n, 3), normal(b, 6), normal(steps, b, n, 3), normal(steps, b, 6))
-    draws = Draws(*normals, u, w, h)
+    draws = Draws(*normals, u, w)
     start = torch.zeros(b, n, dtype=torch.long)
     mask = torch.ones(b, n, dtype=torch.bool)
     plain = chain(HEADER, draws, start, mask)
@@ -150,7 +149,6 @@ def test_the_sampler_step_is_equivariant_in_float64() -> None:
         coord_noise=draws.coord_noise[:, :, order],
         reveal=u[:, :, order],
         choose=w[:, :, order],
-        hide=h[:, :, order],
     )
     torch.testing.assert_close(chain(HEADER, permuted, start, mask), plain[:, order])
 

@@ -358,10 +358,7 @@ def _sampling(experiment: Experiment) -> str:
     config = experiment.sample
     targets = ", ".join(f"{label} = {value}" for label, value in config.targets.items())
     first, last = config.guidance_interval
-    return (
-        f"{config.steps} steps, noise {config.noise:g}, sharpness {config.sharpness:g}, "
-        f"remask {config.remask:g}, "
-    ) + (
+    return (f"{config.steps} steps, noise {config.noise:g}, sharpness {config.sharpness:g}, ") + (
         f"targets {targets}, guidance {config.guidance:g} at {first:g} ≤ t ≤ {last:g}"
         if targets
         else "no targets"

@@ -146,7 +146,6 @@ def _sample_group(
         config=header.diffusion,
         eta=config.noise,
         sharpness=config.sharpness,
-        remask=config.remask,
         on_step=lambda: on_step(len(plans)),
     )
     elements = np.array([0, *header.spec.elements], dtype=np.uint8)
@@ -221,14 +220,14 @@ def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws
     b = len(plans)
     frac, y = np.zeros((b, n, 3)), np.zeros((b, 6))
     coord, lattice = np.zeros((steps, b, n, 3)), np.zeros((steps, b, 6))
-    uniform = np.zeros((3, steps, b, n))
+    uniform = np.zeros((2, steps, b, n))
     for row, one in enumerate(plans):
         size = one.n_atoms
         frac[row, :size] = one.rng.random((size, 3))
         y[row] = one.rng.standard_normal(6)
         coord[:, row, :size] = one.rng.standard_normal((steps, size, 3))
         lattice[:, row] = one.rng.standard_normal((steps, 6))
-        uniform[:, :, row, :size] = one.rng.random((3, steps, size), dtype=np.float32)
+        uniform[:, :, row, :size] = one.rng.random((2, steps, size), dtype=np.float32)
     tensors = [
         torch.as_tensor(x, dtype=torch.float32, device=device)
         for x in (frac, y, coord, lattice, *uniform)

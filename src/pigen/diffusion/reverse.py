@@ -17,10 +17,6 @@ from pigen.diffusion.lattice import LatticeScale
 from pigen.diffusion.state import Noised, Prediction
 from pigen.experiment import DiffusionConfig
 
-REMASKED = (0.55, 0.9)
-"""Times t between which the corrector of types works: cell and places have begun to show, and
-there is time left to answer a new element."""
-
 Predictor = Callable[[Noised, Prediction | None], Prediction]
 """From a noised batch and the previous step's prediction (None at first) to a prediction."""
 
@@ -32,7 +28,7 @@ class Draws:
     Attributes:
         frac: (B, n, 3) in [0, 1), where coordinates start. y: (B, 6) normal, where lattices start.
         coord_noise: (T, B, n, 3). lattice_noise: (T, B, 6), both normal.
-        reveal, choose, hide: (T, B, n) in [0, 1).
+        reveal, choose: (T, B, n) in [0, 1).
     """
 
     frac: Tensor
@@ -41,7 +37,6 @@ class Draws:
     lattice_noise: Tensor
     reveal: Tensor
     choose: Tensor
-    hide: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,6 @@ def reverse_chain(
     config: DiffusionConfig,
     eta: float,
     sharpness: float = 1.0,
-    remask: float = 0.0,
     on_step: Callable[[], None] = lambda: None,
 ) -> Sampled:
     """Run the chain from noise at t = 1 to a clean batch at t = 0.
@@ -78,13 +72,11 @@ def reverse_chain(
         mask: (B, n), True for real atoms.
         eta: factor on the noise added to coordinates and lattice at each step.
         sharpness: factor on the coordinates' score in all steps but the last.
-        remask: how often per unit of time an atom's element is drawn anew, during `REMASKED`.
         on_step: called after each step.
     """
     steps = len(draws.reveal)
     n_atoms = mask.sum(1)
     current, frac, y = start_types, draws.frac, draws.y
-    fixed = start_types != types.MASK
     times = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
     alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
     guess: Prediction | None = None
@@ -118,9 +110,6 @@ def reverse_chain(
         current = types.reverse_step(
             current, guess.logits, tau[:, None], tau_next[:, None], draws.reveal[k], draws.choose[k]
         )
-        if REMASKED[0] < float(times[k + 1]) < REMASKED[1]:
-            again = remask * (times[k] - times[k + 1])
-            current = types.remask(current, again, draws.hide[k], fixed)
         current = torch.where(mask, current, torch.zeros_like(current))
         # A chain that fails must not take the others of its batch along.
         alive &= torch.isfinite(y).all(1) & torch.isfinite(frac).all((1, 2))

@@ -33,16 +33,3 @@ def reverse_step(
     drawn = drawn.clamp(max=logits.shape[-1] - 1) + 1
     shown = (types == MASK) & (reveal * t < t - t_next)
     return torch.where(shown, drawn.to(types.dtype), types)
-
-
-def remask(types: Tensor, probability: Tensor, uniform: Tensor, fixed: Tensor) -> Tensor:
-    """Mask revealed atoms again with a probability: they will be drawn anew, in what they see then.
-
-    Without it an element chosen early, among atoms far from their places, stays whatever comes:
-    remasking makes the chain a predictor and corrector (Wang et al., arXiv:2503.00307).
-
-    Args:
-        types: (…,) classes. ``probability`` broadcasts against them; ``uniform`` in [0, 1) has
-            their shape. ``fixed``: (…,), True for atoms never masked.
-    """
-    return torch.where((uniform < probability) & ~fixed, torch.full_like(types, MASK), types)

@@ -158,9 +158,6 @@ class SampleConfig:
     sharpness: float = setting(
         1.5, "Factor on the coordinates' score; above 1, atoms settle in likelier places.", lo=0.0
     )
-    remask: float = setting(
-        3.0, "Corrector of elements: how often, per unit of time, one is drawn anew.", lo=0.0
-    )
     targets: Mapping[str, float | tuple[float, float]] = setting(
         {},
         "Label → target value, or [lo, hi] to draw each structure's target from.",
