@@ -50,7 +50,7 @@ SCALES = {
             n=200,
             compositions=4,
             search=Settings(rmax=20, initial=10, iterations=200, steps=300),
-            seed_atoms=12,
+            seed_atoms=8,
         ),
         Scale(
             name="paper",
