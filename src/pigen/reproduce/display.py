@@ -22,7 +22,7 @@ class Display:
         self._shown = sys.stderr.isatty()
         self._bar: tqdm[Any] = tqdm(
             total=sum(weights.values()),
-            bar_format="{percentage:3.0f} % |{bar:24}| {elapsed} (left: {remaining}) {postfix}",
+            bar_format="{percentage:3.0f} % |{bar:24}| {elapsed} (left: {remaining}){postfix}",
             disable=not self._shown,
         )
 
