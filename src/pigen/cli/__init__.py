@@ -43,9 +43,7 @@ VERBS: dict[str, Verb] = {
     ),
     "spp-fit": Verb("pigen.cli.label:spp_fit", "Fit a table of statistical pair potentials."),
     "known": Verb("pigen.cli.label:known", "List the compositions of structures, for filters."),
-    "compare": Verb(
-        "pigen.cli.compare:compare", "Compare generated structures with real ones."
-    ),
+    "compare": Verb("pigen.cli.compare:compare", "Compare generated structures with real ones."),
     "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),
     "export": Verb("pigen.cli.data:export", "Write a bundle as CIF, extxyz, CSV or POSCAR."),
     "show": Verb("pigen.cli.data:show", "Summarise a bundle."),
@@ -58,9 +56,7 @@ VERBS: dict[str, Verb] = {
     "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
     "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
     "report": Verb("pigen.cli.report:report", "Write an HTML page of a run or a bundle."),
-    "reproduce": Verb(
-        "pigen.cli.reproduce:reproduce", "Make every table and figure of the paper."
-    ),
+    "reproduce": Verb("pigen.cli.reproduce:reproduce", "Make every table and figure of the paper."),
     "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
 }
 
