@@ -30,7 +30,7 @@ STRUCTURE_COLUMNS = ("cif", "structure")
 DESCRIPTOR_COLUMNS = frozenset(
     (
         *("c", "mled", "h_p", "h_s", "motif", "spp", "k", "novel", "min_distance"),
-        *("prototype", "prototype_rank"),
+        *("prototype", "prototype_rank", "space_group"),
     )
 )
 """Names that belong to PIGEN's descriptors. A table's column of such a name is read as
