@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -22,7 +23,10 @@ from pigen.geometry import (
     minimum_image,
     minkowski_reduce,
     reduced_coords,
+    shortest_distances,
 )
+
+_T = TypeVar("_T")
 
 PRIMITIVE_SYMPREC = 0.01
 """Å: how far two sites may be from exact translation copies in `primitive_cells`."""
@@ -53,6 +57,38 @@ def primitive_cells(
         ptr=np.concatenate([[0], np.cumsum(sizes)]),
     )
     return reduced, reasons
+
+
+def symmetry_of_each(
+    crystals: Crystals,
+    symprec: float,
+    search: Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], float], _T],
+) -> tuple[dict[int, _T], NDArray[np.object_]]:
+    """What a symmetry search finds in the primitive cell of each crystal.
+
+    Args:
+        crystals: B crystals.
+        symprec: Å, tolerance of the search.
+        search: `orbit_sizes` or `space_group_number`.
+
+    Returns:
+        The result by the crystal's number, and (B,) why there is none, "" where there is one.
+    """
+    primitive, reasons = primitive_cells(crystals)
+    closest = shortest_distances(
+        primitive.lattice, primitive.frac_coords, primitive.atomic_numbers, primitive.ptr
+    )
+    # spglib refuses these too, but may take seconds to say so.
+    reasons[closest <= symprec] = f"like atoms closer than the symmetry tolerance: {symprec} Å"
+    found = {}
+    for i in np.flatnonzero(reasons == "").tolist():
+        atoms = slice(primitive.ptr[i], primitive.ptr[i + 1])
+        cell = (primitive.lattice[i], primitive.frac_coords[atoms], primitive.atomic_numbers[atoms])
+        try:
+            found[i] = search(*cell, symprec)
+        except ValueError as error:
+            reasons[i] = str(error)
+    return found, reasons
 
 
 def orbit_sizes(

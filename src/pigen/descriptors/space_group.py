@@ -6,8 +6,7 @@ import numpy as np
 
 from pigen.crystals import Crystals
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
-from pigen.geometry import shortest_distances
-from pigen.symmetry import primitive_cells, space_group_number
+from pigen.symmetry import space_group_number, symmetry_of_each
 
 
 @descriptor("space_group", ColumnSpec("space_group", "", "number in the International Tables"))
@@ -18,22 +17,8 @@ def space_group(crystals: Crystals, symprec: float = 0.1) -> Evaluated:
         crystals: B crystals.
         symprec: Å, tolerance of the symmetry search.
     """
-    primitive, reasons = primitive_cells(crystals)
-    closest = shortest_distances(
-        primitive.lattice, primitive.frac_coords, primitive.atomic_numbers, primitive.ptr
-    )
-    # spglib refuses these too, but may take seconds to say so.
-    reasons[closest <= symprec] = f"like atoms closer than the symmetry tolerance: {symprec} Å"
+    found, reasons = symmetry_of_each(crystals, symprec, space_group_number)
     values = np.full(len(crystals), -1, dtype=np.int64)
-    for i in np.flatnonzero(reasons == "").tolist():
-        atoms = slice(primitive.ptr[i], primitive.ptr[i + 1])
-        try:
-            values[i] = space_group_number(
-                primitive.lattice[i],
-                primitive.frac_coords[atoms],
-                primitive.atomic_numbers[atoms],
-                symprec,
-            )
-        except ValueError as error:
-            reasons[i] = str(error)
+    for i, number in found.items():
+        values[i] = number
     return Evaluated({"space_group": values}, reasons)

@@ -12,10 +12,9 @@ from pigen.bundle import Bundle
 from pigen.crystals import Crystals
 from pigen.elements import SYMBOLS, atomic_radii
 from pigen.export import safe_name, to_cif
-from pigen.geometry import shortest_distances
 from pigen.report.content import Cell, Entry, Heading, Listing, Look, View
 from pigen.report.gather import E_HULL, N_ATOMS, Survivor, numbers
-from pigen.symmetry import primitive_cells, space_group_number
+from pigen.symmetry import space_group_number, symmetry_of_each
 
 SYMPREC = 0.1
 """Å, tolerance of the space groups listed: that of K."""
@@ -102,20 +101,12 @@ def _space_group(crystal: Crystals) -> Cell:
     """Symbol and number at `SYMPREC`; sorts by number."""
     import gemmi
 
-    primitive, reasons = primitive_cells(crystal)
+    found, reasons = symmetry_of_each(crystal, SYMPREC, space_group_number)
     if reasons[0]:
         return Cell("–", None, str(reasons[0]))
-    atoms = (primitive.frac_coords, primitive.atomic_numbers)
-    closest = shortest_distances(primitive.lattice, *atoms, primitive.ptr)[0]
-    if closest <= SYMPREC:  # spglib may take seconds to refuse these
-        return Cell("–", None, f"like atoms closer than {SYMPREC} Å")
-    try:
-        number = space_group_number(primitive.lattice[0], *atoms, SYMPREC)
-    except ValueError as error:
-        return Cell("–", None, str(error))
-    group = gemmi.find_spacegroup_by_number(number)
+    group = gemmi.find_spacegroup_by_number(found[0])
     symbol = group.short_name().replace("H", "R", 1)  # gemmi tells hexagonal axes by an H
-    return Cell(f"{symbol} ({number})", float(number))
+    return Cell(f"{symbol} ({found[0]})", float(found[0]))
 
 
 def _figure(value: float, digits: int, reason: str = "") -> Cell:
