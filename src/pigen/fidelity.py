@@ -19,6 +19,7 @@ from pigen.experiment import FilterConfig
 from pigen.prototypes.known import KnownStructures
 from pigen.prototypes.reduce import Reduced, prepare
 from pigen.prototypes.unique import Distinct
+from pigen.stability import of_formulas
 from pigen.tables import Rate
 
 DESCRIPTORS = ("c", "mled", "k", "space_group")
@@ -198,7 +199,7 @@ def _rates(
         usual = judged.columns["spp"].values < config.spp
     wanted = set(of_samples.formulas)
     seen = KnownStructures(species=True)
-    for _, reduced in prepare((_with_formulas(chunk, wanted) for chunk in known), executor):
+    for _, reduced in prepare(of_formulas(known, wanted), executor):
         for one in reduced:
             if one is not None:
                 seen.add(one)
@@ -225,8 +226,3 @@ def _fits_none(one: Reduced | None, known: KnownStructures) -> bool:
         return one is not None and known.first_fit(one) is None
     except ValueError:
         return False
-
-
-def _with_formulas(chunk: Bundle, wanted: set[str]) -> Bundle:
-    formulas = np.array(chunk.crystals.reduced_formulas(), dtype=object)
-    return chunk.select(np.isin(formulas, list(wanted)))

@@ -74,7 +74,7 @@ def new_and_unique(
     open_to_doubt = set(formulas) & known_formulas
     distinct, compared = Distinct(), set()
     if open_to_doubt:
-        for prepared in prepare(_of_formulas(known, open_to_doubt), executor):
+        for prepared in prepare(of_formulas(known, open_to_doubt), executor):
             compared.update(prepared[0].crystals.reduced_formulas())
             distinct.add(prepared)
     unique = np.zeros(len(bundle), dtype=bool)
@@ -83,7 +83,8 @@ def new_and_unique(
     return unique & ~np.isin(formulas, list(open_to_doubt - compared))
 
 
-def _of_formulas(chunks: Iterable[Bundle], wanted: set[str]) -> Iterator[Bundle]:
+def of_formulas(chunks: Iterable[Bundle], wanted: set[str]) -> Iterator[Bundle]:
+    """The structures of a stream that have one of the reduced formulas."""
     for chunk in chunks:
         formulas = np.array(chunk.crystals.reduced_formulas(), dtype=object)
         yield chunk.select(np.isin(formulas, list(wanted)))
