@@ -34,6 +34,28 @@ def workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def potential_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--model`` and ``--device``, of the potential that energies come from."""
+    for option in (
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where CHGNet computes.",
+        ),
+        click.option(
+            "--model",
+            default="chgnet",
+            show_default=True,
+            metavar="chgnet|MODULE:CALLABLE",
+            help="Potential: CHGNet, or what returns an ASE calculator.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a verb that evaluates descriptors on a stream into a bundle."""
     for option in (

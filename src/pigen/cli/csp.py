@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of
+from pigen.cli.common import Sources, check_output, potential_options, size_of
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -260,20 +260,7 @@ def csp_collect(
     show_default=True,
     help="Searches under way at a time.",
 )
-@click.option(
-    "--model",
-    default="chgnet",
-    show_default=True,
-    metavar="chgnet|MODULE:CALLABLE",
-    help="Potential: CHGNet, or what returns an ASE calculator.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Of CHGNet.",
-)
+@potential_options
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def csp_run(
     folders: tuple[Path, ...],

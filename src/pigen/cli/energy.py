@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of, stem_of, workers_option
+from pigen.cli.common import (
+    Sources,
+    check_output,
+    potential_options,
+    size_of,
+    stem_of,
+    workers_option,
+)
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 from pigen.errors import UsageError
 
@@ -31,20 +38,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     show_default=True,
     help="Evaluations before a structure is given up.",
 )
-@click.option(
-    "--model",
-    default="chgnet",
-    show_default=True,
-    metavar="chgnet|MODULE:CALLABLE",
-    help="Or what returns an ASE calculator.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where CHGNet computes.",
-)
+@potential_options
 @click.option(
     "--reference",
     type=EXISTING,

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import click
 
-from pigen.cli.common import Sources, check_output, origin_of, size_of, workers_option
+from pigen.cli.common import (
+    Sources,
+    check_output,
+    origin_of,
+    potential_options,
+    size_of,
+    workers_option,
+)
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 from pigen.errors import UsageError
 
@@ -39,14 +46,7 @@ def hull() -> None:
     help="Add as many as N structures of formulas that SRC lacks, made of its stable binaries by "
     "replacing an element by a similar one, likeliest first.",
 )
-@click.option(
-    "--model",
-    default="chgnet",
-    show_default=True,
-    metavar="chgnet|MODULE:CALLABLE",
-    help="As of `pigen energy`.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@potential_options
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
 @click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
