@@ -16,7 +16,7 @@ from typing import Any
 from pigen.elements import SYMBOLS
 
 LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
-"""Structure labels a model can be conditioned on."""
+"""Structure labels a model is conditioned on unless its experiment names others."""
 
 REQUIRED: Any = dataclasses.MISSING
 """Default of a setting that every experiment must give."""
@@ -79,7 +79,16 @@ class ModelConfig:
     layers: int = setting(4, "Message-passing layers.", lo=1)
     radial: int = setting(12, "Radial basis functions.", lo=1)
     cutoff: float = setting(6.0, "Neighbour cutoff; all periodic images.", unit="Å", above=0.0)
-    labels: tuple[str, ...] = setting(LABELS, "Labels the model can be guided by.", choices=LABELS)
+    labels: tuple[str, ...] = setting(
+        LABELS,
+        "Labels the model can be guided by: numeric columns of the training set, or descriptors.",
+    )
+
+    def __post_init__(self) -> None:
+        """A label is named once."""
+        for label in self.labels:
+            if not label or self.labels.count(label) > 1:
+                raise ValueError(f"labels: expected different names, got {list(self.labels)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +138,12 @@ class TrainConfig:
     p_drop: float = setting(
         0.6, "Probability of hiding each label of a structure during training.", lo=0.0, hi=1.0
     )
+    init_from: str = setting(
+        "",
+        "Checkpoint to start from: a file, or the shipped one (pigen); empty: random weights.",
+        path=True,
+        names=("", "pigen"),
+    )
     checkpoint_minutes: float = setting(3.0, "Time between checkpoints.", unit="min", above=0.0)
     device: str = setting(
         "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
@@ -161,7 +176,6 @@ class SampleConfig:
     targets: Mapping[str, float | tuple[float, float]] = setting(
         {},
         "Label → target value, or [lo, hi] to draw each structure's target from.",
-        keys=LABELS,
         window=True,
     )
     n_atoms: str | int | tuple[int, ...] = setting(
@@ -229,9 +243,21 @@ class FilterConfig:
     mled: float = setting(9.0, "D: local environment diversity above this.", unit="bits")
     k: float = setting(3.9, "K: crystallographic complexity above this.", unit="bits/atom")
     spp_table: str = setting("", "SPP table; empty: the shipped one.", path=True)
+    where: Mapping[str, tuple[float, float]] = setting(
+        {},
+        "Further criteria, counted alone: descriptor or column → [lo, hi], an end may be inf.",
+        window=True,
+    )
     known: str = setting(
         "", "Known compositions (any source of structures); empty: the shipped list.", path=True
     )
+
+    def __post_init__(self) -> None:
+        """A criterion with a key of its own is set there."""
+        own = {field.name for field in dataclasses.fields(self)} - {"where", "spp_table", "known"}
+        for name in self.where:
+            if name in own:
+                raise ValueError(f"where.{name}: has a key of its own, filter.{name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +282,9 @@ class Experiment:
     seed: int = setting(0, "Seed of every random number.", lo=0)
     generator: str = setting(
         "model", "What makes the structures.", choices=("model", "pseudo_random", "import")
+    )
+    descriptors: tuple[str, ...] = setting(
+        (), "Python files that register descriptors of your own; they are run.", path=True
     )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
