@@ -1,7 +1,13 @@
-"""What travels with the package: the files in ``pigen/data``."""
+"""What travels with the package: the files in ``pigen/data``, and their checksums.
+
+``python -m pigen.resources > src/pigen/data/SHA256SUMS`` renews the checksums.
+"""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +27,8 @@ HULL = DATA / "hull"
 """Folder of the reference compounds with CHGNet energies."""
 EXPERIMENTS = DATA / "experiments"
 """Folder of the shipped experiments, a TOML each."""
+CHECKSUMS = DATA / "SHA256SUMS"
+"""SHA-256 of every computed file of the package data, as ``sha256sum`` writes it."""
 
 
 SHIPPED_CHECKPOINTS = ("pigen",)
@@ -30,3 +38,43 @@ SHIPPED_CHECKPOINTS = ("pigen",)
 def checkpoint(name: str) -> Path:
     """File of the shipped checkpoint of that name."""
     return DATA / "checkpoints" / f"{name}.safetensors"
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, 64 hex digits; OSError if it can't be read."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def computed_files() -> list[Path]:
+    """The package data that programs made: model, tables, libraries, reference compounds."""
+    files = [SPP_TABLE, KNOWN_COMPOSITIONS, TRAINING_HISTOGRAMS]
+    files += [checkpoint(name) for name in SHIPPED_CHECKPOINTS]
+    return [*files, *sorted(PROTOTYPES.iterdir()), *sorted(HULL.iterdir())]
+
+
+def checksums() -> dict[str, str]:
+    """Path below `DATA` → the SHA-256 that the file must have."""
+    lines = CHECKSUMS.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def versions() -> dict[str, str]:
+    """Each thing that figures rest on → the first 16 digits of its hash, as bundles record it."""
+    level = json.loads((HULL / "reference.json").read_text(encoding="utf-8"))["level"]
+    hull = hashlib.sha256(level.encode() + gzip.decompress((HULL / "entries.csv.gz").read_bytes()))
+    return {
+        **{f"checkpoint {name}": sha256_of(checkpoint(name))[:16] for name in SHIPPED_CHECKPOINTS},
+        "pair potentials (SPP)": sha256_of(SPP_TABLE)[:16],
+        "known compositions": sha256_of(KNOWN_COMPOSITIONS)[:16],
+        **{f"prototypes {p.stem}": sha256_of(p)[:16] for p in sorted(PROTOTYPES.glob("*.h5"))},
+        "hull reference": hull.hexdigest()[:16],
+    }
+
+
+if __name__ == "__main__":
+    for path in computed_files():
+        print(f"{sha256_of(path)}  {path.relative_to(DATA).as_posix()}")

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from pigen import __version__
+from pigen.cli.verbs import SECTIONS, VERBS, Verb
 from pigen.errors import PigenError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["SECTIONS", "VERBS", "Verb", "main"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -23,49 +30,11 @@ BROKEN_PIPE = 141
 """Exit code when the reader of our output went away: 128 + SIGPIPE, as for any other tool."""
 
 
-@dataclass(frozen=True)
-class Verb:
-    """Where a verb lives (``module:attribute``) and its one line in ``pigen --help``."""
-
-    target: str
-    summary: str
-
-
-VERBS: dict[str, Verb] = {
-    "run": Verb("pigen.cli.run:run", "Run an experiment end to end: sample, filter, table."),
-    "train": Verb("pigen.cli.model:train", "Train a model on labelled structures."),
-    "sample": Verb("pigen.cli.model:sample", "Draw new crystals from a trained model."),
-    "label": Verb("pigen.cli.label:label", "Compute descriptor columns for structures."),
-    "filter": Verb("pigen.cli.filter:filter", "Keep the structures that pass the criteria."),
-    "energy": Verb("pigen.cli.energy:energy", "Relax structures and give their energies."),
-    "prototypes": Verb(
-        "pigen.cli.prototypes:prototypes", "Match structures to known frameworks; find duplicates."
-    ),
-    "spp-fit": Verb("pigen.cli.label:spp_fit", "Fit a table of statistical pair potentials."),
-    "known": Verb("pigen.cli.label:known", "List the compositions of structures, for filters."),
-    "compare": Verb("pigen.cli.compare:compare", "Compare generated structures with real ones."),
-    "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),
-    "export": Verb("pigen.cli.data:export", "Write a bundle as CIF, extxyz, CSV or POSCAR."),
-    "show": Verb("pigen.cli.data:show", "Summarise a bundle."),
-    "csp-seed": Verb(
-        "pigen.cli.csp:csp_seed", "Write search folders for crystal structure prediction."
-    ),
-    "csp-run": Verb("pigen.cli.csp:csp_run", "Search for crystal structures by basin hopping."),
-    "csp-collect": Verb("pigen.cli.csp:csp_collect", "Read what the searches reached."),
-    "hull": Verb("pigen.cli.hull:hull", "References of compounds, and energies above their hull."),
-    "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
-    "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
-    "report": Verb("pigen.cli.report:report", "Write an HTML page of a run or a bundle."),
-    "reproduce": Verb("pigen.cli.reproduce:reproduce", "Make every table and figure of the paper."),
-    "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),
-}
-
-
 class LazyGroup(click.Group):
     """A group that knows its verbs by name and imports each on first use.
 
-    Every failure a user can cause ends as one line on stderr and an exit code: 1 the work failed,
-    2 bad usage, 130 interrupted.
+    Every verb takes ``--quiet``. Every failure a user can cause ends as one line on stderr and an
+    exit code: 1 the work failed, 2 bad usage, 130 interrupted.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -80,15 +49,37 @@ class LazyGroup(click.Group):
         module, attribute = verb.target.split(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
-        return command
+        return _with_quiet(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; an unknown verb is answered with what was perhaps meant."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command {name!r}{_meant(name)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs from the table, importing none of them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        named = ((name, verb) for name, verb in VERBS.items() if name.startswith(incomplete))
+        verbs = [CompletionItem(name, help=verb.summary) for name, verb in named]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs from the table, importing none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
+        longest = max(map(len, VERBS))
+        for heading, verbs in SECTIONS.items():
+            with formatter.section(heading):
+                rows = [(f"{name:<{longest}}", verb.summary) for name, verb in verbs.items()]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; Ctrl-C and a closed pipe end it here, before click adds to the output."""
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _interrupt)
         try:
@@ -134,6 +125,46 @@ class LazyGroup(click.Group):
         sys.exit(result if isinstance(result, int) else 0)
 
 
+def _with_quiet(command: click.Command) -> click.Command:
+    """The verb with ``--quiet`` among its options; of a group, its verbs."""
+    if isinstance(command, click.Group):
+        for verb in command.commands.values():
+            _with_quiet(verb)
+    elif not any(option.name == "quiet" for option in command.params):
+        command.params.append(
+            click.Option(
+                ["-q", "--quiet"],
+                is_flag=True,
+                expose_value=False,
+                callback=_quiet,
+                help="No progress on stderr: only results and errors.",
+            )
+        )
+    return command
+
+
+def _quiet(ctx: click.Context, option: click.Parameter, quiet: bool) -> None:
+    """Silence stderr until the verb ends; progress bars see that it is no terminal."""
+    if quiet and not ctx.resilient_parsing:
+        ctx.find_root().with_resource(_no_stderr())  # left before an error is printed
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
+
+
+def _meant(name: str) -> str:
+    """What to type in place of an unknown verb, as the end of a message."""
+    from pigen import resources
+
+    if name.endswith(".toml") or (resources.EXPERIMENTS / f"{name}.toml").is_file():
+        return f"; to run an experiment: pigen run {name}"
+    near = difflib.get_close_matches(name, VERBS, n=1)
+    return f"; did you mean 'pigen {near[0]}'?" if near else ""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """What job schedulers send before they kill ends a verb as Ctrl-C does: with its work saved."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started with nohup or &
@@ -147,10 +178,34 @@ def _fail(message: str, code: int, ctx: click.Context | None = None) -> NoReturn
     sys.exit(code)
 
 
+def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from pigen import resources
+
+        click.echo(f"pigen, version {__version__}")
+        for name, digest in resources.versions().items():
+            click.echo(f"  {name:<22} sha256 {digest}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="pigen")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version, and hashes of model and tables.",
+)
 def main() -> None:
     """Generate crystal structures beyond known motifs and tell which are worth a calculation.
 
-    Start with: pigen run pigen_mled_c --out runs/first
+    \b
+    The way of the work, each step writing what the next one reads:
+        experiment → train → sample → filter → energy → csp-seed → report
+
+    \b
+    Examples:
+        pigen run pigen_mled_c --set sample.n=200 --out runs/first
+        pigen filter structures.csv --spp 0.362 --c 0.55:0.85 -o good.h5
     """
