@@ -44,7 +44,7 @@ def main() -> None:
         write(table, cifs(args.data), args.n)
         print(f"{args.n} structures, {args.workers} workers")
         seconds, cpu, _, _ = run(
-            "import", table, "-o", bundle, "--workers", str(args.workers), "--json"
+            "import", table, "-o", bundle, "--executor", f"local:{args.workers}", "--json"
         )
         print(f"  import, CSV to bundle     {seconds:6.1f} s (CPU {cpu:.1f} s)")
         for source in (table, bundle):
@@ -62,7 +62,15 @@ def report(what: str, source: Path, workers: int) -> float:
     """Run one filter, print its time and rate, return its peak memory in MiB."""
     out = source.with_name("out.h5")
     seconds, cpu, said, peak = run(
-        "filter", source, *CRITERIA, "-o", out, "--force", "--json", "--workers", str(workers)
+        "filter",
+        source,
+        *CRITERIA,
+        "-o",
+        out,
+        "--force",
+        "--json",
+        "--executor",
+        f"local:{workers}",
     )
     found = json.loads(said)
     assert found["kept"] + found["rejected"] == found["read"]

@@ -109,7 +109,7 @@ def test_import_of_nothing_that_is_a_crystal_fails(tmp_path: Path) -> None:
 def test_import_with_workers_is_the_same(folder: Path, tmp_path: Path) -> None:
     for workers in (1, 2):
         target = tmp_path / f"{workers}.h5"
-        assert run("import", folder, "-o", target, "--workers", workers).exit_code == 0
+        assert run("import", folder, "-o", target, "--executor", f"local:{workers}").exit_code == 0
     one, two = (read_bundle(tmp_path / f"{n}.h5") for n in (1, 2))
     assert one.ids.tolist() == two.ids.tolist()
     assert one.crystals.frac_coords.tolist() == two.crystals.frac_coords.tolist()
@@ -240,7 +240,9 @@ def test_interrupted_import_leaves_whole_chunks(tmp_path: Path) -> None:
     many.write_text(frame * 200_000)
     output = tmp_path / "o.h5"
     process = subprocess.Popen(
-        command("import", many, "-o", output, "--workers", 2), stderr=subprocess.PIPE, text=True
+        command("import", many, "-o", output, "--executor", "local:2"),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not output.exists() and process.poll() is None:
         time.sleep(0.02)

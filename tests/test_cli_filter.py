@@ -173,7 +173,7 @@ def test_tables_and_compositions_can_be_given(known_bundle: Path, tmp_path: Path
         (["--k", "1:", "--set", "k.symprec=low"], "expected a float"),
         (["--k", "1:", "--set", "symprec=0.1"], "DESCRIPTOR.SETTING=VALUE"),
         (["--k", "1:", "-o", "no/such/folder.h5"], "no such folder"),
-        (["--workers", "0"], "0"),
+        (["--executor", "local:0"], "local:0"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(
@@ -207,7 +207,7 @@ def test_workers_change_nothing(shared_data: Path, tmp_path: Path) -> None:
     for workers in ("1", "2"):
         path = tmp_path / f"{workers}.h5"
         window = ("--c", "0.55:0.85", "--spp", "0.362", "--k", "1:")
-        counts = as_json("filter", source, *window, "-o", path, "--workers", workers)
+        counts = as_json("filter", source, *window, "-o", path, "--executor", f"local:{workers}")
         bundle = read_bundle(path)
         found.append(({**counts, "output": ""}, bundle.ids.tolist(), bundle.columns["spp"].values))
     assert found[0][0] == found[1][0]

@@ -122,7 +122,7 @@ def test_resumed_run_is_the_same_to_the_byte(
     source, whole, broken = (tmp_path / name for name in ("in.h5", "whole.h5", "broken.h5"))
     write_bundle(source, judged(coppers(7), [True] * 7))
     monkeypatch.setattr(stage, "CHUNK", {"cpu": 2})
-    options = ("--model", EMT, "--workers", "1", "--device", "cpu", "--json")
+    options = ("--model", EMT, "--executor", "local:1", "--device", "cpu", "--json")
     done = run(source, "-o", whole, *options)
     assert done.exit_code == 0, done.output
     counts = json.loads(done.output)

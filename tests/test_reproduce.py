@@ -22,6 +22,7 @@ from pigen.bundle import bundle_info, read_bundle
 from pigen.cli import main
 from pigen.csp.folder import Settings
 from pigen.errors import UsageError
+from pigen.executor import Where
 from pigen.reproduce import rows as rows_module
 from pigen.reproduce.output import FIGURES, TABLE_NAMES
 from pigen.reproduce.pipeline import Done, reproduce
@@ -54,10 +55,10 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_reproduce import TINY, reproduce, rows_module
+from test_reproduce import TINY, Where, reproduce, rows_module
 rows_module.shipped_experiments = lambda: {experiments!r}
 if __name__ == "__main__":
-    reproduce(TINY, Path({out!r}), workers=1, say=lambda line: print(line, flush=True))
+    reproduce(TINY, Path({out!r}), where=Where(1), say=lambda line: print(line, flush=True))
 """
 
 
@@ -77,7 +78,7 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 @pytest.fixture(scope="module")
 def out(experiments: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reproduce") / "tiny"
-    done = reproduce(TINY, folder, workers=1)
+    done = reproduce(TINY, folder, where=Where(1))
     assert set(done.stages.values()) == {"done"}
     return folder
 
@@ -89,7 +90,7 @@ def tables_of(folder: Path) -> dict[str, str]:
 
 
 def again(folder: Path) -> Done:
-    return reproduce(TINY, folder, workers=1)
+    return reproduce(TINY, folder, where=Where(1))
 
 
 # -- what is left behind ---------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def test_a_folder_of_something_else_is_left_alone(out: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="not the folder of a reproduction"):
         again(tmp_path)
     with pytest.raises(UsageError, match="holds the scale tiny"):
-        reproduce(replace(TINY, name="other"), out, workers=1)
+        reproduce(replace(TINY, name="other"), out, where=Where(1))
 
 
 def test_rows_that_cannot_be_run_say_what_is_needed(

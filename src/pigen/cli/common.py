@@ -12,26 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pigen.cli.data import limit_options, provenance_of
+from pigen.cli.executor import executor_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from tqdm import tqdm
 
     from pigen.bundle import Bundle
+    from pigen.executor import Where
     from pigen.read import Limits
     from pigen.read.source import Source
 
 CHUNK = 250
 """Structures in a task for a worker: about a second of work."""
-_FEW = 500
+FEW = 500
 """Starting workers takes seconds: not worth it for fewer structures."""
-
-
-def workers_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--workers``."""
-    return click.option(
-        "--workers", type=click.IntRange(min=1), help="Processes; one per core by default."
-    )(command)
 
 
 def potential_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +63,7 @@ def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="DESCRIPTOR.SETTING=VALUE",
             help="A setting of a descriptor, e.g. k.symprec=0.05 or mled.axis=corrected.",
         ),
-        workers_option,
+        executor_option,
     ):
         command = option(command)
     return limit_options(command)
@@ -95,12 +90,12 @@ class Sources:
         self.total = None if None in totals else sum(t for t in totals if t is not None)
 
     @contextmanager
-    def executor(self, workers: int | None) -> Iterator[Executor]:
-        """A local pool; none but this process for few structures."""
-        from pigen.executor import local_executor
+    def executor(self, where: Where, *, few: int = FEW) -> Iterator[Executor]:
+        """Open an executor, of one worker for at most ``few`` structures."""
+        from pigen.executor import open_executor
 
-        few = self.total is not None and self.total <= _FEW
-        with local_executor(1 if few else workers) as executor:
+        is_few = self.total is not None and self.total <= few
+        with open_executor(where.for_few() if is_few else where) as executor:
             yield executor
 
     def chunks(self, executor: Executor) -> Iterator[Bundle]:

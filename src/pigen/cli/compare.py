@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, size_of, workers_option
+from pigen.cli.common import Sources, size_of
 from pigen.cli.data import EXISTING, limit_options, limits_of
+from pigen.cli.executor import executor_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.executor import Where
     from pigen.fidelity import Distance, Fidelity
 
 
@@ -27,13 +29,13 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     metavar="SRC",
     help="Structures to compare with, such as the training set. Repeatable.",
 )
-@workers_option
+@executor_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @limit_options
 def compare(
     samples: Path,
     references: tuple[Path, ...],
-    workers: int | None,
+    where: Where,
     as_json: bool,
     **limits: int,
 ) -> None:
@@ -52,7 +54,7 @@ def compare(
 
     ours = Sources([samples], limits_of(**limits))
     theirs = Sources(references, limits_of(**limits))
-    with theirs.executor(workers) as executor:
+    with theirs.executor(where) as executor:
         chunks = list(ours.chunks(executor))
         if not any(len(chunk) for chunk in chunks):
             raise UsageError(f"{samples}: no structure to compare")

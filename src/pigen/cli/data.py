@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pigen.cli.executor import executor_option
 from pigen.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle import Bundle
     from pigen.bundle.summary import ColumnSummary, Summary
+    from pigen.executor import Where
     from pigen.read import Limits
 
 EXISTING = click.Path(exists=True, path_type=Path)
@@ -65,14 +67,14 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
 @click.command("import")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core by default.")
+@executor_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
 def import_(
     sources: tuple[Path, ...],
     output: Path,
-    workers: int | None,
+    where: Where,
     force: bool,
     as_json: bool,
     **limits: int,
@@ -88,7 +90,7 @@ def import_(
         pigen import train.csv.gz more_cifs/ -o data.h5
     """
     from pigen.bundle import BundleWriter, count_rejects
-    from pigen.executor import local_executor
+    from pigen.executor import open_executor
     from pigen.export import check_target
     from pigen.read import open_source, stream
 
@@ -101,10 +103,10 @@ def import_(
     total = None if None in totals else sum(t for t in totals if t is not None)
     reasons: dict[str, int] = {}
     started = time.monotonic()
-    if workers is None and total is not None and total < _WORTH_WORKERS:
-        workers = 1
+    if total is not None and total < _WORTH_WORKERS:
+        where = where.for_few()
     with (
-        local_executor(workers) as executor,
+        open_executor(where) as executor,
         BundleWriter(output, provenance_of("pigen import", sources)) as writer,
     ):
         chunks = stream(opened, executor=executor, limits=allowed)

@@ -15,13 +15,14 @@ from pigen.cli.common import (
     potential_options,
     size_of,
     stem_of,
-    workers_option,
 )
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.executor import executor_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.energy.stage import RelaxSettings
+    from pigen.executor import Where
     from pigen.hull import Reference
 
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@workers_option
+@executor_option
 @limit_options
 def energy(
     sources: tuple[Path, ...],
@@ -62,7 +63,7 @@ def energy(
     resume: bool,
     force: bool,
     as_json: bool,
-    workers: int | None,
+    where: Where,
     **limits: int,
 ) -> None:
     """Relax structures, cell and positions, and give their energies above the hull.
@@ -82,7 +83,6 @@ def energy(
     from pigen.bundle import BundleWriter, iter_bundle
     from pigen.device import resolve_device
     from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
-    from pigen.executor import local_executor
     from pigen.hull import Hull, with_e_hull
     from pigen.label import skip_entries
 
@@ -101,9 +101,10 @@ def energy(
         "only_passed": str(only_passed),
     }
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
-    few = opened.total is not None and opened.total <= CHUNK[device]
+    if device == "cuda":
+        where = where.for_few()
     with (
-        local_executor(1 if few or device == "cuda" else workers) as executor,
+        opened.executor(where, few=CHUNK[device]) as executor,
         BundleWriter(output, provenance, resume=resume) as writer,
     ):
         done = writer.n_written + writer.n_rejected

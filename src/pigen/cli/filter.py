@@ -22,6 +22,7 @@ from pigen.cli.data import EXISTING, limits_of, provenance_of
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.executor import Where
     from pigen.filter import Criterion
 
 Window = tuple[float | None, float | None]
@@ -98,7 +99,7 @@ def filter(
     known: Path | None,
     output: Path | None,
     keep_all: bool,
-    workers: int | None,
+    where: Where,
     force: bool,
     as_json: bool,
     assignments: tuple[str, ...],
@@ -151,7 +152,7 @@ def filter(
     if spp_table is not None:
         settings.setdefault("spp", {})["table"] = spp_table
     opened = Sources(sources, limits)
-    with tempfile.TemporaryDirectory() as folder, opened.executor(workers) as executor:
+    with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
         if known is not None:
             found = known_compositions(known, Path(folder), executor)
             settings.setdefault("novel", {})["known"] = found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +15,13 @@ from pigen.cli.common import (
     origin_of,
     potential_options,
     size_of,
-    workers_option,
 )
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.executor import executor_option
 from pigen.errors import UsageError
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -50,7 +54,7 @@ def hull() -> None:
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
 @click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@workers_option
+@executor_option
 @limit_options
 def build(
     sources: tuple[Path, ...],
@@ -62,7 +66,7 @@ def build(
     resume: bool,
     force: bool,
     as_json: bool,
-    workers: int | None,
+    where: Where,
     **limits: int,
 ) -> None:
     """Make a reference of structures: all are relaxed, and crystals of the elements with them.
@@ -80,7 +84,6 @@ def build(
     from pigen.device import resolve_device
     from pigen.energy.potential import load_potential
     from pigen.energy.stage import CHUNK, RelaxSettings
-    from pigen.executor import local_executor
     from pigen.hull.build import (
         RELAXED,
         RELAXED_SUBSTITUTES,
@@ -97,10 +100,11 @@ def build(
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
     output.mkdir(parents=True, exist_ok=True)
     provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": settings.source}
-    few = opened.total is not None and opened.total + substitute <= CHUNK[device]
+    if device == "cuda":
+        where = where.for_few()
     relaxed = [output / RELAXED]
     with (
-        local_executor(1 if few or device == "cuda" else workers) as executor,
+        opened.executor(where, few=CHUNK[device] - substitute) as executor,
         opened.bar() as bar,
     ):
         relax_reference(

@@ -18,13 +18,14 @@ from pigen.cli.common import (
     origin_of,
     settings_of,
     size_of,
-    workers_option,
 )
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.executor import executor_option
 from pigen.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.crystals import Crystals
+    from pigen.executor import Where
 
 
 @click.command()
@@ -44,7 +45,7 @@ def label(
     output: Path,
     columns: str,
     resume: bool,
-    workers: int | None,
+    where: Where,
     force: bool,
     as_json: bool,
     assignments: tuple[str, ...],
@@ -73,7 +74,7 @@ def label(
     opened = Sources(sources, limits_of(**limits))
     missing: Counter[str] = Counter()
     with (
-        opened.executor(workers) as executor,
+        opened.executor(where) as executor,
         BundleWriter(output, provenance, resume=resume) as writer,
     ):
         done = writer.n_written + writer.n_rejected
@@ -105,11 +106,11 @@ def label(
 @click.command("spp-fit")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table, .npz.")
-@workers_option
+@executor_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @limit_options
 def spp_fit(
-    sources: tuple[Path, ...], output: Path, workers: int | None, force: bool, **limits: int
+    sources: tuple[Path, ...], output: Path, where: Where, force: bool, **limits: int
 ) -> None:
     """Fit a table of statistical pair potentials to reference structures.
 
@@ -122,7 +123,7 @@ def spp_fit(
     from pigen.spp import fit_spp
 
     check_output(output, sources, force=force)
-    with _crystals(sources, workers, limits) as batches:
+    with _crystals(sources, where, limits) as batches:
         n = fit_spp(batches, output, origin_of(sources))
     click.echo(f"{output}: potentials fitted to {n} structures")
 
@@ -130,11 +131,11 @@ def spp_fit(
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".txt.gz file")
-@workers_option
+@executor_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @limit_options
 def known(
-    sources: tuple[Path, ...], output: Path, workers: int | None, force: bool, **limits: int
+    sources: tuple[Path, ...], output: Path, where: Where, force: bool, **limits: int
 ) -> None:
     """List the reduced formulas of structures, for `pigen filter --known`.
 
@@ -147,7 +148,7 @@ def known(
     check_output(output, sources, force=force)
     if not output.name.endswith(".txt.gz"):
         raise UsageError(f"{output}: the name must end in .txt.gz")
-    with _crystals(sources, workers, limits) as batches:
+    with _crystals(sources, where, limits) as batches:
         formulas = {formula for batch in batches for formula in batch.reduced_formulas()}
     if not formulas:
         raise PigenError("no structure could be read")
@@ -158,11 +159,11 @@ def known(
 
 @contextmanager
 def _crystals(
-    paths: Sequence[Path], workers: int | None, limits: dict[str, int]
+    paths: Sequence[Path], where: Where, limits: dict[str, int]
 ) -> Iterator[Iterator[Crystals]]:
     """The crystals of sources in batches, parsed by workers, with a progress bar."""
     sources = Sources(paths, limits_of(**limits))
-    with sources.executor(workers) as executor, sources.bar() as bar:
+    with sources.executor(where) as executor, sources.bar() as bar:
 
         def batches() -> Iterator[Crystals]:
             for chunk in sources.chunks(executor):

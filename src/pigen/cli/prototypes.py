@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of, workers_option
+from pigen.cli.common import Sources, check_output, size_of
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.executor import executor_option
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
 
 _SOURCES = click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 _OUTPUT = click.option(
@@ -42,7 +47,7 @@ def prototypes() -> None:
 )
 @click.option("--most", type=click.IntRange(min=1), help="Keep so many frameworks; all by default.")
 @_FORCE
-@workers_option
+@executor_option
 @limit_options
 def build(
     sources: tuple[Path, ...],
@@ -51,7 +56,7 @@ def build(
     least: int,
     most: int | None,
     force: bool,
-    workers: int | None,
+    where: Where,
     **limits: int,
 ) -> None:
     """Make a library of the frameworks of structures, the most frequent first.
@@ -70,7 +75,7 @@ def build(
     opened = Sources(sources, limits_of(**limits))
     counter: Usage | Frameworks = Usage(aflow_frameworks()) if aflow else Frameworks()
     n = 0
-    with opened.executor(workers) as executor, opened.bar() as bar:
+    with opened.executor(where) as executor, opened.bar() as bar:
         for prepared in prepare(opened.chunks(executor), executor):
             counter.add(prepared)
             n += len(prepared[0])
@@ -100,7 +105,7 @@ def build(
 @_OUTPUT
 @_FORCE
 @_JSON
-@workers_option
+@executor_option
 @limit_options
 def match(
     sources: tuple[Path, ...],
@@ -109,7 +114,7 @@ def match(
     output: Path,
     force: bool,
     as_json: bool,
-    workers: int | None,
+    where: Where,
     **limits: int,
 ) -> None:
     """Find the highest-ranked known framework of each structure, if it has one.
@@ -129,7 +134,7 @@ def match(
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))
     matched = unmatched = failed = 0
-    with tempfile.TemporaryDirectory() as folder, opened.executor(workers) as executor:
+    with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
         path = library_file(library, Path(folder))
         settings = {"prototype": {"library": path, "top": top or len(load_library(path))}}
         provenance = provenance_of("pigen prototypes match", sources)
@@ -157,10 +162,10 @@ def match(
 @_SOURCES
 @_OUTPUT
 @_FORCE
-@workers_option
+@executor_option
 @limit_options
 def unique(
-    sources: tuple[Path, ...], output: Path, force: bool, workers: int | None, **limits: int
+    sources: tuple[Path, ...], output: Path, force: bool, where: Where, **limits: int
 ) -> None:
     """Mark duplicates: the column unique is true for the first of each kind.
 
@@ -178,7 +183,7 @@ def unique(
     opened = Sources(sources, limits_of(**limits))
     distinct, n = Distinct(), 0
     with (
-        opened.executor(workers) as executor,
+        opened.executor(where) as executor,
         BundleWriter(output, provenance_of("pigen prototypes unique", sources)) as writer,
         opened.bar() as bar,
     ):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of, stem_of, workers_option
+from pigen.cli.common import Sources, check_output, size_of, stem_of
 from pigen.cli.data import EXISTING, limit_options, limits_of
+from pigen.cli.executor import executor_option
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
 
 
 @click.command()
@@ -23,14 +28,14 @@ from pigen.cli.data import EXISTING, limit_options, limits_of
     help="Most structures to list, with their coordinates.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-@workers_option
+@executor_option
 @limit_options
 def report(
     source: Path,
     output: Path | None,
     most: int,
     force: bool,
-    workers: int | None,
+    where: Where,
     **limits: int,
 ) -> None:
     """Write a report to look at: one HTML page that needs no network and nothing beside it.
@@ -61,7 +66,7 @@ def report(
     else:
         opened = Sources([source], limits_of(**limits))
         is_bundle = source.is_file() and is_hdf5(source)
-        with opened.executor(workers) as executor, opened.bar() as bar:
+        with opened.executor(where) as executor, opened.bar() as bar:
 
             def judged() -> Iterator[Bundle]:
                 for chunk in map_ordered(executor, prepare, opened.chunks(executor)):

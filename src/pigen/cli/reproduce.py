@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from pigen.cli.executor import executor_option
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
 
 _FILE = click.Path(exists=True, path_type=Path)
 
@@ -41,7 +47,7 @@ _FILE = click.Path(exists=True, path_type=Path)
     metavar="NAME=FILE",
     help="Checkpoint of an experiment, e.g. diffcsp=FILE for one that would have to train.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core by default.")
+@executor_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def reproduce(
     scale: str,
@@ -49,7 +55,7 @@ def reproduce(
     mattergen: Path | None,
     mattergen_mled_c: Path | None,
     checkpoints: tuple[str, ...],
-    workers: int | None,
+    where: Where,
     as_json: bool,
 ) -> None:
     """Make every table and figure of the paper, published figures beside measured ones.
@@ -72,7 +78,7 @@ def reproduce(
         out or Path("reproduce") / scale,
         given={name: path for name, path in structures.items() if path is not None},
         checkpoints=_by_name(checkpoints),
-        workers=workers,
+        where=where,
         say=lambda line: click.echo(line, err=True),
     )
     if as_json:

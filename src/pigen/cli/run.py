@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-_FEW = 500
-"""Starting workers takes seconds: not worth it for fewer structures."""
+from pigen.cli.common import FEW
+from pigen.cli.executor import executor_option
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
 
 
 @click.command()
@@ -27,7 +31,7 @@ _FEW = 500
 )
 @click.option("--resume", is_flag=True, help="Go on with the run that the folder holds.")
 @click.option("--force", is_flag=True, help="Start over, replacing the run in the folder.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core by default.")
+@executor_option
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def run(
     experiment: str,
@@ -35,7 +39,7 @@ def run(
     out: Path | None,
     resume: bool,
     force: bool,
-    workers: int | None,
+    where: Where,
     as_json: bool,
 ) -> None:
     """Run an experiment end to end and print its row of the paper's tables.
@@ -50,7 +54,7 @@ def run(
         pigen run diffcsp --set 'data.train=["train.h5"]'
     """
     from pigen.errors import UsageError
-    from pigen.executor import local_executor
+    from pigen.executor import open_executor
     from pigen.experiment import load_experiment
     from pigen.run import run as run_experiment
     from pigen.tables import render
@@ -58,7 +62,8 @@ def run(
     if resume and force:
         raise UsageError("--resume goes on with a run and --force starts over; give one of them")
     loaded = load_experiment(experiment, overrides)
-    with local_executor(1 if loaded.sample.n <= _FEW else workers) as executor:
+    few = loaded.sample.n <= FEW
+    with open_executor(where.for_few() if few else where) as executor:
         table = run_experiment(
             loaded,
             out or Path("runs") / loaded.name,

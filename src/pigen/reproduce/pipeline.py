@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from pigen import __version__
 from pigen.errors import UsageError
-from pigen.executor import SerialExecutor, local_executor
+from pigen.executor import SerialExecutor, Where, open_executor
 from pigen.reproduce.display import Display
 from pigen.reproduce.rows import Row, plan, run_row
 from pigen.reproduce.scales import Scale
@@ -57,7 +57,7 @@ def reproduce(
     *,
     given: Mapping[str, Path] | None = None,
     checkpoints: Mapping[str, Path] | None = None,
-    workers: int | None = None,
+    where: Where | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Done:
     """Do what is not done yet.
@@ -67,8 +67,9 @@ def reproduce(
         out: folder; made if missing, gone on with otherwise.
         given: as of `rows.plan`.
         checkpoints: as of `rows.plan`.
-        workers: processes; None for one per core. On a CPU each takes whole rows and sets of
-            searches; with CUDA these go one after the other through this process.
+        where: the executor; a local one with a worker per core by default. On a CPU each worker
+            takes whole rows and sets of searches; with CUDA these go one after the other through
+            this process.
         say: takes a line for each stage that has ended, where there is no terminal.
 
     Raises:
@@ -85,7 +86,7 @@ def reproduce(
     _claim(out, scale)
     work = _Work(rows, scale, say)
     try:
-        with local_executor(workers) as executor:
+        with open_executor(where or Where()) as executor:
             work.run_rows(executor)
             sets = search_sets(scale, rows)
             work.run_searches(sets, executor)
