@@ -21,6 +21,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_docstrings.py
 
 # DATA is the folder of real structures that the tests use too (PIGEN_TEST_DATA).
 DATA ?= ../shared/data

@@ -189,14 +189,14 @@ class Crystals:
 
 
 def wrap(frac_coords: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map fractional coordinates into [0, 1): a remainder that rounds up to 1 becomes 0."""
+    """Map fractional coordinates (any shape) into [0, 1): what rounds up to 1 becomes 0."""
     wrapped = np.remainder(frac_coords, 1.0)
     wrapped[wrapped >= 1.0] = 0.0
     return wrapped
 
 
 def reduced_formula(atomic_numbers: NDArray[np.uint8]) -> str:
-    """Canonical reduced formula of one list of atoms, as in `Crystals.reduced_formulas`."""
+    """Canonical reduced formula of atoms (n,), as in `Crystals.reduced_formulas`."""
     numbers, counts = np.unique(atomic_numbers, return_counts=True)
     divisor = gcd(*counts.tolist()) if len(counts) else 1
     parts = sorted((SYMBOLS[z], n // divisor) for z, n in zip(numbers, counts, strict=True))

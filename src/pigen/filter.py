@@ -117,6 +117,9 @@ def known_compositions(source: Path, folder: Path, executor: Executor | None = N
 
     Returns:
         The source itself if it is a text file, else the file written.
+
+    Raises:
+        UsageError: no structure in the source could be read.
     """
     name = source.name.lower().removesuffix(".gz")
     if name.endswith(".txt") and source.is_file():

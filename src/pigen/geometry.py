@@ -93,7 +93,7 @@ def reduced_coords(
 def minimum_image(
     cell: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]
 ) -> float:
-    """Distance in Å between two fractional positions and their images, in a *reduced* cell."""
+    """Å between two fractional positions (3,) and their images, in a *reduced* cell (3, 3)."""
     d0, d1, d2 = stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]
     d0, d1, d2 = d0 - np.rint(d0), d1 - np.rint(d1), d2 - np.rint(d2)
     best = np.inf

@@ -115,7 +115,10 @@ def space_group_number(
     atomic_numbers: NDArray[np.uint8],
     symprec: float,
 ) -> int:
-    """Number of the space group of one cell, by spglib; terms as for `orbit_sizes`."""
+    """Number of the space group of one cell by spglib: (3, 3), (n, 3), (n,) as in `orbit_sizes`.
+
+    Raises as `orbit_sizes`.
+    """
     return int(_spglib_dataset((lattice, frac_coords, atomic_numbers), symprec).number)
 
 

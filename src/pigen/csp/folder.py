@@ -127,14 +127,14 @@ def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """The manifest at the top of a CSP folder; UsageError if it is none."""
+    """The manifest at the top of a CSP folder; UsageError if none, PigenError if damaged."""
     content = _read(folder, "not a folder that pigen csp-seed wrote")
     content["settings"] = _made(Settings, folder, content.get("settings", {}))
     return _made(Experiment, folder, content)
 
 
 def read_composition(folder: Path) -> Composition:
-    """The manifest of one composition; UsageError if there is none."""
+    """The manifest of one composition; UsageError if none, PigenError if damaged."""
     return _made(Composition, folder, _read(folder, "the folder of no composition"))
 
 

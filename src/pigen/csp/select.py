@@ -42,7 +42,7 @@ class Seed:
 
 
 def ordered(bundle: Bundle, choice: str, seed: int) -> NDArray[np.int64]:
-    """Rows of a bundle in the order in which they are taken as seeds.
+    """Rows (n,) of a bundle in the order in which they are taken as seeds.
 
     Args:
         bundle: generated structures.
@@ -95,7 +95,7 @@ def seeds(
 
     Args:
         bundle: generated structures.
-        rows: from `ordered`.
+        rows: (n,) from `ordered`.
         refuse: told the id of each structure that can be no seed, and the reason.
         fuse: keep to what FUSE takes: its elements, and cells of two atoms or more.
         most_atoms: in the cell as generated; None for any number.

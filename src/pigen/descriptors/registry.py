@@ -67,7 +67,10 @@ _REGISTRY: dict[str, DescriptorFunction] = {}
 def descriptor(
     name: str, *columns: ColumnSpec
 ) -> Callable[[Callable[..., Evaluated]], DescriptorFunction]:
-    """Register the decorated function under ``name``; the first column is its main value."""
+    """Register the decorated function under ``name``; the first column is its main value.
+
+    The decorator raises ValueError if the name is taken.
+    """
 
     def register(compute: Callable[..., Evaluated]) -> DescriptorFunction:
         if name in _REGISTRY:
@@ -103,7 +106,7 @@ def _load_all() -> None:
 
 
 def no_reasons(crystals: Crystals) -> NDArray[np.object_]:
-    """A reasons array with every structure fine."""
+    """Reasons (B,) with every structure fine."""
     return np.array([""] * len(crystals), dtype=object)
 
 

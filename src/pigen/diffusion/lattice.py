@@ -89,19 +89,19 @@ def to_lattice(y: Tensor, n_atoms: Tensor, scale: LatticeScale) -> Tensor:
 
 
 def signal(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine schedule: y_t = a y_0 + s ε with a = cos(πt/2), s = sin(πt/2) (exact near t = 0)."""
+    """Cosine schedule, elementwise: y_t = a y_0 + s ε with a = cos(πt/2), s = sin(πt/2)."""
     angle = 0.5 * torch.pi * t
     return torch.cos(angle), torch.sin(angle)
 
 
 def velocity(y0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """v = a ε − s y_0, the training target; ``t`` broadcasts against y."""
+    """v = a ε − s y_0, the training target; y_0 and ε (B, 6), ``t`` (B, 1)."""
     a, s = signal(t)
     return a * noise - s * y0
 
 
 def clean_estimate(y_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """ŷ_0 = a y_t − s v."""
+    """ŷ_0 = a y_t − s v; y_t and v (B, 6), ``t`` (B, 1)."""
     a, s = signal(t)
     return a * y_t - s * v
 
@@ -109,7 +109,7 @@ def clean_estimate(y_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
 def reverse_step(
     y_t: Tensor, v: Tensor, t: Tensor, t_next: Tensor, noise: Tensor, eta: float
 ) -> Tensor:
-    """One ancestral step from t to t_next given v; ``eta`` scales the noise added (0: the mean)."""
+    """One ancestral step of y (B, 6) from t to t_next (B, 1) given v; ``eta`` scales the noise."""
     a, s = signal(t)
     a_next, s_next = signal(t_next)
     y0 = a * y_t - s * v

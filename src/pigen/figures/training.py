@@ -64,7 +64,7 @@ def histogram(*labels: str) -> Histogram:
 
 
 def edges(label: str) -> NDArray[np.float64]:
-    """Edges of the bins of a label."""
+    """Edges (bins + 1,) of the bins of a label, in its unit."""
     low, high, n = _EDGES[label]
     return np.linspace(low, high, n + 1)
 

@@ -42,7 +42,7 @@ class Header:
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], header: Header) -> None:
-    """Write atomically: a reader finds the old file or the new one, never a part.
+    """Write weights of any shapes atomically: a reader finds the old file or the new one.
 
     Weights are rounded to half precision, which changes no loss of the shipped model by more than
     1e-4 of it and halves the file; what training needs to go on is kept elsewhere, in full.
@@ -88,7 +88,7 @@ def read_header(path: Path) -> Header:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> tuple[Denoiser, Header]:
-    """The network, in evaluation mode on ``device``, and its header."""
+    """The network, in evaluation mode on ``device``, and its header. Raises as `read_header`."""
     header = read_header(path)
     weights = {
         name: w.float()

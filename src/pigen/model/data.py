@@ -118,6 +118,6 @@ def batches(
 
 
 def drop_labels(labels: Tensor, p_drop: float, generator: torch.Generator) -> Tensor:
-    """Each label hidden (NaN) with probability p_drop, on its own; the generator is on the CPU."""
+    """Labels (B, n), each hidden (NaN) with probability p_drop; the generator is on the CPU."""
     dropped = torch.rand(labels.shape, generator=generator).to(labels.device) < p_drop
     return torch.where(dropped, torch.full_like(labels, float("nan")), labels)

@@ -141,6 +141,8 @@ def losses(
     Types: cross entropy over masked atoms. Coordinates: squared error of the normalised score, its
     mean over each crystal taken out (a rigid shift is no error). Lattice: squared error of the
     velocity. Compactness: |Ĉ0 − C_0|² with Ĉ0 from the estimate of the clean crystal.
+    ``cubed_radii``: (E,) Å^3. Source: the paper's Methods; velocities, Salimans and Ho
+    (arXiv:2202.00512).
     """
     dtype = clean.frac.dtype
     real = clean.mask.to(dtype)

@@ -93,7 +93,7 @@ def pair_basis(
 def basis_of_edges(
     frac: Tensor, lattice: Tensor, mask: Tensor, *, cutoff: float, radial: int
 ) -> Tensor:
-    """The same from the list of edges and e3nn's harmonics, on any device."""
+    """The same, (B, n, n, 9, radial), from `edges` and e3nn's harmonics, on any device."""
     b, i, j, vectors = edges(frac, lattice, mask, cutoff)
     distance = vectors.norm(dim=-1)
     harmonics = o3.spherical_harmonics(

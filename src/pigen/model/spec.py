@@ -37,7 +37,11 @@ class ModelSpec:
     def fit(
         cls, crystals: Crystals, names: tuple[str, ...], labels: NDArray[np.float64]
     ) -> ModelSpec:
-        """From a training set and its labels (B, len(names)), NaN where missing."""
+        """From a training set and its labels (B, names), NaN where missing.
+
+        Raises:
+            UsageError: a label that no structure has.
+        """
         absent = [name for name, column in zip(names, labels.T, strict=True) if _no_data(column)]
         if absent:
             raise UsageError(
@@ -55,7 +59,7 @@ class ModelSpec:
         )
 
     def classes(self, atomic_numbers: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Class of each atom; UsageError naming the first element the model doesn't know."""
+        """Class of each atom, (n,); UsageError naming the first element the model doesn't know."""
         table = np.zeros(MAX_Z + 1, dtype=np.int64)
         table[list(self.elements)] = np.arange(len(self.elements)) + 1
         found = table[atomic_numbers]

@@ -109,7 +109,10 @@ class Usage:
         return len(self._given)
 
     def library(self, source: str, *, least: int = 1, most: int | None = None) -> Library:
-        """As `Frameworks.library`; frameworks equally frequent stay in the order given."""
+        """As `Frameworks.library`; frameworks equally frequent stay in the order given.
+
+        Raises as `Frameworks.library`.
+        """
         order = np.argsort(-self._counts, kind="stable")
         order = order[self._counts[order] >= least][:most]
         known, ids, labels = self._given.known, self._given.bundle.ids, self._given.labels

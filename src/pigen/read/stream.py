@@ -111,7 +111,7 @@ def stream(
     executor: Executor | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Bundle]:
-    """`read_chunks` for sources that are open already."""
+    """`read_chunks` for sources that are open already. Raises as it does."""
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     limits = limits or Limits()

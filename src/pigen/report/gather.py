@@ -110,7 +110,7 @@ def gather(chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None 
 
 
 def numbers(column: Column | None) -> NDArray[np.float64] | None:
-    """Values of a column of one number per crystal, absurd ones as NaN; None if it is no such."""
+    """Values (B,) of a column of numbers, absurd ones as NaN; None if it is no such column."""
     if column is None or column.per_atom or column.kind == "str":
         return None
     values = column.values.astype(np.float64)

@@ -67,7 +67,7 @@ class SppTable:
 
 
 def mean_by_crystal(values: NDArray[np.float64], ptr: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean of ``values[ptr[i]:ptr[i + 1]]`` for each i, NaN where there are none."""
+    """Mean of ``values[ptr[i]:ptr[i + 1]]`` for each i, (B,), NaN where there are none."""
     means = np.full(len(ptr) - 1, np.nan)
     filled = np.flatnonzero(np.diff(ptr))
     if len(filled):
@@ -161,7 +161,8 @@ def save_table(
 ) -> None:
     """Write a fitted table: −ln g right of the walls, where the walls start, and u0.
 
-    `load_table` rebuilds the walls and adds u0. Values are stored in steps of 0.001, so call
+    ``potential`` is (N_PAIRS, N_BINS), ``first_bin`` (N_PAIRS,). `load_table` rebuilds the walls
+    and adds u0. Values are stored in steps of 0.001, so call
     `stored_steps` before anything is derived from them.
     """
     steps = np.rint(stored_steps(potential, first_bin) / _STORED_STEP)
@@ -180,7 +181,7 @@ def save_table(
 def stored_steps(
     potential: NDArray[np.float64], first_bin: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The potentials rounded as a file holds them, zero left of the walls' start."""
+    """Potentials (N_PAIRS, N_BINS) rounded as a file holds them, 0 left of the walls' start."""
     kept = np.arange(N_BINS) >= first_bin[:, None]
     return np.where(kept, np.rint(potential / _STORED_STEP) * _STORED_STEP, 0.0)
 
