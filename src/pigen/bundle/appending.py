@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.bundle.marks import CHUNKS, MARK, record_of
 from pigen.bundle.memory import (
     Bundle,
     Column,
@@ -32,7 +33,8 @@ def skeleton(provenance: Mapping[str, str]) -> bytes:
         file.attrs["version"] = VERSION
         for name in ("n_crystals", "n_atoms", "n_rejects"):
             file.attrs[name] = 0
-        file.create_group("provenance").attrs.update(provenance)
+        said = file.create_group("provenance").attrs
+        said.update((key, provenance[key]) for key in sorted(provenance))
         for name in ("columns", "verdicts"):
             file.create_group(name, track_order=True)
         _extend(file, "crystals/ptr", np.zeros(1, dtype=np.int64), 0)
@@ -59,6 +61,9 @@ def append(file: h5py.File, chunk: Bundle) -> None:
         for name in dict.fromkeys([*file["columns"], *chunk.columns]):
             _append_column(file, name, chunk, n, n_atoms)
         _append_verdicts(file, chunk, n)
+    if MARK in chunk.provenance:
+        n_chunks = len(file[CHUNKS]) if CHUNKS in file else 0
+        _extend(file, CHUNKS, _objects([record_of(chunk)]), n_chunks)
     file.attrs["n_crystals"] = n + len(chunk)
     file.attrs["n_atoms"] = n_atoms + len(crystals.atomic_numbers)
     file.attrs["n_rejects"] = n_rejects + len(chunk.rejects)
@@ -137,6 +142,7 @@ def size_bound(chunk: Bundle) -> int:
     texts: list[Iterable[str]] = [chunk.ids, chunk.parents]
     texts += [(text for r in chunk.rejects for text in (r.id, r.reason))]
     texts += [verdict.reasons for verdict in chunk.verdicts.values()]
+    texts += [[record_of(chunk)]] if MARK in chunk.provenance else []
     for column in chunk.columns.values():
         (texts if column.kind == "str" else numbers).append(column.values)
     data = sum(array.nbytes for array in numbers)

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.bundle.marks import CHUNKS, Mark, Written, read_record
 from pigen.bundle.memory import Bundle, Column, Reject, Strings, Verdict, check_name, strings
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
@@ -92,6 +93,39 @@ def iter_bundle(path: str | PathLike[str], chunk_size: int = CHUNK_SIZE) -> Iter
             yield _rows(file, info, start, stop, rejects if start == 0 else ())
 
 
+def chunks_of_shard(path: str | PathLike[str]) -> tuple[int, Mark | None]:
+    """How many chunks a shard's bundle says it holds, and the last one's mark, None without any.
+
+    Raises as `bundle_info`.
+    """
+    with _opened(path) as file:
+        n = _n_chunks(file)
+        return n, _record(file, n - 1).mark if n else None
+
+
+def read_marked(
+    path: str | PathLike[str], place: int, row: int, reject: int
+) -> tuple[Mark, Bundle]:
+    """The chunk at a place in a shard's bundle, as it was appended, and its mark.
+
+    Args:
+        path: the bundle.
+        place: of the chunk among those of the file.
+        row: where its crystals begin; reject: where its rejects begin.
+
+    Raises:
+        UsageError, PigenError: as `bundle_info`.
+    """
+    with _opened(path) as file:
+        info = _info(file)
+        record = _record(file, place)
+        stop, last = row + record.n_crystals, reject + record.n_rejects
+        if not (row <= stop <= info.n_crystals and reject <= last <= info.n_rejects):
+            raise ValueError(f"chunk {place} has more rows than there are")
+        rows = _rows(file, info, row, stop, _rejects(file, slice(reject, last)))
+        return record.mark, record.restore(rows)
+
+
 # -- the file ------------------------------------------------------------------------------------
 @contextmanager
 def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
@@ -150,7 +184,7 @@ def dataset(file: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset
 
 
 def counts(file: h5py.File) -> tuple[int, int, int]:
-    """(crystals, atoms, rejects) that the file says it holds."""
+    """(crystals, atoms, rejects) that the file says it holds; ValueError if they can't be."""
     n, n_atoms, n_rejects = (
         int(file.attrs[name]) for name in ("n_crystals", "n_atoms", "n_rejects")
     )
@@ -160,7 +194,7 @@ def counts(file: h5py.File) -> tuple[int, int, int]:
 
 
 def stored_kind(found: h5py.Dataset) -> str:
-    """The column kind of a stored dataset."""
+    """The column kind of a stored dataset; ValueError if it has none."""
     if h5py.check_string_dtype(found.dtype) is not None:
         return "str"
     kind = {"f": "float64", "i": "int64", "u": "int64", "b": "bool"}.get(found.dtype.kind)
@@ -170,7 +204,7 @@ def stored_kind(found: h5py.Dataset) -> str:
 
 
 def values_of(found: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
-    """Rows start … stop of a column's dataset."""
+    """Rows start … stop of a column's dataset, (stop - start,)."""
     if stored_kind(found) == "str":
         return _text(found, start, stop)
     return np.asarray(found[start:stop])
@@ -201,10 +235,23 @@ def _info(file: h5py.File) -> BundleInfo:
     )
 
 
-def _rejects(file: h5py.File) -> tuple[Reject, ...]:
+def _n_chunks(file: h5py.File) -> int:
+    if CHUNKS not in file:
+        return 0
+    shape: tuple[int, ...] = file[CHUNKS].shape
+    return shape[0]
+
+
+def _record(file: h5py.File, place: int) -> Written:
+    found = dataset(file, CHUNKS, (_n_chunks(file),))
+    return read_record(str(_text(found, place, place + 1)[0]))
+
+
+def _rejects(file: h5py.File, rows: slice = slice(None)) -> tuple[Reject, ...]:
     n = counts(file)[2]
-    ids = _text(dataset(file, "rejects/id", (n,)), 0, n)
-    reasons = _text(dataset(file, "rejects/reason", (n,)), 0, n)
+    start, stop, _ = rows.indices(n)
+    ids = _text(dataset(file, "rejects/id", (n,)), start, stop)
+    reasons = _text(dataset(file, "rejects/reason", (n,)), start, stop)
     return tuple(Reject(i, r) for i, r in zip(ids, reasons, strict=True))
 
 

@@ -23,6 +23,7 @@ from types import TracebackType
 import h5py
 
 from pigen.bundle.appending import append, size_bound, skeleton
+from pigen.bundle.marks import MARK
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, bundle_info
 from pigen.errors import PigenError, UsageError
@@ -113,7 +114,7 @@ class BundleWriter:
             PigenError: the chunk's columns or verdicts contradict the file's, or the file cannot
                 be written; the file still holds every chunk before this one.
         """
-        if self._started and not len(chunk) and not chunk.rejects:
+        if self._started and not len(chunk) and not chunk.rejects and MARK not in chunk.provenance:
             return
         self._publish(chunk, complete=False)
 
