@@ -28,6 +28,8 @@ LAYERS = [
         "resources",
         "device",
         "file_cache",
+        "files",
+        "interrupts",
         "lock",
     },
     {"experiment", "bundle", "read", "export"},

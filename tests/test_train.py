@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
 import time
@@ -89,9 +90,13 @@ def test_resuming_equals_never_stopping(
     monkeypatch.undo()
     train(asked, tmp_path / "parts", resume=True, progress=False)
 
-    for name, weight in weights(tmp_path / "whole").items():
-        torch.testing.assert_close(weights(tmp_path / "parts")[name], weight, rtol=0, atol=0)
-    for a, b in zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True):
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
+
+
+def assert_same_training(whole: Path, parts: Path) -> None:
+    for name, weight in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], weight, rtol=0, atol=0)
+    for a, b in zip(rows(whole), rows(parts), strict=True):
         assert {k: v for k, v in a.items() if k != "seconds"} == {
             k: v for k, v in b.items() if k != "seconds"
         }
@@ -117,14 +122,48 @@ def test_nan_stops_with_the_last_good_checkpoint_kept(
     assert all(torch.isfinite(w).all() for w in weights(tmp_path / "m").values())
 
 
-def test_resume_refuses_another_plan_and_an_empty_folder(source: Path, tmp_path: Path) -> None:
-    train(experiment(source, epochs=1), tmp_path / "m", progress=False)
+def test_resume_refuses_changed_settings_and_names_them(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    train(experiment(source, epochs=1), out, resume=True, progress=False)  # of nothing is a start
     with pytest.raises(UsageError, match="use --resume"):
-        train(experiment(source, epochs=1), tmp_path / "m", progress=False)
-    with pytest.raises(UsageError, match="asks for"):
-        train(experiment(source, epochs=2), tmp_path / "m", resume=True, progress=False)
-    with pytest.raises(UsageError, match="nothing to resume"):
-        train(experiment(source), tmp_path / "other", resume=True, progress=False)
+        train(experiment(source, epochs=1), out, progress=False)
+    asked = experiment(source, epochs=1)
+    for changed, said in (
+        (experiment(source, epochs=2), r"train\.epochs was 1.* and is now 2"),
+        (experiment(source, epochs=1, lr=0.5), r"train\.lr was .* and is now 0\.5"),
+        (replace(asked, seed=7), "seed was 0 and is now 7"),
+        (replace(asked, loss=replace(asked.loss, coords=9.0)), r"loss\.coords"),
+        (replace(asked, diffusion=replace(asked.diffusion, sigma_max=0.7)), "diffusion.sigma_max"),
+        (replace(asked, data=replace(asked.data, max_atoms=3)), r"data\.train was \d+ structures"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            train(changed, out, resume=True, progress=False)
+    (out / "state.pt").write_bytes((out / "state.pt").read_bytes()[:1000])
+    with pytest.raises(UsageError, match="remove it to train anew"):
+        train(asked, out, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("method", ["_train_step", "validate", "_write_metrics"])
+def test_interrupted_anywhere_a_run_goes_on_as_if_it_had_not_been(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    asked = experiment(source)
+    train(asked, tmp_path / "whole", progress=False)
+    real, left = getattr(Trainer, method), [2]
+
+    def interrupted(self: Trainer, *args: object) -> object:
+        found = real(self, *args)
+        left[0] -= 1
+        if not left[0]:
+            signal.raise_signal(signal.SIGINT)  # at its end: a step is through and not yet counted
+        return found
+
+    monkeypatch.setattr(Trainer, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, tmp_path / "parts", progress=False)
+    monkeypatch.undo()
+    train(asked, tmp_path / "parts", resume=True, progress=False)
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_learning_rate_warms_up_and_decays() -> None:

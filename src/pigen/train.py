@@ -6,8 +6,11 @@ import csv
 import io
 import logging
 import math
+import pickle
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,15 @@ from tqdm import tqdm
 from pigen.device import fast_bf16, resolve_device
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import Experiment, TrainConfig
-from pigen.model.checkpoint import Header, save_checkpoint, write_atomically
+from pigen.files import check_writable, write_atomically
+from pigen.interrupts import interrupts_later
+from pigen.lock import Lock
+from pigen.model.checkpoint import Header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels
 from pigen.model.loss import Clean, Corruption, Losses, add_noise, losses
 from pigen.model.network import Denoiser
 from pigen.model.spec import ModelSpec
-from pigen.training_set import Labelled, known_only, read_labelled
+from pigen.training_set import Labelled, digest, known_only, read_labelled
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +42,8 @@ SELF_CONDITIONING = 0.5
 CHECKPOINT = "model.safetensors"
 _STATE = "state.pt"
 _METRICS = "metrics.csv"
+_MAY_CHANGE = ("train.device", "train.checkpoint_minutes")
+"""Settings that a resumed run need not share with its beginning."""
 _COMPONENTS = tuple(field.name for field in fields(Losses))
 
 
@@ -50,10 +58,12 @@ def train(
     Raises:
         UsageError: no data, a label without values, an existing run without ``resume``, or a state
             that belongs to other settings.
-        PigenError: the loss became NaN or infinite; the last good checkpoint stays.
+        PigenError: the loss became NaN or infinite; the last good checkpoint stays. Another process
+            trains in the folder.
     """
     if not resume and (out_dir / _STATE).exists():
         raise UsageError(f"{out_dir} holds a training run already; use --resume or another folder")
+    check_writable(out_dir)
     data, labels = experiment.data, experiment.model.labels
     found = read_labelled(data.train, labels, data.max_atoms)
     val = read_labelled(data.val, labels, data.max_atoms) if data.val else None
@@ -62,9 +72,10 @@ def train(
             _log.warning("%s: %d left out: %s", name, count, reason)
     out_dir.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(experiment, found, val, out_dir)
-    if resume:
-        trainer.load()
-    return trainer.run(progress)
+    with Lock(out_dir / _STATE):
+        if (out_dir / _STATE).exists():
+            trainer.load()
+        return trainer.run(progress)
 
 
 def learning_rate(step: int, n_steps: int, peak: float) -> float:
@@ -74,6 +85,33 @@ def learning_rate(step: int, n_steps: int, peak: float) -> float:
         return peak * (step + 1) / warmup
     progress = max(0.0, 2 * step / n_steps - 1)
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+
+
+def settings_of(experiment: Experiment, train: Labelled, val: Labelled | None) -> dict[str, str]:
+    """What a training run depends on, by name: it may be gone on with only while this stays."""
+    parts = {
+        "model": experiment.model,
+        "diffusion": experiment.diffusion,
+        "loss": experiment.loss,
+        "train": experiment.train,
+    }
+    found = {"seed": str(experiment.seed), "data.train": digest(train)}
+    for name, part in parts.items():
+        found |= {f"{name}.{key}": str(value) for key, value in asdict(part).items()}
+    if val is not None:
+        found["data.val"] = digest(val)
+    return {key: value for key, value in found.items() if key not in _MAY_CHANGE}
+
+
+def check_same_settings(path: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Raise UsageError that names what differs between a state and its resumption."""
+    changed = [
+        f"{key} was {old.get(key, 'not given')} and is now {new.get(key, 'not given')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise UsageError(f"cannot resume {path}: {'; '.join(changed)}")
 
 
 class Trainer:
@@ -89,6 +127,7 @@ class Trainer:
         self.device = resolve_device(self.config.device)
         self.spec = ModelSpec.fit(train.crystals, experiment.model.labels, train.labels)
         val = known_only(val, self.spec.elements) if val else None
+        self.settings = settings_of(experiment, train, val)
         self.data = TrainingData.of(train.crystals, train.labels, self.spec, self.device)
         self.val = (
             TrainingData.of(val.crystals, val.labels, self.spec, self.device) if val else None
@@ -184,20 +223,22 @@ class Trainer:
         )
         started, at_start = time.monotonic(), self.seconds
         try:
-            while self.step < self.n_steps:
+            while True:
+                if self._epoch_has_ended():
+                    self._end_of_epoch(bar)
+                if self.step == self.n_steps:
+                    break
                 epoch, done = divmod(self.step, self.steps_per_epoch)
-                for index, rows in enumerate(self._order(epoch)):
-                    if index < done:
-                        continue
-                    self._train_step(rows)
+                for rows in islice(self._order(epoch), done, None):
+                    with interrupts_later():  # half a step would be in what is saved
+                        self._train_step(rows)
                     self.seconds = at_start + time.monotonic() - started
                     bar.update()
-                    if self.step == self.n_steps:
-                        break
                     if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                         self.save()
                         saved = time.monotonic()
-                self._end_of_epoch(epoch, bar)
+                    if self._epoch_has_ended():
+                        break
         except KeyboardInterrupt:
             self.save()
             raise
@@ -206,15 +247,22 @@ class Trainer:
         self.save()
         return self.out_dir / CHECKPOINT
 
-    def _end_of_epoch(self, epoch: int, bar: Any) -> None:
-        steps = max(1, self.step - epoch * self.steps_per_epoch)
+    def _epoch_has_ended(self) -> bool:
+        """Whether the row of an epoch is due; a run may have been stopped just before it."""
+        over = self.step == self.n_steps or self.step % self.steps_per_epoch == 0
+        return over and self.step > (self.rows[-1]["step"] if self.rows else 0)
+
+    def _end_of_epoch(self, bar: Any) -> None:
+        epoch = (self.step - 1) // self.steps_per_epoch
+        steps = self.step - epoch * self.steps_per_epoch
         names = ("total", *_COMPONENTS)
         row = {"epoch": float(epoch + 1), "step": float(self.step), "seconds": self.seconds}
         row |= {f"train_{n}": float(x) / steps for n, x in zip(names, self.sums, strict=True)}
         row |= self.validate()
         row["lr"] = learning_rate(self.step - 1, self.n_steps, self.config.lr)
-        self.rows.append(row)
-        self.sums.zero_()
+        with interrupts_later():
+            self.rows.append(row)
+            self.sums.zero_()
         rate = self.step * self.config.batch_size / max(self.seconds, 1e-9)
         bar.set_postfix_str(f"loss {row['train_total']:.3f}, {rate:.0f} structures/s")
         self._write_metrics()
@@ -263,7 +311,7 @@ class Trainer:
                 "average": self.average,
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
-                "n_steps": self.n_steps,
+                "settings": self.settings,
                 "seconds": self.seconds,
                 "sums": self.sums,
                 "rows": self.rows,
@@ -274,22 +322,18 @@ class Trainer:
         self._write_metrics()
 
     def load(self) -> None:
-        """Go on from the state in ``out_dir``; UsageError if there is none or it doesn't fit."""
+        """Go on from the state in ``out_dir``; UsageError if it doesn't fit."""
         path = self.out_dir / _STATE
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            check_same_settings(path, state["settings"], self.settings)
             self.model.load_state_dict(state["model"], strict=True)
             self.optimizer.load_state_dict(state["optimizer"])
-        except FileNotFoundError:
-            raise UsageError(f"{path}: nothing to resume; run without --resume") from None
-        except (RuntimeError, KeyError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise UsageError(f"{path}: does not fit this experiment: {first}") from None
-        if state["n_steps"] != self.n_steps:
+        except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
-                f"{path}: was started for {state['n_steps']} steps, this experiment asks for "
-                f"{self.n_steps}; keep train.epochs, train.batch_size and the data as they were"
-            )
+                f"{path} can't be gone on with ({first}); remove it to train anew"
+            ) from None
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])

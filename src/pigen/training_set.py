@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,6 +68,16 @@ def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int)
     if not len(found.crystals):
         raise UsageError(f"no structure to train on in {', '.join(sources)}: {found.left_out}")
     return found
+
+
+def digest(found: Labelled) -> str:
+    """How many structures there are, and 16 digits of the hash of them and their labels."""
+    crystals = found.crystals
+    arrays = (crystals.lattice, crystals.frac_coords, crystals.atomic_numbers, crystals.ptr)
+    hashed = hashlib.sha256()
+    for array in (*arrays, found.labels):
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return f"{len(crystals)} structures, sha256 {hashed.hexdigest()[:16]}"
 
 
 def known_only(found: Labelled, elements: Sequence[int]) -> Labelled:

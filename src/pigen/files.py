@@ -1,0 +1,98 @@
+"""Files that are there whole and on disk, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pigen.errors import PigenError, UsageError
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file; whoever opens it, at any time, finds the old content or the new, on disk.
+
+    Raises:
+        PigenError: it cannot be written (a full disk); the old file stays.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with replaced(path) as part:
+        part.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write to, whose file replaces the one at ``path`` when the block ends well.
+
+    Raises:
+        PigenError: it cannot be written; the old file stays.
+    """
+    part = part_of(path)
+    try:
+        yield part
+        sync(part)
+        os.replace(part, path)
+        sync(path.parent)
+    except OSError as error:
+        raise PigenError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file stands while it is written; of a killed writer's the next one disposes."""
+    return path.with_name(f".{path.name}.part")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line, or several, to a text file, and put it on disk. Raises PigenError."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PigenError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UsageError unless files may be made in a folder, or in what it would be made in.
+
+    PigenError where the disk is full.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise UsageError(f"{there} is not a folder")
+    try:
+        # Permission bits do not tell: of root, of read-only disks, of network file systems.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        kind = UsageError if error.errno in _FORBIDDEN else PigenError
+        raise kind(f"cannot write in {there}: {error.strerror}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """First 16 digits of the hash of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
