@@ -241,7 +241,7 @@ def count_rejects(rejects: Iterable[Reject]) -> dict[str, int]:
 
 # -- column kinds --------------------------------------------------------------------------------
 def kind_of(values: NDArray[Any]) -> str:
-    """The kind of a column's values: "float64", "int64", "bool" or "str"."""
+    """The kind of a column's values (B,) or (N,): "float64", "int64", "bool" or "str"."""
     kinds = {"f": "float64", "i": "int64", "b": "bool", "O": "str"}
     return kinds[values.dtype.kind]
 
@@ -264,7 +264,7 @@ def missing(kind: str, n: int) -> NDArray[Any]:
 
 
 def convert(values: NDArray[Any], kind: str) -> NDArray[Any]:
-    """Values in another kind that `common_kind` or `with_missing` gave; NaN becomes ""."""
+    """Values (n,) in another kind that `common_kind` or `with_missing` gave; NaN becomes ""."""
     if kind_of(values) == kind:
         return values
     if kind != "str":
