@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, count_rejects
+from pigen.bundle import Bundle, Reject, count_rejects
 from pigen.crystals import Crystals
 from pigen.descriptors import descriptor_names, evaluate
 from pigen.errors import UsageError
@@ -57,14 +57,22 @@ def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int)
             "data.train is empty: a model needs structures to train on; give a labelled bundle, "
             "e.g. --set 'data.train=[\"train.h5\"]' (made by `pigen label`)"
         )
-    chunks = [_labelled_chunk(chunk, labels) for chunk in read_chunks(sources)]
-    rejects = [reject for _, _, chunk in chunks for reject in chunk.rejects]
-    found = Labelled(
-        niggli(Crystals.concatenate([crystals for crystals, _, _ in chunks])),
-        np.concatenate([values for _, values, _ in chunks]),
-        count_rejects(rejects),
-    )
-    found = found.keep(found.crystals.n_atoms <= max_atoms, f"more than {max_atoms} atoms")
+    # Of each chunk only this stays: its ids and further columns would be most of the memory.
+    parts = [Crystals.empty()]
+    values = [np.zeros((0, len(labels)))]
+    rejects: list[Reject] = []
+    too_large = 0
+    for read in read_chunks(sources):
+        chunk, of_chunk = _labelled_chunk(read, labels)
+        small = chunk.crystals.n_atoms <= max_atoms
+        parts.append(niggli(chunk.crystals[small]))
+        values.append(of_chunk[small])
+        rejects.extend(chunk.rejects)
+        too_large += int((~small).sum())
+    left_out = count_rejects(rejects)
+    if too_large:
+        left_out[f"more than {max_atoms} atoms"] = too_large
+    found = Labelled(Crystals.concatenate(parts), np.concatenate(values), left_out)
     if not len(found.crystals):
         raise UsageError(f"no structure to train on in {', '.join(sources)}: {found.left_out}")
     return found
@@ -88,9 +96,7 @@ def known_only(found: Labelled, elements: Sequence[int]) -> Labelled:
     return found.keep(counts == 0, "an element absent from the training set")
 
 
-def _labelled_chunk(
-    chunk: Bundle, labels: Sequence[str]
-) -> tuple[Crystals, NDArray[np.float64], Bundle]:
+def _labelled_chunk(chunk: Bundle, labels: Sequence[str]) -> tuple[Bundle, NDArray[np.float64]]:
     values = np.full((len(chunk), len(labels)), np.nan)
     for place, label in enumerate(labels):
         names = E_HULL_COLUMNS if label == "e_hull" else (label,)
@@ -100,4 +106,4 @@ def _labelled_chunk(
             present = [chunk.columns[label]]
         if present and present[0].kind != "str":
             values[:, place] = present[0].values
-    return chunk.crystals, values, chunk
+    return chunk, values

@@ -1,10 +1,10 @@
-"""Training structures as padded tensors, and the order in which batches take them."""
+"""Training structures as tensors, and the order in which batches take them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -26,23 +26,19 @@ def niggli(crystals: Crystals) -> Crystals:
     os.environ.setdefault("SPGLIB_OLD_ERROR_HANDLING", "false")
     import spglib
 
-    lattice = crystals.lattice.copy()
-    frac = crystals.frac_coords.copy()
-    for i in range(len(crystals)):
+    change = np.tile(np.eye(3), (len(crystals), 1, 1))
+    for i, lattice in enumerate(crystals.lattice):
         try:
-            reduced = spglib.niggli_reduce(crystals.lattice[i])
-        except spglib.SpglibError:
+            # spglib may rotate the cell; only the change of basis is wanted, in integers.
+            change[i] = spglib.niggli_reduce(lattice) @ np.linalg.inv(lattice)
+        except (spglib.SpglibError, np.linalg.LinAlgError):
             continue
-        atoms = slice(crystals.ptr[i], crystals.ptr[i + 1])
-        # spglib may rotate the cell; only the change of basis is wanted, in integers.
-        change = np.rint(reduced @ np.linalg.inv(crystals.lattice[i]))
-        if not np.isclose(abs(np.linalg.det(change)), 1.0):
-            continue
-        lattice[i] = change @ crystals.lattice[i]
-        frac[atoms] = wrap(frac[atoms] @ np.linalg.inv(change))
+    change = np.rint(change)
+    change[~np.isclose(np.abs(np.linalg.det(change)), 1.0)] = np.eye(3)
+    inverse = np.rint(np.linalg.inv(change))
     return Crystals(
-        lattice=lattice,
-        frac_coords=frac,
+        lattice=change @ crystals.lattice,
+        frac_coords=wrap(np.einsum("na,nab->nb", crystals.frac_coords, inverse[crystals.batch])),
         atomic_numbers=crystals.atomic_numbers,
         ptr=crystals.ptr,
     )
@@ -50,17 +46,17 @@ def niggli(crystals: Crystals) -> Crystals:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """M structures, padded: what a `Clean` batch is cut from.
+    """M structures with N atoms in all, compact: what a padded `Clean` batch is cut from.
 
     Attributes:
-        types: (M, n) int64. frac: (M, n, 3). y: (M, 6). n_atoms: (M,).
-        labels: (M, n_labels) standardised, NaN where missing.
+        types: (N,) uint8 classes. frac: (N, 3). ptr: (M + 1,), where the atoms of each begin.
+        y: (M, 6). labels: (M, n_labels) standardised, NaN where missing.
     """
 
     types: Tensor
     frac: Tensor
+    ptr: Tensor
     y: Tensor
-    n_atoms: Tensor
     labels: Tensor
 
     @classmethod
@@ -73,33 +69,43 @@ class TrainingData:
         dtype: torch.dtype = torch.float32,
     ) -> TrainingData:
         """From Niggli-reduced crystals and raw labels (M, n_labels)."""
-        widest = int(crystals.n_atoms.max())
-        row = crystals.batch
-        place = np.arange(len(row)) - crystals.ptr[row]
-        types = np.zeros((len(crystals), widest), dtype=np.int64)
-        frac = np.zeros((len(crystals), widest, 3))
-        types[row, place] = spec.classes(crystals.atomic_numbers)
-        frac[row, place] = crystals.frac_coords
         n_atoms = torch.from_numpy(crystals.n_atoms.copy())
         y = to_vector(torch.from_numpy(crystals.lattice.copy()), n_atoms, spec.lattice)
+        classes = spec.classes(crystals.atomic_numbers)
         return cls(
-            types=torch.from_numpy(types).to(device),
-            frac=torch.from_numpy(frac).to(device, dtype),
-            y=y.to(device, dtype),
-            n_atoms=n_atoms.to(device),
-            labels=torch.from_numpy(spec.standardise(labels)).to(device, dtype),
-        )
+            types=torch.from_numpy(classes.astype(np.uint8)),
+            frac=torch.from_numpy(crystals.frac_coords.copy()).to(dtype),
+            ptr=torch.from_numpy(crystals.ptr.copy()),
+            y=y.to(dtype),
+            labels=torch.from_numpy(spec.standardise(labels)).to(dtype),
+        ).to(device)
+
+    def to(self, device: torch.device) -> TrainingData:
+        """The same on another device."""
+        return TrainingData(*(getattr(self, one.name).to(device) for one in fields(self)))
 
     def __len__(self) -> int:
         """Number of structures M."""
-        return len(self.types)
+        return len(self.y)
+
+    @property
+    def n_atoms(self) -> Tensor:
+        """Atoms per structure, (M,)."""
+        return self.ptr.diff()
 
     def batch(self, rows: Tensor) -> tuple[Clean, Tensor]:
         """The chosen structures, padded to the largest of them, and their labels."""
-        n_atoms = self.n_atoms[rows]
-        n = int(n_atoms.max())
-        mask = torch.arange(n, device=n_atoms.device)[None] < n_atoms[:, None]
-        clean = Clean(self.types[rows, :n], self.frac[rows, :n], self.y[rows], mask)
+        first = self.ptr[rows]
+        n_atoms = self.ptr[rows + 1] - first
+        place = torch.arange(int(n_atoms.max()), device=first.device)
+        mask = place < n_atoms[:, None]
+        atoms = torch.where(mask, first[:, None] + place, 0)
+        clean = Clean(
+            types=self.types[atoms].long() * mask,
+            frac=self.frac[atoms] * mask[..., None],
+            y=self.y[rows],
+            mask=mask,
+        )
         return clean, self.labels[rows]
 
 
