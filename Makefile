@@ -4,7 +4,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run reproduce test check bench docs setup clean
+.PHONY: run reproduce test check bench docs dist setup clean
 
 run: $(VENV)/installed
 	$(BIN)/pigen run experiments/pigen_mled_c.toml --out runs/pigen_mled_c --force
@@ -37,8 +37,15 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/relax.py
 	$(BIN)/python benchmarks/csp.py
 
-docs: $(VENV)/installed
+# The pages of docs/, two of them written from the code; the site goes to build/site.
+docs: $(VENV)/installed-docs
 	$(BIN)/python -m pigen.experiment.reference > docs/experiments.md
+	$(BIN)/python -m pigen.cli.reference > docs/cli.md
+	$(BIN)/mkdocs build --strict --quiet
+
+# Wheel and sdist, in dist.
+dist: $(VENV)/installed-dev
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 setup: $(VENV)/installed-dev
 
@@ -55,4 +62,8 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@ $(VENV)/installed
