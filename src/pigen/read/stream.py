@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strings
+from pigen.bundle.marks import Mark, marked
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
 from pigen.executor import SerialExecutor, map_ordered
 from pigen.read.entry import Limits, Structure, clean_text
 from pigen.read.files import open_file, open_folder, open_zip, text_form
 from pigen.read.formats import parse
+from pigen.read.names import Names, raw_names
 from pigen.read.source import READ_ERRORS, Columns, Record, Source, decode, open_bytes
 from pigen.read.tables import DESCRIPTOR_COLUMNS, UNITS, open_csv, open_parquet
+from pigen.shard import Shard
 
 FORMATS = (
     "CIF, a folder or zip of structure files, CSV or parquet with a 'cif' or 'structure' column "
@@ -110,30 +113,53 @@ def stream(
     chunk_size: int = CHUNK_SIZE,
     executor: Executor | None = None,
     limits: Limits | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[Bundle]:
-    """`read_chunks` for sources that are open already. Raises as it does."""
+    """`read_chunks` for sources that are open already. Raises as it does.
+
+    With ``shard``, only its chunks, each with the mark that `merge` goes by. The others' are read
+    past, not parsed; ids are unique in the shard.
+    """
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     limits = limits or Limits()
-    return _stream(sources, chunk_size, executor or SerialExecutor(), limits)
+    return _stream(sources, chunk_size, executor or SerialExecutor(), limits, shard)
 
 
 def _stream(
-    sources: Sequence[Source], chunk_size: int, executor: Executor, limits: Limits
+    sources: Sequence[Source],
+    chunk_size: int,
+    executor: Executor,
+    limits: Limits,
+    shard: Shard | None,
 ) -> Iterator[Bundle]:
-    names = _Names()
+    names = Names()
     n_read = 0
-    for bundle in map_ordered(executor, _parse, _jobs(sources, chunk_size, limits)):
+    jobs = _jobs(sources, chunk_size, limits)
+    own = jobs if shard is None else shard.own(jobs)
+    for place, bundle in enumerate(map_ordered(executor, _parse, own)):
         n_read += len(bundle) + len(bundle.rejects)
         if n_read > limits.max_entries:
             raise PigenError(f"more than {limits.max_entries} entries (--max-entries)")
         named = names.make_unique(bundle)
-        if len(named) <= chunk_size:
-            yield named
-            continue
-        for start in range(0, len(named), chunk_size):  # a file of many structures
-            part = named.select(slice(start, start + chunk_size))
-            yield part if start == 0 else replace(part, rejects=())
+        for start in range(0, max(len(named), 1), chunk_size):
+            part = named
+            if len(named) > chunk_size:  # a file of many structures
+                part = named.select(slice(start, start + chunk_size))
+                part = part if start == 0 else replace(part, rejects=())
+            if shard is not None:
+                part = _marked(part, bundle, start, shard.number(place))
+            yield part
+
+
+def _marked(part: Bundle, parsed: Bundle, start: int, number: int) -> Bundle:
+    """A part with its mark, which says what its entries were called when they were parsed."""
+    crystals, rejects = raw_names(part)
+    were, refused = raw_names(parsed)
+    before = [*were[start : start + len(part)], *(refused if start == 0 else [])]
+    names = [*crystals, *rejects]
+    renamed = {name: was for name, was in zip(names, before, strict=True) if name != was}
+    return marked(part, Mark(number, tuple(crystals), tuple(rejects), renamed))
 
 
 # -- recognising ---------------------------------------------------------------------------------
@@ -282,28 +308,3 @@ def _value_columns(structures: Sequence[Structure]) -> dict[str, Column]:
         filled = [missing if word is None else word for word in words]
         columns[name] = _column(name, "str" if text else "float64", filled)
     return columns
-
-
-class _Names:
-    """Makes ids unique over a stream: the second "a" becomes "a#2"."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, int] = {}
-
-    def make_unique(self, bundle: Bundle) -> Bundle:
-        """The bundle with its crystals, then its rejects, named as no entry before."""
-        return replace(
-            bundle,
-            ids=strings(self._unique(clean_text(i)) for i in bundle.ids),
-            rejects=tuple(Reject(self._unique(r.id), r.reason) for r in bundle.rejects),
-        )
-
-    def _unique(self, name: str) -> str:
-        k = self._last.get(name, 0)
-        candidate = name
-        while k and candidate in self._last:
-            k += 1
-            candidate = f"{name}#{k}"
-        self._last[name] = max(k, 1)
-        self._last.setdefault(candidate, 1)
-        return candidate
