@@ -1,6 +1,7 @@
 """Descriptors: every module of this package that registers one is found by itself."""
 
 from pigen.descriptors.evaluate import Settings, column_source, evaluate, resolve_settings
+from pigen.descriptors.own import load_descriptors, loaded_files
 from pigen.descriptors.registry import (
     ColumnSpec,
     DescriptorFunction,
@@ -8,6 +9,7 @@ from pigen.descriptors.registry import (
     descriptor,
     descriptor_names,
     get_descriptor,
+    no_reasons,
 )
 
 __all__ = [
@@ -20,5 +22,8 @@ __all__ = [
     "descriptor_names",
     "evaluate",
     "get_descriptor",
+    "load_descriptors",
+    "loaded_files",
+    "no_reasons",
     "resolve_settings",
 ]

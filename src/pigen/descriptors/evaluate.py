@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen import __version__
 from pigen.bundle import Bundle, Column
 from pigen.descriptors.registry import get_descriptor
 from pigen.errors import UsageError
@@ -87,7 +86,7 @@ def resolve_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def column_source(name: str, settings: Mapping[str, Any]) -> str:
-    """How a column was made, e.g. ``pigen 0.1.0 k(symprec=0.1)``; a file by name and hash.
+    """How a column was made, e.g. ``pigen 0.1.0 k(symprec=0.1)``; files by name and hash.
 
     Equal texts mean equal values, so the text decides whether a column can be used again.
 
@@ -96,7 +95,7 @@ def column_source(name: str, settings: Mapping[str, Any]) -> str:
     """
     resolved = resolve_settings(name, settings)
     listed = ", ".join(f"{key}={_shown(value)}" for key, value in resolved.items())
-    return f"pigen {__version__} {name}({listed})"
+    return f"{get_descriptor(name).origin} {name}({listed})"
 
 
 def _shown(value: Any) -> str:

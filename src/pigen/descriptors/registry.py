@@ -1,21 +1,27 @@
 """Descriptors: named functions from Crystals to columns, each with its unit.
 
 The same function labels training data, filters samples and fills reports. To add one, write a
-function that takes `Crystals` and returns `Evaluated`, and decorate it with `descriptor`.
+function that takes `Crystals` and returns `Evaluated`, and decorate it with `descriptor`: in a
+module beside this one, or in a file of the user's, which `pigen.descriptors.own` loads.
 """
 
 from __future__ import annotations
 
+import hashlib
+import sys
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen import __version__
 from pigen.crystals import Crystals
 from pigen.errors import UsageError
 
@@ -45,7 +51,12 @@ class Evaluated:
 
 
 class DescriptorFunction:
-    """A registered descriptor. Call it with `Crystals` (and its own keyword settings)."""
+    """A registered descriptor. Call it with `Crystals` (and its own keyword settings).
+
+    Attributes:
+        origin: the code that computes it: this version of PIGEN, or a file of the user's with its
+            hash. Columns name it in their `source`.
+    """
 
     def __init__(
         self, name: str, columns: tuple[ColumnSpec, ...], compute: Callable[..., Evaluated]
@@ -54,11 +65,92 @@ class DescriptorFunction:
         self.name = name
         self.columns = columns
         self.compute = compute
+        self.module = compute.__module__
+        self.ours = self.module.split(".")[0] == "pigen"
+        self.origin = f"pigen {__version__}" if self.ours else _origin_of(self.module)
         self.__doc__ = compute.__doc__
 
     def __call__(self, crystals: Crystals, **settings: Any) -> Evaluated:
-        """Evaluate a batch; any crystal may end with a reason instead of a value."""
-        return self.compute(crystals, **settings)
+        """Evaluate a batch; any crystal may end with a reason instead of a value.
+
+        A user's function is watched: where it raises, its crystals are tried one by one, and the
+        exception is the reason of those that raise it; a number that is not finite and has no
+        reason becomes NaN with the reason "no value".
+
+        Raises:
+            UsageError: a user's function returns anything but `Evaluated`, or arrays of other
+                lengths than it should.
+        """
+        if self.ours:
+            return self.compute(crystals, **settings)
+        try:
+            with np.errstate(all="ignore"):
+                return self._checked(crystals, self.compute(crystals, **settings))
+        except UsageError:
+            raise
+        except Exception as error:
+            if len(crystals) == 0:
+                raise UsageError(
+                    f"descriptor {self.name!r} fails on no crystals: {error}"
+                ) from error
+            if len(crystals) == 1:
+                return self._failed(crystals, error)
+        parts = [self(one, **settings) for one in crystals]
+        return Evaluated(
+            {
+                spec.name: np.concatenate([part.values[spec.name] for part in parts])
+                for spec in self.columns
+            },
+            np.concatenate([part.reasons for part in parts]),
+        )
+
+    def _failed(self, crystal: Crystals, error: Exception) -> Evaluated:
+        reason = " ".join(f"{self.name} failed: {type(error).__name__} {error}".split())
+        sizes = {True: len(crystal.atomic_numbers), False: 1}
+        return Evaluated(
+            {spec.name: np.full(sizes[spec.per_atom], np.nan) for spec in self.columns},
+            np.array([reason], dtype=object),
+        )
+
+    def _checked(self, crystals: Crystals, found: Any) -> Evaluated:
+        """What a user's function returned, if it is as promised."""
+        if not isinstance(found, Evaluated):
+            raise UsageError(
+                f"descriptor {self.name!r} must return Evaluated, got {type(found).__name__}"
+            )
+        reasons = np.array(found.reasons, dtype=object)
+        self._check_length("reasons", reasons, len(crystals))
+        values: dict[str, NDArray[Any]] = {}
+        for spec in self.columns:
+            if spec.name not in found.values:
+                raise UsageError(f"descriptor {self.name!r} returns no column {spec.name!r}")
+            column = np.array(found.values[spec.name])
+            expected = len(crystals.atomic_numbers) if spec.per_atom else len(crystals)
+            self._check_length(spec.name, column, expected)
+            if column.dtype.kind == "f":
+                lost = ~np.isfinite(column)
+                column[lost] = np.nan
+                if not spec.per_atom:
+                    reasons[lost & (reasons == "")] = "no value"
+            values[spec.name] = column
+        return Evaluated(values, reasons)
+
+    def _check_length(self, what: str, array: NDArray[Any], expected: int) -> None:
+        if array.shape != (expected,):
+            raise UsageError(
+                f"descriptor {self.name!r}: {what} must have shape ({expected},), got {array.shape}"
+            )
+
+
+def _origin_of(module: str) -> str:
+    """A user's module by its file's hash; one without a file, as a notebook has it, by no hash.
+
+    Equal origins promise equal values, and a notebook's cell may change between two runs.
+    """
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not Path(file).is_file():
+        return f"{module} {uuid.uuid4().hex[:16]}"
+    return f"{Path(file).name} sha256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]}"
 
 
 _REGISTRY: dict[str, DescriptorFunction] = {}
@@ -69,14 +161,26 @@ def descriptor(
 ) -> Callable[[Callable[..., Evaluated]], DescriptorFunction]:
     """Register the decorated function under ``name``; the first column is its main value.
 
-    The decorator raises ValueError if the name is taken.
+    The module that registered a name may register it again, as a notebook does when its cell is
+    run twice. The decorator raises UsageError if the name, or that of a column, belongs to another
+    descriptor, or if there is no column.
     """
 
     def register(compute: Callable[..., Evaluated]) -> DescriptorFunction:
-        if name in _REGISTRY:
-            raise ValueError(f"descriptor {name!r} is registered twice")
-        _REGISTRY[name] = DescriptorFunction(name, columns, compute)
-        return _REGISTRY[name]
+        made = DescriptorFunction(name, columns, compute)
+        if not columns:
+            raise UsageError(f"descriptor {name!r} needs a column")
+        if not made.ours:
+            _load_all()
+        for other in _REGISTRY.values():
+            names = {name, *(spec.name for spec in columns)}
+            shared = names & {other.name, *(spec.name for spec in other.columns)}
+            if shared and (other.name != name or other.module != made.module):
+                raise UsageError(
+                    f"{min(shared)!r} is taken by the descriptor {other.name!r} of {other.origin}"
+                )
+        _REGISTRY[name] = made
+        return made
 
     return register
 
@@ -95,6 +199,11 @@ def descriptor_names() -> list[str]:
     """Names of all registered descriptors."""
     _load_all()
     return sorted(_REGISTRY)
+
+
+def modules_with_descriptors() -> set[str]:
+    """Names of the modules that registered a descriptor."""
+    return {one.module for one in _REGISTRY.values()}
 
 
 @lru_cache(maxsize=1)
