@@ -17,17 +17,17 @@ def interrupts_later() -> Iterator[None]:
     For what must not be left half done; and a KeyboardInterrupt that falls into one of h5py's
     finalizers is lost, for Python only mentions it.
     """
-    handlers = {number: signal.getsignal(number) for number in _HELD}
+    handlers = {held: signal.getsignal(held) for held in _HELD}
     if threading.current_thread() is not threading.main_thread() or None in handlers.values():
         yield
         return
     caught: list[int] = []
-    for number in _HELD:
-        signal.signal(number, lambda number, _: caught.append(number))
+    for held in _HELD:
+        signal.signal(held, lambda number, _: caught.append(number))
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for held, handler in handlers.items():
+            signal.signal(held, handler)
         for number in dict.fromkeys(caught):
             signal.raise_signal(number)

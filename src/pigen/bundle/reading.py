@@ -46,7 +46,8 @@ class ColumnInfo:
 class BundleInfo:
     """What a bundle file holds, without its crystals.
 
-    `complete` is False while it is being written, and stays so if its writer was killed.
+    `complete` is False while it is being written, and stays so if its writer was killed. `state` is
+    what the writer noted with the last chunk, for whoever resumes.
     """
 
     n_crystals: int
@@ -56,6 +57,7 @@ class BundleInfo:
     columns: Mapping[str, ColumnInfo]
     verdicts: Mapping[str, str]
     provenance: Mapping[str, str]
+    state: str = ""
 
 
 def bundle_info(path: str | PathLike[str]) -> BundleInfo:
@@ -140,7 +142,9 @@ def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         # What h5py raises on a damaged or forged file; none of it is a bug of ours to trace.
-        raise PigenError(f"{path} is damaged: {error}") from error
+        said = " ".join(str(error).split())
+        hint = "take a whole copy of it, or remove it and make it again"
+        raise PigenError(f"{path} is damaged: {said}; {hint}") from error
 
 
 def _open_patiently(path: Path) -> h5py.File:
@@ -232,6 +236,7 @@ def _info(file: h5py.File) -> BundleInfo:
         columns=columns,
         verdicts={name: str(file[f"verdicts/{name}"].attrs["source"]) for name in file["verdicts"]},
         provenance={key: str(value) for key, value in file["provenance"].attrs.items()},
+        state=str(file.attrs.get("state", "")),
     )
 
 

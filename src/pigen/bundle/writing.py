@@ -13,44 +13,25 @@ import contextlib
 import errno
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 
 import h5py
+import tomli
 
 from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.marks import MARK
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, bundle_info
 from pigen.errors import PigenError, UsageError
+from pigen.files import sync
+from pigen.interrupts import interrupts_later
 from pigen.lock import Lock
 
 VOLATILE = frozenset({"created"})
 """Provenance keys that may differ between a run and its resumption."""
-
-
-@contextlib.contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Hold back Ctrl-C until the block is through.
-
-    A KeyboardInterrupt that falls into one of h5py's finalizers is lost: Python only mentions it.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or handler is None:
-        yield
-        return
-    caught: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if caught:
-            signal.raise_signal(signal.SIGINT)
 
 
 class BundleWriter:
@@ -81,19 +62,32 @@ class BundleWriter:
         self._behind: list[Bundle] = []  # what the bundle has and the shadow lacks
         self._started = False  # whether the file under our name is ours
         self._complete = False
+        self._state = ""
         self._n = 0
         self._n_rejects = 0
         if not self._path.parent.is_dir():
             raise UsageError(f"no such folder: {self._path.parent}")
         if self._path.is_dir():
             raise UsageError(f"{self._path} is a folder")
-        if resume and self._path.exists():
-            info = bundle_info(self._path)
-            check_same_provenance(self._path, info.provenance, provenance)
-            self._n, self._n_rejects = info.n_crystals, info.n_rejects
-            self._started, self._complete = True, info.complete
         self._lock = Lock(self._path)
-        self._drop_shadow()  # of a writer that was killed
+        try:
+            if resume and self._path.exists():
+                self._go_on()
+            self._drop_shadow()  # of a writer that was killed
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _go_on(self) -> None:
+        try:
+            info = bundle_info(self._path)
+        except UsageError:
+            raise
+        except PigenError as error:
+            raise PigenError(f"cannot resume: {error}") from error
+        check_same_provenance(self._path, info.provenance, self._provenance)
+        self._n, self._n_rejects = info.n_crystals, info.n_rejects
+        self._started, self._complete, self._state = True, info.complete, info.state
 
     @property
     def n_written(self) -> int:
@@ -105,10 +99,24 @@ class BundleWriter:
         """Rejects in the file."""
         return self._n_rejects
 
-    def append(self, chunk: Bundle) -> None:
+    @property
+    def complete(self) -> bool:
+        """Whether the file was finished before: there is nothing to go on with."""
+        return self._complete
+
+    @property
+    def state(self) -> str:
+        """What the last `append` noted; "" if it noted nothing, or the bundle is complete."""
+        return self._state
+
+    def append(self, chunk: Bundle, state: str = "") -> None:
         """Add a chunk's crystals and rejects; on return they are safe on disk.
 
         Columns behave as in `Bundle.concatenate`. The chunk's provenance is not used.
+
+        Args:
+            chunk: what to add.
+            state: a note that is stored with the chunk, for whoever resumes.
 
         Raises:
             PigenError: the chunk's columns or verdicts contradict the file's, or the file cannot
@@ -116,13 +124,15 @@ class BundleWriter:
         """
         if self._started and not len(chunk) and not chunk.rejects and MARK not in chunk.provenance:
             return
-        self._publish(chunk, complete=False)
+        self._publish(chunk, state, complete=False)
 
     def close(self) -> None:
         """Mark the bundle complete and let go of it."""
-        if not self._complete or not self._started:
-            self._publish(Bundle.empty(), complete=True)
-        self._release()
+        try:
+            if not self._complete or not self._started:
+                self._publish(Bundle.empty(), "", complete=True)
+        finally:
+            self._release()
 
     def __enter__(self) -> BundleWriter:
         """Itself."""
@@ -149,14 +159,17 @@ class BundleWriter:
         for path in (self._shadow, self._previous):
             path.unlink(missing_ok=True)
 
-    @_interrupts_later()
-    def _publish(self, chunk: Bundle, *, complete: bool) -> None:
+    @interrupts_later()
+    def _publish(self, chunk: Bundle, state: str, *, complete: bool) -> None:
         try:
             with self._open_shadow(chunk) as file:
                 for part in (*self._behind, chunk):
                     append(file, part)
                 file.attrs["complete"] = complete
-            _sync(self._shadow)
+                file.attrs.pop("state", None)
+                if state:
+                    file.attrs["state"] = state
+            sync(self._shadow)
             self._swap()
         except BaseException as error:
             self._drop_shadow()  # it may hold half a chunk
@@ -165,7 +178,7 @@ class BundleWriter:
             kept = f"; it holds the {self._n} crystals before" if self._started else ""
             raise PigenError(f"cannot write {self._path}: {_plain(error)}{kept}") from error
         self._behind = [chunk] if self._shadow.exists() else []
-        self._started, self._complete = True, complete
+        self._started, self._complete, self._state = True, complete, state
         self._n += len(chunk)
         self._n_rejects += len(chunk.rejects)
 
@@ -193,22 +206,59 @@ class BundleWriter:
         os.replace(self._shadow, self._path)
         if self._previous.exists():
             os.replace(self._previous, self._shadow)
-        _sync(self._path.parent)
+        sync(self._path.parent)
 
 
 def write_bundle(path: str | PathLike[str], bundle: Bundle) -> None:
     """Write a whole bundle in one atomic step. Raises as `BundleWriter`."""
     with BundleWriter(path, bundle.provenance) as writer:
-        writer._publish(bundle, complete=True)
+        writer._publish(bundle, "", complete=True)
 
 
 def check_same_provenance(path: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Raise UsageError naming the first setting that differs between a file and its resumption."""
-    for key in sorted((old.keys() | new.keys()) - VOLATILE):
-        if old.get(key) != new.get(key):
-            raise UsageError(
-                f"cannot resume {path}: {key} was {old.get(key)!r} and is now {new.get(key)!r}"
-            )
+    """Raise UsageError naming every setting that differs between a file and its resumption."""
+    changed = [
+        change
+        for key in sorted((old.keys() | new.keys()) - VOLATILE)
+        for change in _changes(key, old.get(key), new.get(key))
+    ]
+    if changed:
+        raise UsageError(f"cannot resume {path}: {'; '.join(changed)}")
+
+
+def _changes(key: str, old: str | None, new: str | None) -> Iterator[str]:
+    """What differs, in words; of two texts of TOML the settings in them."""
+    if old == new:
+        return
+    if old is None or new is None:
+        yield f"{key} was {'not ' * (old is None)}given and is now {'not ' * (new is None)}given"
+        return
+    before, now = _settings(old), _settings(new)
+    if not before or not now:
+        yield f"{key} was {old!r} and is now {new!r}"
+        return
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            was, is_now = (found.get(name, "not given") for found in (before, now))
+            yield f"{name} was {was} and is now {is_now}"
+
+
+def _settings(text: str) -> dict[str, str]:
+    """Dotted key → value of a text of TOML; none of any other text."""
+    try:
+        tables = [("", tomli.loads(text))]
+    except tomli.TOMLDecodeError:
+        return {}
+    found = {}
+    while tables:
+        path, table = tables.pop()
+        for key, value in table.items():
+            name = f"{path}.{key}" if path else key
+            if isinstance(value, dict):
+                tables.append((name, value))
+            else:
+                found[name] = repr(value)
+    return found
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -224,14 +274,6 @@ def _reserve(path: Path, n_bytes: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise  # the others: a file system that cannot do this
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
