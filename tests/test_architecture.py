@@ -31,9 +31,11 @@ LAYERS = [
         "files",
         "interrupts",
         "lock",
+        "shard",
+        "fetch",
     },
     {"experiment", "bundle", "read", "export"},
-    {"symmetry", "local_env", "spp", "prototypes", "descriptors"},
+    {"merge", "symmetry", "local_env", "spp", "prototypes", "descriptors"},
     {"diffusion", "model", "energy"},
     {
         "training_set",
@@ -50,7 +52,7 @@ LAYERS = [
         "fidelity",
     },
     {"run", "run_folder", "run_energy", "csp", "report"},
-    {"figures", "reproduce"},
+    {"figures", "reproduce", "doctor"},
     {"cli", "__main__"},
 ]
 LAYER_OF = {unit: depth for depth, units in enumerate(LAYERS) for unit in units}

@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "spp-fit": Verb("pigen.cli.label:spp_fit", "Fit pair potentials, for filter --spp-table."),
     },
     "This installation": {
+        "doctor": Verb("pigen.cli.doctor:doctor", "Check packages, device and package data."),
         "completion": Verb("pigen.cli.completion:completion", "Print the shell completion."),
     },
 }
