@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pigen import __version__
 from pigen.bundle import Bundle, BundleWriter, Column, Reject
+from pigen.bundle.marks import Mark, marked
 from pigen.crystals import Crystals
 from pigen.device import resolve_device
 from pigen.diffusion.reverse import Draws, reverse_chain
@@ -26,6 +27,7 @@ from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
 from pigen.model.data import niggli
 from pigen.model.layers import PairMatrices
 from pigen.model.network import Denoiser
+from pigen.shard import SHARD, Shard
 
 LABEL_UNITS = {"c": "", "mled": "bits", "e_hull": "eV/atom", "k": "bits/atom"}
 
@@ -248,11 +250,12 @@ def sample_to_bundle(
     *,
     resume: bool = False,
     progress: bool = True,
+    shard: Shard | None = None,
 ) -> None:
     """Sample ``experiment.sample.n`` crystals into a bundle, written batch by batch.
 
     Columns: ``target_<label>`` for each target. A chain that failed is a counted reject. With
-    ``resume`` the batches already in the bundle are kept.
+    ``resume`` the batches already in the bundle are kept; with ``shard`` only its batches are made.
 
     Raises:
         UsageError: the model can't do what is asked, or the bundle was made with other settings.
@@ -267,24 +270,35 @@ def sample_to_bundle(
         "seed": str(experiment.seed),
         "checkpoint": f"{checkpoint.name} sha256 {checkpoint_hash(checkpoint)}",
     }
+    indices, size = range(config.n), config.batch_size
+    batches = [(k, indices[k * size : (k + 1) * size]) for k in range(-(-config.n // size))]
+    if shard is not None:
+        provenance[SHARD] = str(shard)
+        batches = list(shard.own(batches))
     with BundleWriter(out_path, provenance, resume=resume) as writer:
         done = writer.n_written + writer.n_rejected
         with tqdm(
-            total=config.n * config.steps,
+            total=sum(len(batch) for _, batch in batches) * config.steps,
             initial=done * config.steps,
             desc="sample",
             unit="step",
             disable=None if progress else True,
         ) as bar:
-            for first in range(done, config.n, config.batch_size):
-                last = min(first + config.batch_size, config.n)
-                plans = [plan(i, experiment.seed, config, header) for i in range(first, last)]
+            for number, batch in batches[-(-done // size) :]:
+                plans = [plan(i, experiment.seed, config, header) for i in batch]
                 crystals = sample(model, header, config, plans, on_step=bar.update)
-                writer.append(_as_bundle(crystals, plans, header, experiment.name))
+                drawn = _as_bundle(crystals, plans, header, experiment.name)
+                if shard is not None:
+                    drawn = marked(drawn, Mark(number, _names(plans, experiment.name)))
+                writer.append(drawn)
+
+
+def _names(plans: list[Plan], name: str) -> tuple[str, ...]:
+    return tuple(f"{name}-{one.index:06d}" for one in plans)
 
 
 def _as_bundle(crystals: Crystals, plans: list[Plan], header: Header, name: str) -> Bundle:
-    ids = np.array([f"{name}-{one.index:06d}" for one in plans], dtype=object)
+    ids = np.array(_names(plans, name), dtype=object)
     failed = crystals.n_atoms == 0
     targets = np.stack([one.targets for one in plans])
     columns = {

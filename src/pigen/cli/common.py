@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.executor import Where
     from pigen.read import Limits
     from pigen.read.source import Source
+    from pigen.shard import Shard
 
 CHUNK = 250
 """Structures in a task for a worker: about a second of work."""
@@ -73,14 +74,21 @@ class Sources:
     """Opened sources, and the pool of processes they are worth.
 
     Attributes:
-        total: entries, None if only reading them all would tell.
+        total: entries, about, of a shard; None if only reading them all would tell.
     """
 
     def __init__(
-        self, paths: Sequence[Path], limits: Limits, *, chunk_size: int | None = None
+        self,
+        paths: Sequence[Path],
+        limits: Limits,
+        *,
+        chunk_size: int | None = None,
+        shard: Shard | None = None,
     ) -> None:
         """Open all; UsageError for one that is missing or of no known kind."""
         from pigen.read import open_source
+
+        self._shard = shard
 
         self._limits, self._chunk_size = limits, chunk_size or CHUNK
         self._opened: list[Source] = [
@@ -88,6 +96,8 @@ class Sources:
         ]
         totals = [source.total for source in self._opened]
         self.total = None if None in totals else sum(t for t in totals if t is not None)
+        if self.total is not None and shard is not None:
+            self.total = shard.share(self.total)
 
     @contextmanager
     def executor(self, where: Where, *, few: int = FEW) -> Iterator[Executor]:
@@ -99,11 +109,15 @@ class Sources:
             yield executor
 
     def chunks(self, executor: Executor) -> Iterator[Bundle]:
-        """All entries, in order, parsed in the executor."""
+        """All entries, or those of the shard, in order, parsed in the executor."""
         from pigen.read import stream
 
         return stream(
-            self._opened, chunk_size=self._chunk_size, executor=executor, limits=self._limits
+            self._opened,
+            chunk_size=self._chunk_size,
+            executor=executor,
+            limits=self._limits,
+            shard=self._shard,
         )
 
     def bar(self, done: int = 0) -> tqdm[Any]:
@@ -166,6 +180,18 @@ def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:
         raise UsageError(f"{output} exists; --force replaces it")
     if not output.parent.is_dir():
         raise UsageError(f"no such folder: {output.parent}")
+
+
+def output_of(output: Path, shard: Shard | None) -> Path:
+    """The file to write: that of the shard, if it is one."""
+    return shard.output(output) if shard else output
+
+
+def shard_of(shard: Shard | None) -> dict[str, str]:
+    """What the provenance of a shard adds to that of the whole run."""
+    from pigen.shard import SHARD
+
+    return {SHARD: str(shard)} if shard else {}
 
 
 def origin_of(sources: Sequence[Path]) -> dict[str, str]:

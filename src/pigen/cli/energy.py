@@ -12,18 +12,22 @@ import click
 from pigen.cli.common import (
     Sources,
     check_output,
+    output_of,
     potential_options,
+    shard_of,
     size_of,
     stem_of,
 )
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.energy.stage import RelaxSettings
     from pigen.executor import Where
     from pigen.hull import Reference
+    from pigen.shard import Shard
 
 
 @click.command()
@@ -47,6 +51,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 )
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@bundle_shard_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @executor_option
@@ -61,6 +66,7 @@ def energy(
     reference: Path | None,
     only_passed: bool,
     resume: bool,
+    shard: Shard | None,
     force: bool,
     as_json: bool,
     where: Where,
@@ -86,7 +92,7 @@ def energy(
     from pigen.hull import Hull, with_e_hull
     from pigen.label import skip_entries
 
-    output = output or Path(f"{stem_of(sources[0])}_relaxed.h5")
+    output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
     check_output(output, sources, force=force or resume)
     device = resolve_device(device).type
     torch.set_num_threads(1)  # as in a worker: how sums are split decides about their last digits
@@ -99,8 +105,9 @@ def energy(
         "reference": loaded.digest if loaded else "",
         "device": device,
         "only_passed": str(only_passed),
+        **shard_of(shard),
     }
-    opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
+    opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device], shard=shard)
     if device == "cuda":
         where = where.for_few()
     with (

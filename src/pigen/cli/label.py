@@ -16,16 +16,20 @@ from pigen.cli.common import (
     check_output,
     descriptor_options,
     origin_of,
+    output_of,
     settings_of,
+    shard_of,
     size_of,
 )
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.shard import bundle_shard_option
 from pigen.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.crystals import Crystals
     from pigen.executor import Where
+    from pigen.shard import Shard
 
 
 @click.command()
@@ -39,12 +43,14 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Descriptors to compute, separated by commas.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@bundle_shard_option
 @descriptor_options
 def label(
     sources: tuple[Path, ...],
     output: Path,
     columns: str,
     resume: bool,
+    shard: Shard | None,
     where: Where,
     force: bool,
     as_json: bool,
@@ -65,13 +71,14 @@ def label(
     from pigen.descriptors import column_source
     from pigen.label import label_stream, skip_entries
 
+    output = output_of(output, shard)
     check_output(output, sources, force=force or resume)
     names = tuple(dict.fromkeys(name.strip() for name in columns.split(",") if name.strip()))
     settings = settings_of(assignments)
-    provenance = provenance_of("pigen label", sources)
+    provenance = {**provenance_of("pigen label", sources), **shard_of(shard)}
     for name in names:
         provenance[f"label {name}"] = column_source(name, settings.get(name, {}))
-    opened = Sources(sources, limits_of(**limits))
+    opened = Sources(sources, limits_of(**limits), shard=shard)
     missing: Counter[str] = Counter()
     with (
         opened.executor(where) as executor,

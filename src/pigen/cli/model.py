@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from pigen.cli.common import output_of
+from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.shard import Shard
 
 _SET = click.option(
     "--set",
@@ -52,6 +58,7 @@ def train(experiment: str, out_dir: Path | None, resume: bool, overrides: tuple[
     metavar="FILE",
     help="Checkpoint to sample from, instead of the one the experiment names.",
 )
+@bundle_shard_option
 @_RESUME
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -60,6 +67,7 @@ def sample(
     experiment: str,
     output: Path | None,
     checkpoint: str | None,
+    shard: Shard | None,
     resume: bool,
     force: bool,
     as_json: bool,
@@ -89,10 +97,11 @@ def sample(
         raise UsageError(
             f"{experiment} names no checkpoint: give --checkpoint FILE (made by `pigen train`)"
         )
-    output = output or Path(f"{loaded.name}.h5")
+    output = output_of(output or Path(f"{loaded.name}.h5"), shard)
     if output.exists() and not (resume or force):
         raise UsageError(f"{output} exists; use --resume to complete it or --force to replace it")
-    sample_to_bundle(loaded, find_checkpoint(loaded.sample.checkpoint), output, resume=resume)
+    found = find_checkpoint(loaded.sample.checkpoint)
+    sample_to_bundle(loaded, found, output, resume=resume, shard=shard)
     info = bundle_info(output)
     if as_json:
         counts = {"crystals": info.n_crystals, "rejects": info.n_rejects, "output": str(output)}
