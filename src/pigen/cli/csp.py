@@ -7,12 +7,16 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pigen.cli.common import Sources, check_output, potential_options, size_of
 from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.shard import shard_option
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.shard import Shard
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 10
@@ -260,6 +264,7 @@ def csp_collect(
     show_default=True,
     help="Searches under way at a time.",
 )
+@shard_option("Do part I of N of the searches, as one of a job array; nothing needs to be merged.")
 @potential_options
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def csp_run(
@@ -267,6 +272,7 @@ def csp_run(
     only: tuple[str, ...],
     hours: float | None,
     side_by_side: int,
+    shard: Shard | None,
     model: str,
     device: str,
     as_json: bool,
@@ -301,6 +307,7 @@ def csp_run(
             folders,
             potential,
             only=only,
+            shard=shard,
             side_by_side=side_by_side,
             hours=hours or math.inf,
             hull=hull_energies(potential.name),

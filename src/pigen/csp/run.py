@@ -19,6 +19,7 @@ from pigen.csp.search_folder import SearchFolder, canonical, plan_of
 from pigen.energy.potential import Potential
 from pigen.energy.relax import Relaxed, Relaxer
 from pigen.errors import UsageError
+from pigen.shard import Shard
 
 SIDE_BY_SIDE = 32
 """Searches under way at a time: enough to fill a batch on a CPU, and to end the first ones soon."""
@@ -47,6 +48,7 @@ def csp_run(
     potential: Potential,
     *,
     only: Sequence[str] = (),
+    shard: Shard | None = None,
     side_by_side: int = SIDE_BY_SIDE,
     hours: float = math.inf,
     hull: Callable[[str], float | None] = lambda formula: None,
@@ -58,6 +60,7 @@ def csp_run(
         folders: of CSP experiments.
         potential: of the energies.
         only: searches to run, as ``001_Mg1O1/seeded`` or ``001_Mg1O1``; none for all.
+        shard: of the searches, in the order of the folders; None for all.
         side_by_side: searches under way at a time.
         hours: wall clock of this run; a search it cuts off goes on in the next.
         hull: reduced formula → energy of the hull, eV/atom, None where there is none. A relaxation
@@ -70,19 +73,21 @@ def csp_run(
         PigenError: a seed's file is missing or damaged, or another process runs a search.
     """
     deadline = time.monotonic() + 3600 * hours
-    waiting: list[tuple[SearchFolder, tuple[float, int]]] = []
-    ended = 0
-    for folder in folders:
-        settings = read_experiment(folder).settings
-        for path, plan in _searches(folder, only):
-            search = SearchFolder(path, plan, potential.name)
-            if search.ended:
-                ended += 1
-            else:
-                waiting.append((search, (settings.fmax, settings.steps)))
-    total = ended + len(waiting)
-    if not total:
+    found = [
+        (path, plan, (settings.fmax, settings.steps))
+        for folder in folders
+        for settings in [read_experiment(folder).settings]
+        for path, plan in _searches(folder, only)
+    ]
+    if not found:
         raise UsageError(f"no search {', '.join(only)} in {', '.join(map(str, folders))}")
+    waiting: list[tuple[SearchFolder, tuple[float, int]]] = []
+    own = found if shard is None else list(shard.own(found))
+    for path, plan, goals in own:
+        search = SearchFolder(path, plan, potential.name)
+        if not search.ended:
+            waiting.append((search, goals))
+    total, ended = len(own), len(own) - len(waiting)
     relaxations = 0
     while waiting and time.monotonic() < deadline:
         # Experiments with one goal of the relaxation share a relaxer.
