@@ -11,6 +11,7 @@ import click
 from pigen.cli.common import Sources, size_of
 from pigen.cli.data import EXISTING, limit_options, limits_of
 from pigen.cli.executor import executor_option
+from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -69,8 +70,7 @@ def compare(
     if as_json:
         click.echo(json.dumps(found.as_json(), ensure_ascii=False))
         return
-    for line in _lines(found):
-        click.echo(line)
+    show_markdown("\n".join(_lines(found)) + "\n")
 
 
 def _lines(found: Fidelity) -> list[str]:

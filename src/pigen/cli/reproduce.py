@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.executor import executor_option
+from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
@@ -84,7 +85,7 @@ def reproduce(
     if as_json:
         click.echo(json.dumps(asdict(done), default=str))
         return
-    click.echo((done.out / "summary.md").read_text(encoding="utf-8"), nl=False)
+    show_markdown((done.out / "summary.md").read_text(encoding="utf-8"))
     click.echo(f"\n{done.out / 'tables'} and {done.out / 'figures'} hold the tables and figures.")
 
 

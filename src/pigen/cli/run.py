@@ -9,6 +9,7 @@ import click
 
 from pigen.cli.common import FEW
 from pigen.cli.executor import executor_option
+from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
@@ -72,7 +73,10 @@ def run(
             executor=executor,
             say=lambda line: click.echo(line, err=True),
         )
-    click.echo(table.to_json() if as_json else render(table), nl=False)
+    if as_json:
+        click.echo(table.to_json(), nl=False)
+    else:
+        show_markdown(render(table))
 
 
 @click.command()
@@ -115,7 +119,7 @@ def table(
     if csp and which != "ed2":
         raise UsageError("--csp is for the table ed2")
     text = _ed3(runs, form, explain) if which == "ed3" else _table(which, runs, form, explain, csp)
-    click.echo(text, nl=False)
+    show_markdown(text) if form == "md" and not explain else click.echo(text, nl=False)
 
 
 def _ed3(folders: tuple[Path, ...], form: str, explain: bool) -> str:
