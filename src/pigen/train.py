@@ -8,7 +8,7 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pigen.descriptors import load_descriptors
 from pigen.device import fast_bf16, resolve_device
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import Experiment, TrainConfig
@@ -28,6 +29,7 @@ from pigen.interrupts import interrupts_later
 from pigen.lock import Lock
 from pigen.model.checkpoint import Header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels
+from pigen.model.init_from import Start, check_start
 from pigen.model.loss import Clean, Corruption, Losses, add_noise, losses
 from pigen.model.network import Denoiser
 from pigen.model.spec import ModelSpec
@@ -42,28 +44,36 @@ SELF_CONDITIONING = 0.5
 CHECKPOINT = "model.safetensors"
 _STATE = "state.pt"
 _METRICS = "metrics.csv"
-_MAY_CHANGE = ("train.device", "train.checkpoint_minutes")
-"""Settings that a resumed run need not share with its beginning."""
+_MAY_CHANGE = ("train.device", "train.checkpoint_minutes", "train.init_from")
+"""Settings that a resumed run need not share; what it started from is compared by its hash."""
 _COMPONENTS = tuple(field.name for field in fields(Losses))
 
 
 def train(
-    experiment: Experiment, out_dir: Path, *, resume: bool = False, progress: bool = True
+    experiment: Experiment,
+    out_dir: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train the experiment's model in ``out_dir``; returns the checkpoint.
 
     The folder holds ``model.safetensors`` (averaged weights, what sampling loads), ``state.pt``
-    (what ``resume`` needs) and ``metrics.csv`` (losses per epoch).
+    (what ``resume`` needs) and ``metrics.csv`` (losses per epoch). ``say`` takes a line for people.
 
     Raises:
-        UsageError: no data, a label without values, an existing run without ``resume``, or a state
-            that belongs to other settings.
+        UsageError: no data, a label without values, an existing run without ``resume``, a state
+            that belongs to other settings, or a checkpoint of another network to start from.
         PigenError: the loss became NaN or infinite; the last good checkpoint stays. Another process
             trains in the folder.
     """
     if not resume and (out_dir / _STATE).exists():
         raise UsageError(f"{out_dir} holds a training run already; use --resume or another folder")
     check_writable(out_dir)
+    if experiment.train.init_from:
+        check_start(experiment.train.init_from, experiment.model, experiment.diffusion)
+    load_descriptors(experiment.descriptors)
     data, labels = experiment.data, experiment.model.labels
     found = read_labelled(data.train, labels, data.max_atoms)
     val = read_labelled(data.val, labels, data.max_atoms) if data.val else None
@@ -72,6 +82,8 @@ def train(
             _log.warning("%s: %d left out: %s", name, count, reason)
     out_dir.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(experiment, found, val, out_dir)
+    for line in trainer.start.lines(trainer.spec, labels) if trainer.start else ():
+        say(line)
     with Lock(out_dir / _STATE):
         if (out_dir / _STATE).exists():
             trainer.load()
@@ -125,15 +137,24 @@ class Trainer:
         self.config: TrainConfig = experiment.train
         self.out_dir = out_dir
         self.device = resolve_device(self.config.device)
-        self.spec = ModelSpec.fit(train.crystals, experiment.model.labels, train.labels)
+        labels = experiment.model.labels
+        self.spec = ModelSpec.fit(train.crystals, labels, train.labels)
+        self.start = Start.load(self.config.init_from) if self.config.init_from else None
+        if self.start:
+            self.spec = self.start.spec(self.spec, labels)
         val = known_only(val, self.spec.elements) if val else None
         self.settings = settings_of(experiment, train, val)
+        if self.start:
+            self.settings["train.init_from"] = self.start.origin
         self.data = TrainingData.of(train.crystals, train.labels, self.spec, self.device)
         self.val = (
             TrainingData.of(val.crystals, val.labels, self.spec, self.device) if val else None
         )
         torch.manual_seed(experiment.seed)
-        self.model = Denoiser(experiment.model, len(self.spec.elements)).to(self.device)
+        self.model = Denoiser(experiment.model, len(self.spec.elements))
+        if self.start:
+            self.start.fill(self.model, self.spec)
+        self.model.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -301,6 +322,7 @@ class Trainer:
                 "seed": str(self.experiment.seed),
                 "loss": str(asdict(self.experiment.loss)),
                 "p_drop": str(self.config.p_drop),
+                **({"init_from": self.start.origin} if self.start else {}),
             },
         )
         save_checkpoint(self.out_dir / CHECKPOINT, self.average, header)

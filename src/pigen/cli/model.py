@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import output_of
+from pigen.cli.common import check_output, output_of
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
@@ -28,9 +28,20 @@ _RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlie
 @click.command()
 @click.argument("experiment", metavar="EXPERIMENT")
 @click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Folder of the model.")
+@click.option(
+    "--init-from",
+    metavar="FILE",
+    help="Start from a checkpoint, or the shipped one (pigen), not from random weights.",
+)
 @_RESUME
 @_SET
-def train(experiment: str, out_dir: Path | None, resume: bool, overrides: tuple[str, ...]) -> None:
+def train(
+    experiment: str,
+    out_dir: Path | None,
+    init_from: str | None,
+    resume: bool,
+    overrides: tuple[str, ...],
+) -> None:
     """Train a model on labelled structures.
 
     EXPERIMENT is a TOML file or the name of a shipped one. The folder (models/NAME unless given)
@@ -41,13 +52,17 @@ def train(experiment: str, out_dir: Path | None, resume: bool, overrides: tuple[
     Example:
         pigen label train.csv.gz -o train.h5
         pigen train pigen_mled_c --set 'data.train=["train.h5"]' --out models/mine
+        pigen train my_density.toml --init-from pigen
     """
     from pigen.experiment import load_experiment
     from pigen.train import train as train_model
 
+    if init_from is not None:
+        overrides = (*overrides, f"train.init_from={json.dumps(init_from)}")
     loaded = load_experiment(experiment, overrides)
     out_dir = out_dir or Path("models") / loaded.name
-    click.echo(f"{train_model(loaded, out_dir, resume=resume)}")
+    path = train_model(loaded, out_dir, resume=resume, say=lambda line: click.echo(line, err=True))
+    click.echo(f"{path}")
 
 
 @click.command()
@@ -98,8 +113,7 @@ def sample(
             f"{experiment} names no checkpoint: give --checkpoint FILE (made by `pigen train`)"
         )
     output = output_of(output or Path(f"{loaded.name}.h5"), shard)
-    if output.exists() and not (resume or force):
-        raise UsageError(f"{output} exists; use --resume to complete it or --force to replace it")
+    check_output(output, (), force=force, resume=resume)
     found = find_checkpoint(loaded.sample.checkpoint)
     sample_to_bundle(loaded, found, output, resume=resume, shard=shard)
     info = bundle_info(output)
