@@ -263,11 +263,11 @@ def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             f"""
-            from pigen.executor import local_executor
+            from pigen.executor import Where, open_executor
             from pigen.read import read_chunks
 
             if __name__ == "__main__":
-                with local_executor(2) as executor:
+                with open_executor(Where(2)) as executor:
                     for chunk in read_chunks([{str(tmp_path / "a.cif")!r}], executor=executor):
                         print(chunk)
             """

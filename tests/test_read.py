@@ -19,7 +19,7 @@ import pytest
 from pigen.bundle import Bundle, count_rejects, write_bundle
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
-from pigen.executor import local_executor
+from pigen.executor import Where, open_executor
 from pigen.export import to_cif, to_poscar
 from pigen.read import Limits, read, read_chunks
 from pigen.read.cif import parse_cif
@@ -735,7 +735,7 @@ def test_parallel_is_the_same(tmp_path: Path) -> None:
     (tmp_path / "b.cif").write_text(CIF)
     sources = [path, tmp_path / "b.cif", path]
     serial = list(read_chunks(sources, chunk_size=7))
-    with local_executor(2) as executor:
+    with open_executor(Where(2)) as executor:
         parallel = list(read_chunks(sources, chunk_size=7, executor=executor))
     assert len(serial) == len(parallel)
     for a, b in zip(serial, parallel, strict=True):

@@ -1,14 +1,18 @@
 """Where loops over structures run: any `concurrent.futures.Executor`, a local pool by default."""
 
-from pigen.executor.pool import SerialExecutor, available_cores, local_executor, map_ordered
+from pigen.executor.mapping import Divisible, SerialExecutor, available_cores, map_ordered
+from pigen.executor.pool import LocalPool
 from pigen.executor.where import FORMS, Where, open_executor
+from pigen.executor.worker import alive
 
 __all__ = [
     "FORMS",
+    "Divisible",
+    "LocalPool",
     "SerialExecutor",
     "Where",
+    "alive",
     "available_cores",
-    "local_executor",
     "map_ordered",
     "open_executor",
 ]

@@ -1,24 +1,37 @@
-"""Where loops over structures run: any `concurrent.futures.Executor`, a local pool by default."""
+"""A pool of worker processes on this machine, in which no structure takes the others with it."""
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import json
+import math
 import os
+import pickle
+import queue
 import signal
+import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from multiprocessing import Pipe, spawn
+from typing import Any, ParamSpec, TypeVar, cast
 
 from pigen.errors import PigenError
+from pigen.executor import worker
+from pigen.executor.mapping import Divisible
+from pigen.memory import available_memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+
+START_LIMIT = 600.0
+"""s that a worker may take to start and to load what a task needs."""
+LEAST_MEMORY = 4 * 2**30
+"""Bytes that a worker may hold however little memory there is for each: a structure needs a
+fraction, and the libraries their part."""
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -26,106 +39,285 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+_BOOTSTRAP = (
+    "import signal, sys, json; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "sys.path[:] = json.loads(sys.argv[1]); "
+    "from pigen.executor.worker import main; main(*map(int, sys.argv[2:]))"
+)
+_POLL = 3600.0
+"""s: `Connection.poll` takes no infinity."""
+_LONE = 16
+"""A piece of at most so many structures is divided into single ones."""
 
 
-class SerialExecutor(Executor):
-    """Runs each task in this process, at once, when it is submitted."""
+class Lost(Exception):
+    """A task took its worker with it.
+
+    Attributes:
+        reason: what became of it; what follows a colon is detail.
+        killed: whether the worker died by itself, which has causes beside the task.
+    """
+
+    def __init__(self, reason: str, *, killed: bool = False) -> None:
+        """Keep what happened."""
+        super().__init__(reason)
+        self.reason, self.killed = reason, killed
+
+
+class LocalPool(Executor):
+    """Worker processes, each held to one thread and a share of the memory.
+
+    Workers are new processes, never forks: a fork of a process in which torch, numba or HDF5 run
+    threads may hang. They ignore Ctrl-C, which is for this process to handle, and end when it ends,
+    however it ends.
+
+    A task that shows no sign of life (`alive`) for the time limit, kills its worker or runs out of
+    memory is done again in pieces if it is `Divisible`, as long as it takes to find the structures
+    at fault, which are refused with the reason. Any other task may take any time, and if it kills
+    its worker ends in PigenError.
+    """
+
+    def __init__(
+        self, workers: int, *, time_limit: float | None = None, memory: int | None = None
+    ) -> None:
+        """Start the workers.
+
+        Args:
+            workers: how many.
+            time_limit: s without a sign of life after which a `Divisible` task is given up; None
+                for what the task says.
+            memory: bytes that each worker may hold, 0 for no limit; None for a share of what is
+                available, `LEAST_MEMORY` or more.
+
+        Raises:
+            ValueError: no workers.
+            RuntimeError: called while a worker imports the main module, which must start its work
+                under ``if __name__ == "__main__":``.
+        """
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self.workers = workers
+        if memory is None:
+            memory = max(available_memory() // workers, LEAST_MEMORY)
+        preparation = spawn.get_preparation_data("pigen worker")
+        preparation.pop("authkey")  # which does not pickle, and serves nothing here
+        self._crew = [Worker(preparation, time_limit, memory) for _ in range(workers)]
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._serve, args=(one,), daemon=True) for one in self._crew
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Run the task; the future returned is done."""
+        """Queue a task; function, arguments and result must pickle."""
+        if kwargs:
+            raise TypeError("tasks of a LocalPool take positional arguments only")
         future: Future[R] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("cannot submit to a pool that has been shut down")
+            self._jobs.put((future, fn, args))
         return future
 
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers, after the tasks queued unless ``cancel_futures``.
 
-def available_cores() -> int:
-    """Cores this process may use, which a job scheduler may have made fewer than there are."""
-    return len(os.sched_getaffinity(0))
+        Args:
+            wait: return only when they have ended.
+            cancel_futures: cancel what waits and kill what is under way.
+        """
+        with self._lock:
+            self._closed = True
+        if cancel_futures:
+            while True:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is not None:
+                    job[0].cancel()
+            for one in self._crew:
+                one.close()
+        for _ in self._crew:
+            self._jobs.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
 
-
-@contextmanager
-def local_executor(workers: int | None = None) -> Iterator[Executor]:
-    """A pool of processes on this machine, each held to one thread.
-
-    Args:
-        workers: how many; None for one per core. One means no other process: tasks then run in
-            this one, as they are submitted.
-
-    Workers are spawned, never forked: a fork of a process in which torch, numba or HDF5 run threads
-    may hang. They ignore Ctrl-C, which is for this process to handle, and end when it ends, however
-    it ends. Leaving the context by an exception ends them without waiting for their tasks.
-    """
-    n = available_cores() if workers is None else workers
-    if n < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    if n == 1:
-        yield SerialExecutor()
-        return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        n, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-    pool.shutdown()
-
-
-def map_ordered(
-    executor: Executor, fn: Callable[[T], R], items: Iterable[T], in_flight: int | None = None
-) -> Iterator[R]:
-    """``fn`` of every item, in order, with few items under way at any time.
-
-    Unlike `Executor.map`, it takes the next item only when a result is taken, so a stream of any
-    length passes through bounded memory.
-
-    Args:
-        executor: where ``fn`` runs.
-        fn: a function that pickles, and so do its argument and result.
-        items: taken lazily.
-        in_flight: how many results may be under way or waiting; None for twice the cores of this
-            machine. A serial executor never works ahead.
-
-    Raises:
-        PigenError: a worker process died.
-        Exception: whatever ``fn`` raises, at its item's turn.
-    """
-    limit = 1 if isinstance(executor, SerialExecutor) else in_flight or 2 * available_cores()
-    pending: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            pending.append(executor.submit(fn, item))
-            if len(pending) >= limit:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool as error:
-        raise PigenError("a worker process died, perhaps for lack of memory") from error
-    finally:
-        for future in pending:
-            future.cancel()
+    def _serve(self, one: Worker) -> None:
+        """Run tasks in one worker, in the thread that the worker's life hangs on."""
+        with contextlib.suppress(OSError):  # its first task will find it
+            one.start()
+        while (job := self._jobs.get()) is not None:
+            future, fn, args = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(one.run(fn, args))
+            except BaseException as error:
+                future.set_exception(error)
+            del future, fn, args, job
+        one.end()
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Before any library is loaded: each would start a thread per core in every worker.
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:  # the user's main script imported it
-        torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+_Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
-def _end_with(parent: Any) -> None:
-    """A killed parent cannot tell its workers, which would wait for tasks for ever."""
-    parent.join()
-    os._exit(1)
+class Worker:
+    """One worker process, replaced when it is lost. All but `close` belong to one thread."""
+
+    def __init__(self, preparation: dict[str, Any], time_limit: float | None, memory: int) -> None:
+        """No process yet.
+
+        Args:
+            preparation: what makes a process like this one, of `multiprocessing.spawn`.
+            time_limit, memory: as of `LocalPool`.
+        """
+        self._preparation, self._time_limit, self._memory = preparation, time_limit, memory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Have a process, which starts while this one does other things."""
+        with self._lock:
+            if self._process is not None or self._closed:
+                return
+            self._connection, theirs = Pipe()
+            command = (json.dumps(sys.path), theirs.fileno(), os.getpid(), self._memory)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, *map(str, command)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # Before any library is loaded: each would start a thread per core.
+                env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, "1")},
+            )
+            theirs.close()
+        with contextlib.suppress(OSError):  # it has died already, which its first task will find
+            self._connection.send(self._preparation)
+
+    def end(self) -> None:
+        """Let the process go; it has no task."""
+        if self._process is not None:
+            self._connection.close()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._kill()
+        self._process = None
+
+    def close(self) -> None:
+        """Kill the process, from any thread, for good."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def run(self, fn: Callable[..., R], args: tuple[Any, ...]) -> R:
+        """The result of a task.
+
+        Raises:
+            PigenError: the worker was lost, and the function is not `Divisible`; or it can't start.
+            Exception: whatever the task raises.
+        """
+        dumped = pickle.dumps(fn, pickle.HIGHEST_PROTOCOL)
+        if isinstance(fn, Divisible):
+            return cast(R, self._divide(fn, dumped, args[0]))
+        try:
+            return cast(R, self._once(dumped, None, args, math.inf))
+        except Lost as lost:
+            raise PigenError(
+                f"a worker process died, perhaps for lack of memory ({lost})"
+            ) from lost
+
+    def _divide(self, fn: Divisible[T, R], dumped: bytes, item: T) -> R:
+        limit = self._time_limit or fn.time_limit
+        n, reason = fn.size(item), ""
+        for _ in range(2):
+            try:
+                return cast(R, self._once(dumped, None, (item,), limit))
+            except Lost as lost:
+                reason = lost.reason
+                if n > 1 or not lost.killed:  # else perhaps it was killed by somebody
+                    break
+        if n <= 1:
+            return cast(R, self._once(dumped, "refuse", (item, reason), math.inf))
+        size = 1 if n <= _LONE else math.isqrt(n - 1) + 1
+        return fn.join([self._divide(fn, dumped, part) for part in fn.divide(item, size)])
+
+    def _once(self, fn: bytes, how: str | None, args: tuple[Any, ...], limit: float) -> Any:
+        """Have the process do one thing; Lost if that takes it away."""
+        dumped = pickle.dumps(args, pickle.HIGHEST_PROTOCOL)
+        task = pickle.dumps((fn, how, dumped), pickle.HIGHEST_PROTOCOL)
+        try:
+            kind, value = self._begin(task)
+        except Lost:  # by somebody else: the task had not begun
+            try:
+                kind, value = self._begin(task)
+            except Lost as lost:
+                raise PigenError(f"a worker process does not start ({lost})") from lost
+        while kind in (worker.STARTED, worker.ALIVE):
+            kind, value = self._receive(limit)
+        if kind == worker.NO_MEMORY:
+            raise Lost(f"out of memory: more than {self._memory / 2**30:.2g} GiB")
+        if kind == worker.FAILED:
+            error, text = value
+            error.__cause__ = _Remote(text)
+            raise error
+        return value
+
+    def _begin(self, task: bytes) -> tuple[int, Any]:
+        """Hand the process a task, and wait until it has loaded what that needs."""
+        self.start()
+        if self._process is None:
+            raise PigenError("interrupted")
+        with contextlib.suppress(OSError):  # it has died: the answer tells
+            self._connection.send_bytes(task)
+        return self._receive(START_LIMIT)
+
+    def _receive(self, limit: float) -> tuple[int, Any]:
+        """The next answer; Lost if none comes in so many seconds, or never will."""
+        deadline = time.monotonic() + limit
+        try:
+            while not self._connection.poll(min(max(deadline - time.monotonic(), 0.0), _POLL)):
+                if time.monotonic() >= deadline:
+                    self._kill()
+                    raise Lost(f"timed out: no result after {limit:g} s")
+            return cast(tuple[int, Any], pickle.loads(self._connection.recv_bytes()))
+        except (EOFError, OSError):
+            raise Lost(self._how_it_died(), killed=True) from None
+
+    def _how_it_died(self) -> str:
+        assert self._process is not None
+        try:
+            code = self._process.wait(10)  # the connection closes before the process has ended
+        except subprocess.TimeoutExpired:
+            code = 0
+        self._kill()
+        if self._closed:
+            raise PigenError("interrupted")
+        if code < 0:
+            return f"killed its worker: {signal.Signals(-code).name}"
+        return f"ended its worker: exit code {code}"
+
+    def _kill(self) -> None:
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+                self._connection.close()
+            self._process = None
+
+
+class _Remote(Exception):
+    """Shows the traceback of a worker under an exception that it raised."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pigen.errors import UsageError
-from pigen.executor.pool import local_executor
+from pigen.executor.mapping import available_cores
+from pigen.executor.pool import LocalPool
 
 FORMS = "local or local:N"
 """What ``--executor`` takes."""
@@ -20,13 +21,20 @@ class Where:
 
     Attributes:
         workers: processes on this machine; None for one per core.
+        time_limit: s without a sign of life after which a structure is refused; None for what
+            the work at hand says.
     """
 
     workers: int | None = None
+    time_limit: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Where:
-        """Read ``local`` or ``local:N``; UsageError for what is neither."""
+        """Read ``local`` or ``local:N``.
+
+        Raises:
+            UsageError: it is neither.
+        """
         kind, colon, rest = text.partition(":")
         if kind == "local" and not colon:
             return cls()
@@ -40,7 +48,16 @@ class Where:
 
 
 @contextmanager
-def open_executor(where: Where) -> Iterator[Executor]:
-    """The executor; leaving the context by an exception ends its work without waiting."""
-    with local_executor(where.workers) as executor:
-        yield executor
+def open_executor(where: Where | None = None) -> Iterator[Executor]:
+    """The executor, by default workers here, one per core.
+
+    Leaving the context by an exception ends its work without waiting.
+    """
+    where = where or Where()
+    pool = LocalPool(where.workers or available_cores(), time_limit=where.time_limit)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()

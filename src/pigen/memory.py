@@ -1,0 +1,55 @@
+"""Memory: how much there is, and telling that it has run out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_SAID = ("not enough memory", "can't allocate memory", "out of memory")
+"""What torch's errors of its CPU allocator and of CUDA libraries say."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, of this machine or of a device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _SAID)
+
+
+def available_memory() -> int:
+    """Bytes that this process and its children may still take, as far as the system tells."""
+    found = [_of_machine(), *_of_groups()]
+    return min(found)
+
+
+def _of_machine() -> int:
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo does not tell the available memory")
+
+
+def _of_groups() -> list[int]:
+    """What is left of the limits that a container or a job scheduler has set."""
+    found = []
+    for folder, most, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            limit = Path(folder, most).read_text(encoding="ascii").strip()
+            taken = int(Path(folder, used).read_text(encoding="ascii"))
+            reclaimable = _inactive_file(Path(folder, "memory.stat"))
+        except (OSError, ValueError):
+            continue
+        if limit.isdecimal():
+            found.append(max(int(limit) - taken + reclaimable, 0))
+    return found
+
+
+def _inactive_file(path: Path) -> int:
+    """Bytes of cached files that count as used and can be had."""
+    for line in path.read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file"):
+            return int(value)
+    return 0
