@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "import": Verb("pigen.cli.data:import_", "Read structure files into a bundle."),
         "export": Verb("pigen.cli.data:export", "Write a bundle as CIF, extxyz, CSV or POSCAR."),
         "show": Verb("pigen.cli.data:show", "Summarise a bundle."),
+        "merge": Verb("pigen.cli.merge:merge", "Put the parts of a job array together."),
         "known": Verb("pigen.cli.label:known", "List compositions, for filter --known."),
         "spp-fit": Verb("pigen.cli.label:spp_fit", "Fit pair potentials, for filter --spp-table."),
     },

@@ -1,0 +1,51 @@
+"""The verb merge."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from pigen.cli.common import check_output
+from pigen.cli.data import EXISTING
+
+
+@click.command()
+@click.argument("shards", nargs=-1, required=True, type=EXISTING, metavar="SHARD...")
+@click.option(
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
+)
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> None:
+    """Put the bundles of `--shard 1/N` to `--shard N/N` together.
+
+    The result is what the run in one piece would have written, byte for byte but for the time it
+    was made. All shards must be there, complete, and of one run. Shards of `pigen csp-run` need no
+    merging: each wrote its own searches into the one folder that `pigen csp-collect` reads.
+
+    \b
+    Example:
+        pigen merge data.*-of-8.h5 -o data.h5
+    """
+    from tqdm import tqdm
+
+    from pigen.merge import check_shards
+    from pigen.merge import merge as merge_shards
+
+    check_output(output, shards, force=force)
+    run = check_shards(shards)
+    with tqdm(total=run.n_chunks, unit="chunk", delay=1.0, disable=not sys.stderr.isatty()) as bar:
+        crystals, rejects = merge_shards(run, output, lambda done: bar.update(done - bar.n))
+    if as_json:
+        counts = {
+            "shards": len(run.paths),
+            "crystals": crystals,
+            "rejects": rejects,
+            "output": str(output),
+        }
+        click.echo(json.dumps(counts, ensure_ascii=False))
+    else:
+        click.echo(f"{output}: {crystals} crystals, {rejects} rejects of {len(run.paths)} shards")
