@@ -347,7 +347,7 @@ def test_table_as_csv_and_json_holds_what_the_markdown_holds(with_energies: Path
     (cell,) = [line for line in lines if (line["run"], line["column"]) == ("pseudo_random", "E100")]
     assert (int(cell["passed"]), int(cell["n"])) == (rate.passed, rate.total)
     assert float(cell["value"]) == 100 * rate.fraction
-    content = json.loads(pigen("table", "1", with_energies, "--format", "json").output)
+    content = json.loads(pigen("table", "1", with_energies, "--json").output)
     assert [one["column"] for one in content["cells"] if one["run"]] == list(COLUMNS["1"])
     assert "phases that it lacks" in content["head"]["hull"]
     (mattergen,) = [line for line in lines if (line["row"], line["column"]) == ("MatterGen", "E50")]

@@ -26,7 +26,7 @@ _SHOWN = 10
 @click.command("csp-seed")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="A new folder."
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="A new folder."
 )
 @click.option(
     "--n", type=click.IntRange(min=1), default=20, show_default=True, help="Compositions."
@@ -39,7 +39,13 @@ _SHOWN = 10
     show_default=True,
     help="Structures that passed all filters, any, or those of lowest energy.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the choice and of the searches.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["fuse", "airss", "uspex", "calypso", "xtalopt"]),
@@ -69,7 +75,8 @@ _SHOWN = 10
     help="eV/Å at which a relaxation has converged.",
 )
 @click.option(
-    "--steps",
+    "--max-steps",
+    "steps",
     type=click.IntRange(min=1),
     default=750,
     show_default=True,
@@ -100,7 +107,9 @@ _SHOWN = 10
     type=click.IntRange(min=1),
     help="Take only generated cells of at most so many atoms.",
 )
-@click.option("--model", default="", help="Name in the table; that of the experiment by default.")
+@click.option(
+    "--name", "model", default="", help="Name in the table; that of the experiment by default."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @limit_options
 def csp_seed(
@@ -176,7 +185,9 @@ def csp_seed(
 
 @click.command("csp-collect")
 @click.argument("folder", type=_FOLDER, metavar="DIR")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the minima.")
+@click.option(
+    "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the minima."
+)
 @click.option(
     "--library",
     "names",

@@ -66,7 +66,9 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
 
 @click.command("import")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file.")
+@click.option(
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
+)
 @executor_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -169,13 +171,15 @@ def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
 )
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     required=True,
     type=click.Path(path_type=Path),
     help="A folder, or a .zip, for cif and poscar; else a file.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
-def export(bundle: Path, form: str, output: Path, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def export(bundle: Path, form: str, output: Path, force: bool, as_json: bool) -> None:
     """Write a bundle as CIF, extxyz, CSV or POSCAR.
 
     \b
@@ -187,7 +191,8 @@ def export(bundle: Path, form: str, output: Path, force: bool) -> None:
 
     progress = progress_over(bundle_info(bundle).n_crystals, "crystal")
     n = export_bundle(bundle, output, form, force=force, progress=progress)
-    click.echo(f"{output}: {n} crystals")
+    counts = {"crystals": n, "output": str(output)}
+    click.echo(json.dumps(counts) if as_json else f"{output}: {n} crystals")
 
 
 @click.command()

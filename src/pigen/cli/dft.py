@@ -17,7 +17,12 @@ from pigen.errors import UsageError
 @click.command("dft-export")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder, to be made."
+    "-o",
+    "--out",
+    "output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder, to be made.",
 )
 @click.option("--competing", is_flag=True, help="Also the phases on the hull of their systems.")
 @click.option(
@@ -85,7 +90,9 @@ def dft_export(
 
 
 @click.command("dft-collect")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR"
+)
 @click.option(
     "--reference",
     type=EXISTING,
@@ -93,9 +100,10 @@ def dft_export(
 )
 @click.option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     type=click.Path(path_type=Path),
-    help="Bundle of the candidates; FOLDER/collected.h5 by default.",
+    help="Bundle of the candidates; DIR/collected.h5 by default.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -104,7 +112,7 @@ def dft_collect(
 ) -> None:
     """Read vasprun.xml of finished VASP calculations into e_dft and e_hull_dft.
 
-    FOLDER is one that `pigen dft-export` made. The hull is that of the competing phases in it, and
+    DIR is one that `pigen dft-export` made. The hull is that of the competing phases in it, and
     of --reference. What has no energy is kept without one, and counted by its reason.
 
     \b

@@ -38,7 +38,7 @@ def hull() -> None:
 
 @hull.command()
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("-o", "--output", required=True, type=_FOLDER, help="Folder of the reference.")
+@click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder of the reference.")
 @click.option(
     "--origin", help="What SRC is a part of, to stand beside every figure; its names by default."
 )
@@ -150,7 +150,7 @@ def build(
 
 @hull.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", required=True, type=_FOLDER, help="Folder of the reference.")
+@click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder of the reference.")
 @click.option(
     "--level",
     default="",
@@ -158,7 +158,8 @@ def build(
     "another are then refused.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing reference.")
-def import_(file: Path, output: Path, level: str, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def import_(file: Path, output: Path, level: str, force: bool, as_json: bool) -> None:
     """Make a reference of energies you have.
 
     FILE is a CSV with the columns formula and energy (eV/atom), perhaps id, or a JSON list of
@@ -178,13 +179,19 @@ def import_(file: Path, output: Path, level: str, force: bool) -> None:
     reference = import_reference(file, level)
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)
+    if as_json:
+        counts = {"entries": len(reference.entries), "digest": reference.digest}
+        click.echo(json.dumps({**counts, "output": str(output)}))
+        return
     click.echo(f"{output}: {reference.note}")
 
 
 @hull.command()
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option("--reference", type=EXISTING, help="Reference; the shipped one by default.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file.")
+@click.option(
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
+)
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported when a verb runs
 
 _SOURCES = click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 _OUTPUT = click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file."
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
 )
 _FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -47,6 +47,7 @@ def prototypes() -> None:
 )
 @click.option("--most", type=click.IntRange(min=1), help="Keep so many frameworks; all by default.")
 @_FORCE
+@_JSON
 @executor_option
 @limit_options
 def build(
@@ -56,6 +57,7 @@ def build(
     least: int,
     most: int | None,
     force: bool,
+    as_json: bool,
     where: Where,
     **limits: int,
 ) -> None:
@@ -87,6 +89,16 @@ def build(
     kept = f"{len(library)} frameworks of {least} or more structures"
     provenance["kept"] = f"{kept}, out of {len(counter)}; {source}"
     library.write(output, provenance)
+    if as_json:
+        counts = {
+            "read": n,
+            "frameworks": len(counter),
+            "kept": len(library),
+            "not_compared": counter.left_out,
+            "output": str(output),
+        }
+        click.echo(json.dumps(counts))
+        return
     left_out = f"; {counter.left_out} structures could not be compared" if counter.left_out else ""
     click.echo(f"{output}: {kept}, out of {len(counter)} in {n} structures{left_out}")
 
@@ -162,10 +174,16 @@ def match(
 @_SOURCES
 @_OUTPUT
 @_FORCE
+@_JSON
 @executor_option
 @limit_options
 def unique(
-    sources: tuple[Path, ...], output: Path, force: bool, where: Where, **limits: int
+    sources: tuple[Path, ...],
+    output: Path,
+    force: bool,
+    as_json: bool,
+    where: Where,
+    **limits: int,
 ) -> None:
     """Mark duplicates: the column unique is true for the first of each kind.
 
@@ -192,4 +210,8 @@ def unique(
             writer.append(prepared[0].with_columns({"unique": Column(first, "", SOURCE)}))
             n += int(first.sum())
             bar.update(size_of(prepared[0]))
+    if as_json:
+        counts = {"unique": n, "duplicates": writer.n_written - n, "output": str(output)}
+        click.echo(json.dumps(counts))
+        return
     click.echo(f"{output}: {n} unique, {writer.n_written - n} duplicates")

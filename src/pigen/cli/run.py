@@ -85,11 +85,12 @@ def run(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["md", "csv", "json"]),
+    type=click.Choice(["md", "csv"]),
     default="md",
     show_default=True,
-    help="Markdown, or a line or an object for each cell.",
+    help="Markdown, or a line for each cell.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print an object for each cell as JSON.")
 @click.option(
     "--explain", is_flag=True, help="Say instead which bundle and query each figure comes from."
 )
@@ -101,7 +102,12 @@ def run(
     help="Folder of csp-seed, for column G of ed2.",
 )
 def table(
-    which: str, runs: tuple[Path, ...], form: str, explain: bool, csp: tuple[Path, ...]
+    which: str,
+    runs: tuple[Path, ...],
+    form: str,
+    as_json: bool,
+    explain: bool,
+    csp: tuple[Path, ...],
 ) -> None:
     """Join finished runs in a table of the paper, published rows beside measured ones.
 
@@ -118,6 +124,7 @@ def table(
 
     if csp and which != "ed2":
         raise UsageError("--csp is for the table ed2")
+    form = "json" if as_json else form
     text = _ed3(runs, form, explain) if which == "ed3" else _table(which, runs, form, explain, csp)
     show_markdown(text) if form == "md" and not explain else click.echo(text, nl=False)
 
