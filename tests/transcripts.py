@@ -1,0 +1,68 @@
+"""Pages whose ``console`` blocks are run as written and compared with the output they show.
+
+A block holds commands (``$ …``), each followed by what it prints, standard error included; ``...``
+stands for anything, as in a doctest. A command may go on in lines that begin with ``> ``.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHECKER = doctest.OutputChecker()
+_LIMIT = 900  # seconds
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a page, the line it stands on, and the output shown below it."""
+
+    line: int
+    command: str
+    shown: str
+
+
+def steps_of(page: Path) -> list[Step]:
+    """All commands of a page in their order."""
+    steps = []
+    text = page.read_text("utf-8")
+    for block in re.finditer(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        line = text.count("\n", 0, block.start(1)) + 1
+        for entry in re.split(r"^(?=\$ )", block[1], flags=re.MULTILINE):
+            if entry:
+                lines = entry.splitlines(keepends=True)
+                n = next((i for i, x in enumerate(lines) if i and not x.startswith("> ")), None)
+                command = "".join(x[2:] for x in lines[:n])
+                steps.append(Step(line, command, "" if n is None else "".join(lines[n:])))
+                line += len(lines)
+    return steps
+
+
+def check(page: Path, step: Step, printed: str) -> None:
+    """Fail if a command printed something else than the page shows."""
+    where = f"{page.name}, line {step.line}: {step.command}"
+    same = _CHECKER.check_output(step.shown, printed, doctest.ELLIPSIS)
+    assert same, f"{where}\nshows:\n{step.shown}\nprinted:\n{printed}"
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """Run every command of a page in the folder, in order; fail at the first that differs."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PIGEN")}
+    environment["PATH"] = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+    for step in steps_of(page):
+        done = subprocess.run(
+            ["bash", "-c", step.command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_LIMIT,
+        )
+        check(page, step, done.stdout)
