@@ -29,8 +29,6 @@ from pigen.model.layers import PairMatrices
 from pigen.model.network import Denoiser
 from pigen.shard import SHARD, Shard
 
-LABEL_UNITS = {"c": "", "mled": "bits", "e_hull": "eV/atom", "k": "bits/atom"}
-
 _GROUP = 32
 """Samples per network call; a batch is sorted by size first, so that little of it is padding."""
 
@@ -302,8 +300,10 @@ def _as_bundle(crystals: Crystals, plans: list[Plan], header: Header, name: str)
     failed = crystals.n_atoms == 0
     targets = np.stack([one.targets for one in plans])
     columns = {
-        f"target_{label}": Column(targets[:, place], LABEL_UNITS[label], "asked of the model")
-        for place, label in enumerate(header.model.labels)
+        f"target_{label}": Column(targets[:, place], unit, "asked of the model")
+        for place, (label, unit) in enumerate(
+            zip(header.model.labels, header.spec.label_unit, strict=True)
+        )
         if not np.isnan(targets[:, place]).all()
     }
     bundle = Bundle(crystals=crystals, ids=ids, columns=columns)

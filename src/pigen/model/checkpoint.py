@@ -21,7 +21,7 @@ from pigen.experiment import DiffusionConfig, ModelConfig
 from pigen.files import write_atomically
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
-from pigen.model.spec import ModelSpec
+from pigen.model.spec import ModelSpec, units_of
 
 FORMAT = "pigen-checkpoint-1"
 
@@ -59,6 +59,7 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], header: Header) -> N
             "lattice": asdict(header.spec.lattice),
             "label_mean": header.spec.label_mean,
             "label_sd": header.spec.label_sd,
+            "label_unit": header.spec.label_unit,
             "training": header.training,
         }
     )
@@ -131,6 +132,7 @@ def _header(data: dict[str, Any], sizes: SizePrior) -> Header:
             lattice=LatticeScale(**data["lattice"]),
             label_mean=tuple(data["label_mean"]),
             label_sd=tuple(data["label_sd"]),
+            label_unit=tuple(data.get("label_unit", units_of(model["labels"]))),
             sizes=sizes,
         ),
         training={str(k): str(v) for k, v in data["training"].items()},

@@ -108,6 +108,7 @@ class Start:
             lattice=base.lattice,
             label_mean=tuple(mean.tolist()),
             label_sd=tuple(sd.tolist()),
+            label_unit=fitted.label_unit,
             sizes=SizePrior(
                 frequency=fitted.sizes.frequency,
                 mean=fitted.sizes.mean * ratio + shift,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ from pigen.elements import MAX_Z, SYMBOLS, atomic_radii
 from pigen.errors import UsageError
 from pigen.model.size_prior import SizePrior
 
+LABEL_UNITS = {"c": "", "mled": "bits", "e_hull": "eV/atom", "k": "bits/atom"}
+"""Units of the labels that are ours; a checkpoint without units has no others."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -25,6 +29,7 @@ class ModelSpec:
         lattice: constants of the lattice vector y.
         label_mean, label_sd: per label, in the order of ``ModelConfig.labels``.
         sizes: distribution of the number of atoms, alone and given targets.
+        label_unit: per label, "" for a dimensionless one or where nothing is known.
     """
 
     elements: tuple[int, ...]
@@ -32,12 +37,17 @@ class ModelSpec:
     label_mean: tuple[float, ...]
     label_sd: tuple[float, ...]
     sizes: SizePrior
+    label_unit: tuple[str, ...] = ()
 
     @classmethod
     def fit(
-        cls, crystals: Crystals, names: tuple[str, ...], labels: NDArray[np.float64]
+        cls,
+        crystals: Crystals,
+        names: tuple[str, ...],
+        labels: NDArray[np.float64],
+        units: Sequence[str] | None = None,
     ) -> ModelSpec:
-        """From a training set and its labels (B, names), NaN where missing.
+        """From a training set and its labels (B, names), NaN where missing, with their units.
 
         Raises:
             UsageError: a label that no structure has.
@@ -56,6 +66,7 @@ class ModelSpec:
             label_mean=tuple(float(x) for x in mean),
             label_sd=tuple(float(x) for x in sd),
             sizes=SizePrior.fit(crystals.n_atoms, (labels - mean) / sd),
+            label_unit=units_of(names) if units is None else tuple(units),
         )
 
     def classes(self, atomic_numbers: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -77,6 +88,11 @@ class ModelSpec:
         """r³ in Å^3 of every element of the vocabulary, (E,); 0 for one without a radius."""
         cubes = np.nan_to_num(atomic_radii()[list(self.elements)]) ** 3
         return torch.as_tensor(cubes, dtype=like.dtype, device=like.device)
+
+
+def units_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Units of labels that come without one."""
+    return tuple(LABEL_UNITS.get(name, "") for name in names)
 
 
 def _no_data(column: NDArray[np.float64]) -> bool:
