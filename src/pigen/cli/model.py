@@ -9,44 +9,42 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, output_of
+from pigen.cli.experiment import experiment_options
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.shard import Shard
 
-_SET = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a setting, e.g. --set train.epochs=20. Repeatable.",
-)
 _RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlier call left.")
 
 
 @click.command()
-@click.argument("experiment", metavar="EXPERIMENT")
-@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="Folder of the model.")
+@experiment_options
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the model; models/NAME of the experiment by default.",
+)
 @click.option(
     "--init-from",
     metavar="FILE",
     help="Start from a checkpoint, or the shipped one (pigen), not from random weights.",
 )
 @_RESUME
-@_SET
 def train(
     experiment: str,
-    out_dir: Path | None,
+    out: Path | None,
     init_from: str | None,
     resume: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Train a model on labelled structures.
 
-    EXPERIMENT is a TOML file or the name of a shipped one. The folder (models/NAME unless given)
-    gets model.safetensors, metrics.csv with the losses of each epoch, and the state that --resume
-    needs; all are written every few minutes and on Ctrl-C.
+    EXPERIMENT is a TOML file or the name of a shipped one. The folder gets model.safetensors,
+    metrics.csv with the losses of each epoch, and the state that --resume needs; all are written
+    every few minutes and on Ctrl-C.
 
     \b
     Example:
@@ -60,14 +58,20 @@ def train(
     if init_from is not None:
         overrides = (*overrides, f"train.init_from={json.dumps(init_from)}")
     loaded = load_experiment(experiment, overrides)
-    out_dir = out_dir or Path("models") / loaded.name
-    path = train_model(loaded, out_dir, resume=resume, say=lambda line: click.echo(line, err=True))
+    out = out or Path("models") / loaded.name
+    path = train_model(loaded, out, resume=resume, say=lambda line: click.echo(line, err=True))
     click.echo(f"{path}")
 
 
 @click.command()
-@click.argument("experiment", metavar="EXPERIMENT")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle file.")
+@experiment_options
+@click.option(
+    "-o",
+    "--out",
+    "output",
+    type=click.Path(path_type=Path),
+    help="Bundle file; NAME.h5 of the experiment by default.",
+)
 @click.option(
     "--checkpoint",
     metavar="FILE",
@@ -77,7 +81,6 @@ def train(
 @_RESUME
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-@_SET
 def sample(
     experiment: str,
     output: Path | None,
@@ -91,8 +94,8 @@ def sample(
     """Draw new crystals from a trained model.
 
     EXPERIMENT is a TOML file or the name of a shipped one. Crystals are written in batches as they
-    come (to NAME.h5 unless -o says otherwise); Ctrl-C leaves a readable bundle and --resume
-    completes it. Sample i depends on the seed and on i alone.
+    come; Ctrl-C leaves a readable bundle and --resume completes it. Sample i depends on the seed
+    and on i alone.
 
     \b
     Example:

@@ -9,6 +9,7 @@ import click
 
 from pigen.cli.common import FEW
 from pigen.cli.executor import executor_option
+from pigen.cli.experiment import experiment_options
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -16,14 +17,7 @@ if TYPE_CHECKING:  # imported when a verb runs
 
 
 @click.command()
-@click.argument("experiment", metavar="EXPERIMENT")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a setting, e.g. sample.n=200 or sample.targets.c=0.7.",
-)
+@experiment_options
 @click.option(
     "-o",
     "--out",
