@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pigen.cli.common import Sources, check_output, potential_options, size_of
-from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.data import limit_options, limits_of, provenance_of
+from pigen.cli.existing import EXISTING
 from pigen.cli.shard import shard_option
 
 if TYPE_CHECKING:  # imported when a verb runs

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 from pigen.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.executor import Where
     from pigen.read import Limits
 
-EXISTING = click.Path(exists=True, path_type=Path)
 MIB = 2**20
 _WORTH_WORKERS = 20_000
 """Entries below which starting worker processes takes longer than they save."""

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from pigen.cli.common import Sources, check_output
-from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.data import limit_options, limits_of, provenance_of
+from pigen.cli.existing import EXISTING
 from pigen.errors import UsageError
 
 

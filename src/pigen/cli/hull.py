@@ -16,8 +16,9 @@ from pigen.cli.common import (
     potential_options,
     size_of,
 )
-from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pigen.cli.common import check_output
-from pigen.cli.data import EXISTING
+from pigen.cli.existing import EXISTING
 
 
 @click.command()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import Sources, check_output, size_of
-from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
