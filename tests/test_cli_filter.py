@@ -240,10 +240,10 @@ def test_label_goes_on_where_it_was_stopped(
 
     append = BundleWriter.append
 
-    def dies_after_two(self: BundleWriter, chunk: Bundle) -> None:
+    def dies_after_two(self: BundleWriter, chunk: Bundle, state: str = "") -> None:
         if self.n_written >= 6:
             raise KeyboardInterrupt
-        append(self, chunk)
+        append(self, chunk, state)
 
     with monkeypatch.context() as patch:
         patch.setattr(BundleWriter, "append", dies_after_two)

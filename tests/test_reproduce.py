@@ -23,13 +23,13 @@ from pigen.cli import main
 from pigen.csp.folder import Settings
 from pigen.errors import UsageError
 from pigen.executor import Where
+from pigen.files import sha256_of
 from pigen.reproduce import rows as rows_module
 from pigen.reproduce.output import FIGURES, TABLE_NAMES
 from pigen.reproduce.pipeline import Done, reproduce
 from pigen.reproduce.rows import plan
 from pigen.reproduce.scales import SCALES
 from pigen.reproduce.stamps import Stamp
-from pigen.run_folder import sha256_of
 from pigen.tables import published_rows
 
 SEARCH = Settings(rmax=1, initial=1, iterations=4, steps=30)

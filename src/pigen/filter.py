@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import KEPT_BY, Bundle, Reject, Verdict, strings
-from pigen.descriptors import column_source, evaluate, get_descriptor
+from pigen.bundle import KEPT_BY, Bundle, KeepingAll, Reject, Verdict, strings
+from pigen.descriptors import (
+    column_source,
+    descriptor_names,
+    evaluate,
+    get_descriptor,
+    load_descriptors,
+    loaded_files,
+)
 from pigen.descriptors.novelty import write_formulas
 from pigen.errors import UsageError
 from pigen.executor import map_ordered
@@ -30,7 +39,7 @@ _ORDER = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k
 """The paper's order, and frameworks after motifs: the matcher takes the most time."""
 
 _MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
-"""Columns that no descriptor computes: the unit of each, and the verb that makes it."""
+"""Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Criterion:
     """A window on the main value of a descriptor; ends are excluded.
 
     Attributes:
-        name: the descriptor, or a column that an earlier stage made; also the verdict's name.
+        name: the descriptor, or a column that is there before; also the verdict's name.
         low: values must exceed it; None for no lower end.
         high: values must be below it. Both ends None: the value itself must be true.
         absent: the value is a name, and there must be none.
@@ -70,18 +79,41 @@ class Criterion:
         return f"{letter or '':<3}{self.text}{' ' + self.unit if self.unit else ''}"
 
     @property
+    def made_before(self) -> bool:
+        """Whether it is on a column that no descriptor computes."""
+        return self.name in _MADE_BEFORE or self.name not in descriptor_names()
+
+    @property
     def unit(self) -> str:
-        """Of the window, "" for a dimensionless one."""
-        if self.name in _MADE_BEFORE:
-            return _MADE_BEFORE[self.name][0]
+        """Of the window, "" for a dimensionless one and where only the column would tell."""
+        if self.made_before:
+            return _MADE_BEFORE.get(self.name, ("", ""))[0]
         return get_descriptor(self.name).columns[0].unit
+
+
+def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
+    """All that verdicts depend on, to the last digit: for the provenance of a bundle.
+
+    Raises:
+        UsageError: a settings file that can't be read.
+    """
+    said = {}
+    for criterion in criteria:
+        name, ends = criterion.name, f"low={criterion.low}, high={criterion.high}"
+        made = "" if criterion.made_before else column_source(name, criterion.settings)
+        where = "in sequence" if criterion.in_sequence else "alone"
+        said[f"criterion {name}"] = "; ".join(filter(None, (ends, where, made)))
+    return said
 
 
 def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
     """The paper's A′ A B C D K with the thresholds of a config, in the paper's order.
 
-    A–D are in sequence, as in its Table 1; A′ and K are counted alone. Without ``config.novel``
-    there is no B.
+    A–D are in sequence, as in its Table 1; A′, K and those of ``config.where`` are counted alone.
+    Without ``config.novel`` there is no B.
+
+    Raises:
+        UsageError: a window of ``config.where`` that is none.
     """
     config = config or FilterConfig()
     spp_settings = {"table": Path(config.spp_table)} if config.spp_table else {}
@@ -99,12 +131,25 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
         replace(criterion, in_sequence=criterion.name in sequence)
         for criterion in criteria
         if config.novel or criterion.name != "novel"
-    )
+    ) + tuple(window_on(name, ends, in_sequence=False) for name, ends in config.where.items())
+
+
+def window_on(
+    name: str, ends: tuple[float | None, float | None], *, in_sequence: bool = True
+) -> Criterion:
+    """The criterion that a descriptor or column lies between two ends; an infinite one is open."""
+    low, high = (None if end is None or math.isinf(end) else end for end in ends)
+    if low is None and high is None:
+        raise UsageError(f"{name}: neither a lower nor an upper end")
+    if low is not None and high is not None and not low < high:
+        raise UsageError(f"{name}: the lower end {low:g} must be below the upper, {high:g}")
+    return Criterion(name, low, high, in_sequence=in_sequence)
 
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
-    """The criteria in one order, A′ A B C D E prototype K, however they were typed."""
-    return tuple(sorted(criteria, key=lambda criterion: _ORDER.index(criterion.name)))
+    """The criteria in one order, A′ A B C D E prototype K and others, however they were typed."""
+    place = {name: i for i, name in enumerate(_ORDER)}
+    return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(_ORDER)), one.name)))
 
 
 def known_compositions(source: Path, folder: Path, executor: Executor | None = None) -> Path:
@@ -141,13 +186,13 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     what kind it is; what follows is particular to the structure.
 
     Raises:
-        UsageError: a column is missing that only an earlier stage can make.
+        UsageError: a column is missing that no descriptor makes.
     """
-    settings = {c.name: c.settings for c in criteria if c.name not in _MADE_BEFORE}
+    settings = {c.name: c.settings for c in criteria if not c.made_before}
     bundle, reasons = evaluate(bundle, settings, settings)
     verdicts = {}
     for criterion in criteria:
-        if criterion.name in _MADE_BEFORE:
+        if criterion.made_before:
             values, reasons[criterion.name] = _made_before(bundle, criterion.name)
         else:
             values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
@@ -175,12 +220,18 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
 
 
 def _made_before(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
-    """Values of a column of an earlier stage, and why one is missing."""
+    """Values of a column that is there before, and why one is missing."""
     column = bundle.columns.get(name)
     if not len(bundle):
         return np.zeros(0), np.zeros(0, dtype=object)
     if column is None or column.kind == "str" or column.per_atom:
-        raise UsageError(f"no column {name}; run `{_MADE_BEFORE[name][1]}` first")
+        if name in _MADE_BEFORE:
+            raise UsageError(f"no column {name}; run `{_MADE_BEFORE[name][1]}` first")
+        numbers = [n for n, c in bundle.columns.items() if c.kind != "str" and not c.per_atom]
+        raise UsageError(
+            f"no column of numbers {name!r}; there are {', '.join(numbers) or 'none'}, and the "
+            f"descriptors {', '.join(descriptor_names())}"
+        )
     values = column.values.astype(np.float64)
     said = bundle.columns.get(f"{name}_reason")
     reasons = np.array([""] * len(bundle), dtype=object)
@@ -199,18 +250,25 @@ def _name_failed(why: list[str], passed: Any, text: str, values: Any) -> list[st
 def judge(
     chunks: Iterable[Bundle], criteria: Sequence[Criterion], executor: Executor
 ) -> Iterator[Bundle]:
-    """`apply_filters` on every chunk of a stream, in order, a few at a time in the executor."""
-    return map_ordered(executor, partial(_apply, criteria=tuple(criteria)), chunks)
+    """`apply_filters` on every chunk of a stream, in order, a few at a time in the executor.
+
+    A structure that hangs or kills a worker fails every criterion.
+    """
+    task = partial(_apply, criteria=tuple(criteria), own=loaded_files())
+    return map_ordered(executor, KeepingAll(task, Bundle.concatenate), chunks)
 
 
-def _apply(bundle: Bundle, criteria: tuple[Criterion, ...]) -> Bundle:
+def _apply(bundle: Bundle, criteria: tuple[Criterion, ...], own: tuple[Path, ...]) -> Bundle:
+    load_descriptors(own)  # this may be a worker
     return apply_filters(bundle, criteria)
 
 
 def check_criteria(criteria: Sequence[Criterion]) -> None:
     """Raise UsageError for a setting or a settings file that is wrong, before any work."""
     for criterion in criteria:
-        if criterion.name in _MADE_BEFORE:
+        if criterion.made_before:
+            if criterion.settings:
+                raise UsageError(f"{criterion.name} is no descriptor, and has no settings")
             continue
         column_source(criterion.name, criterion.settings)
         # An evaluation of nothing loads the tables and lists that the settings name.
@@ -229,7 +287,7 @@ class Funnel:
         passed: criterion → crystals that pass it.
         left: criterion in sequence → crystals that pass it and all before it.
         reasons: why a crystal was rejected first → how many.
-        rests_on: criterion on a column of an earlier stage → how that was made.
+        rests_on: criterion on a column that was there before → how that was made.
     """
 
     criteria: tuple[Criterion, ...]
@@ -240,13 +298,26 @@ class Funnel:
     reasons: Counter[str] = field(default_factory=Counter)
     rests_on: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def resumed(cls, criteria: tuple[Criterion, ...], state: str) -> Funnel:
+        """The funnel whose `state` that was; an empty one of no state."""
+        counts: dict[str, Any] = json.loads(state or "{}")
+        for key in ("passed", "left", "reasons"):
+            counts[key] = Counter(counts.get(key, {}))
+        return cls(criteria, **counts)
+
+    def state(self) -> str:
+        """All counts so far, for `resumed`."""
+        counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "criteria"}
+        return json.dumps(counts, ensure_ascii=False)
+
     def add(self, judged: Bundle) -> Bundle:
         """Count a chunk from `apply_filters`; returns its survivors.
 
         The survivors carry the rejected crystals among their `rejects`, each with the reason of the
         first criterion in sequence that it fails.
         """
-        before = () if KEPT_BY in judged.provenance else judged.rejects
+        before = unread(judged)
         self.unread += len(before)
         self.judged += len(judged)
         for reject in before:
@@ -256,7 +327,7 @@ class Funnel:
         for criterion in self.criteria:
             verdict = judged.verdicts[criterion.name]
             self.passed[criterion.name] += int(verdict.passed.sum())
-            if criterion.name in _MADE_BEFORE and len(judged):
+            if criterion.made_before and len(judged):
                 self.rests_on[criterion.name] = judged.columns[criterion.name].source
             if not criterion.in_sequence:
                 continue
@@ -338,6 +409,16 @@ class Funnel:
             "reasons": dict(self.reasons.most_common()),
             "rests_on": self.rests_on,
         }
+
+
+def unread(chunk: Bundle) -> tuple[Reject, ...]:
+    """Entries of a chunk's source that are no crystals; what an earlier filter took out is not."""
+    return () if KEPT_BY in chunk.provenance else chunk.rejects
+
+
+def entries_of(chunk: Bundle) -> int:
+    """Entries of the source that a chunk stands for, as a `Funnel` counts them."""
+    return len(chunk) + len(unread(chunk))
 
 
 def _kind(reason: str) -> str:

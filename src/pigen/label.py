@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from pigen.bundle import Bundle, Column
-from pigen.descriptors import Settings, evaluate
+from pigen.bundle import Bundle, Column, OverStructures
+from pigen.descriptors import Settings, evaluate, load_descriptors, loaded_files
 from pigen.errors import PigenError
 from pigen.executor import map_ordered
 
@@ -41,11 +42,34 @@ def label_stream(
     names: Sequence[str] = DEFAULT_LABELS,
     settings: Settings | None = None,
 ) -> Iterator[tuple[Bundle, Counter[str]]]:
-    """`label` on every chunk of a stream, in order, a few at a time in the executor."""
-    return map_ordered(executor, partial(label, names=tuple(names), settings=settings), chunks)
+    """`label` on every chunk of a stream, in order, a few at a time in the executor.
+
+    A structure that hangs or kills a worker becomes a reject.
+    """
+    task = partial(_label, names=tuple(names), settings=settings, own=loaded_files())
+    return map_ordered(executor, OverStructures(task, _joined), chunks)
 
 
-def skip_entries(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
+def _label(
+    bundle: Bundle, names: tuple[str, ...], settings: Settings | None, own: tuple[Path, ...]
+) -> tuple[Bundle, Counter[str]]:
+    load_descriptors(own)  # this may be a worker
+    return label(bundle, names, settings)
+
+
+def _joined(parts: Sequence[tuple[Bundle, Counter[str]]]) -> tuple[Bundle, Counter[str]]:
+    missing = sum((lacking for _, lacking in parts), Counter[str]())
+    return Bundle.concatenate([bundle for bundle, _ in parts]), missing
+
+
+def entries_of(chunk: Bundle) -> int:
+    """Entries of the source that a chunk stands for."""
+    return len(chunk) + len(chunk.rejects)
+
+
+def skip_entries(
+    chunks: Iterable[Bundle], n: int, count: Callable[[Bundle], int] = entries_of
+) -> Iterator[Bundle]:
     """The chunks after the first ``n`` entries, which must fill whole chunks.
 
     Raises:
@@ -54,7 +78,7 @@ def skip_entries(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
     remaining, stream = n, iter(chunks)
     while remaining > 0:
         chunk = next(stream, None)
-        remaining -= n + 1 if chunk is None else len(chunk) + len(chunk.rejects)
+        remaining -= n + 1 if chunk is None else count(chunk)
     if remaining < 0:
         raise PigenError("cannot resume: the sources do not hold what they held before")
     yield from stream

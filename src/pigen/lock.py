@@ -33,7 +33,7 @@ class Lock:
             UsageError: files may not be made beside the target.
         """
         self._target = target
-        self._path = target.with_name(f".{target.name}.lock")
+        self._path = lock_of(target)
         check_writable(target.parent)
         try:
             self._descriptor = self._flock()
@@ -97,6 +97,11 @@ class Lock:
     ) -> None:
         """Release."""
         self.release()
+
+
+def lock_of(target: Path) -> Path:
+    """The file that is the lock; a killed holder leaves it, and then it locks nothing."""
+    return target.with_name(f".{target.name}.lock")
 
 
 def _myself() -> str:

@@ -19,18 +19,28 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
 from pigen import __version__, resources
-from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, BundleWriter, bundle_info, iter_bundle
+from pigen.bundle import (
+    JUDGED_BY,
+    KEPT_BY,
+    Bundle,
+    BundleWriter,
+    bundle_info,
+    content_digest,
+    iter_bundle,
+)
 from pigen.descriptors import column_source
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import Experiment, dump_experiment
+from pigen.files import sha256_of
 from pigen.filter import (
     Criterion,
     Funnel,
@@ -38,11 +48,13 @@ from pigen.filter import (
     judge,
     known_compositions,
     paper_criteria,
+    provenance_of,
 )
+from pigen.label import skip_entries
 from pigen.pseudo_random import pseudo_random_bundles
 from pigen.read import open_source, read_chunks
 from pigen.run_energy import check_energies, relax_survivors, with_energies
-from pigen.run_folder import RunFolder, is_complete, sha256_of
+from pigen.run_folder import RunFolder, is_complete
 from pigen.tables import LETTERS, RunTable, render
 
 _CHUNK = 250  # structures in a task for a worker: about a second of work
@@ -74,11 +86,16 @@ def run(
     Raises:
         UsageError: anything wrong that can be seen before any work: the experiment asks for what
             the model can't do, an input that can't be opened, a folder that holds another run.
-        PigenError: a stage failed; what was finished stays.
+        PigenError: a stage failed, what was finished stays; another process runs in the folder.
     """
     check(experiment)
-    folder = RunFolder.open(out, experiment, resume=resume, force=force)
-    executor = executor or SerialExecutor()
+    with RunFolder.open(out, experiment, resume=resume, force=force) as folder:
+        return _run(experiment, folder, executor or SerialExecutor(), progress, say)
+
+
+def _run(
+    experiment: Experiment, folder: RunFolder, executor: Executor, progress: bool, say: Say
+) -> RunTable:
     checkpoint = _train(experiment, folder, progress, say)
     _generate(experiment, folder, checkpoint, executor, progress, say)
     criteria = _criteria(experiment, folder, executor)
@@ -151,11 +168,10 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
         return find_checkpoint(experiment.sample.checkpoint)
     from pigen.train import CHECKPOINT, train
 
-    started = (folder.train / CHECKPOINT).exists()
-    if started and folder.samples.exists():  # samples are drawn only when training is over
+    if folder.samples.exists():  # samples are drawn only when training is over
         return folder.train / CHECKPOINT
     say(f"train: {', '.join(experiment.data.train)}")
-    return train(experiment, folder.train, resume=started, progress=progress)
+    return train(experiment, folder.train, resume=True, progress=progress)
 
 
 def _generate(
@@ -168,7 +184,6 @@ def _generate(
 ) -> None:
     if is_complete(folder.samples):
         return
-    resume = folder.samples.exists()
     if experiment.generator == "import":
         say(f"import: {experiment.imported.source}")
         _import(experiment, folder, executor)
@@ -177,11 +192,11 @@ def _generate(
     if checkpoint is not None:
         from pigen.sample import sample_to_bundle
 
-        sample_to_bundle(experiment, checkpoint, folder.samples, resume=resume, progress=progress)
+        sample_to_bundle(experiment, checkpoint, folder.samples, resume=True, progress=progress)
         return
     provenance = {**_made_by(experiment), "seed": str(experiment.seed)}
     elements = _elements(experiment)
-    with BundleWriter(folder.samples, provenance, resume=resume) as writer:
+    with BundleWriter(folder.samples, provenance, resume=True) as writer:
         for chunk in pseudo_random_bundles(
             experiment.pseudo_random,
             experiment.sample.n,
@@ -196,10 +211,13 @@ def _import(experiment: Experiment, folder: RunFolder, executor: Executor) -> No
     """The first `sample.n` structures of a source; what could not be read counts too."""
     source = Path(experiment.imported.source)
     digest = f" sha256 {sha256_of(source)}" if source.is_file() else ""
-    left = experiment.sample.n
     provenance = {**_made_by(experiment), "source": f"{source.name}{digest}"}
-    with BundleWriter(folder.samples, provenance) as writer:
-        for chunk in read_chunks([source], chunk_size=_CHUNK, executor=executor):
+    with BundleWriter(folder.samples, provenance, resume=True) as writer:
+        left = experiment.sample.n - writer.n_written
+        if not left:
+            return
+        chunks = read_chunks([source], chunk_size=_CHUNK, executor=executor)
+        for chunk in skip_entries(chunks, writer.n_written + writer.n_rejected):
             writer.append(replace(chunk.select(slice(left)), columns={}, verdicts={}))
             left -= min(left, len(chunk))
             if not left:
@@ -254,21 +272,21 @@ def _known(experiment: Experiment, folder: RunFolder, executor: Executor) -> Pat
 def _evaluate(
     folder: RunFolder, criteria: tuple[Criterion, ...], executor: Executor, progress: bool
 ) -> Funnel:
-    """Verdicts on every sample; both bundles are written anew unless complete."""
+    """Verdicts on every sample, and the survivors; goes on where it was stopped.
+
+    A chunk's verdicts are written before its survivors, which are made from them.
+    """
     funnel = Funnel(criteria)
-    if is_complete(folder.evaluated) and is_complete(folder.survivors):
-        for chunk in iter_bundle(folder.evaluated):
-            funnel.add(chunk)
-        return funnel
     info = bundle_info(folder.samples)
     provenance = {
         **info.provenance,
-        "parent": f"{folder.samples.name} sha256 {sha256_of(folder.samples)}",
+        **provenance_of(criteria),
+        "parent": f"{folder.samples.name} content {content_digest(folder.samples)}",
     }
     said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
     with (
-        BundleWriter(folder.evaluated, {**provenance, JUDGED_BY: said}) as evaluated,
-        BundleWriter(folder.survivors, {**provenance, KEPT_BY: said}) as survivors,
+        BundleWriter(folder.evaluated, {**provenance, JUDGED_BY: said}, resume=True) as evaluated,
+        BundleWriter(folder.survivors, {**provenance, KEPT_BY: said}, resume=True) as survivors,
         tqdm(
             total=info.n_crystals,
             desc="filter",
@@ -277,9 +295,18 @@ def _evaluate(
             disable=None if progress else True,
         ) as bar,
     ):
-        for chunk in judge(_chunks(folder.samples), criteria, executor):
-            survivors.append(funnel.add(chunk))
-            evaluated.append(chunk)
+        n_judged, n_sorted = (w.n_written + w.n_rejected for w in (evaluated, survivors))
+        samples = skip_entries(_chunks(folder.samples), n_judged)
+        for chunk in chain(
+            _chunks(folder.evaluated) if n_judged else (),
+            judge(samples, criteria, executor),
+        ):
+            if funnel.read >= n_judged:
+                evaluated.append(chunk)
+            is_new = funnel.read >= n_sorted
+            alive = funnel.add(chunk)
+            if is_new:
+                survivors.append(alive)
             bar.set_postfix_str(funnel.running(), refresh=False)
             bar.update(len(chunk))
     return funnel

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pigen.bundle import BundleWriter, bundle_info, iter_bundle, read_bundle
+from pigen.bundle import BundleWriter, bundle_info, content_digest, iter_bundle, read_bundle
 from pigen.descriptors.novelty import read_formulas
 from pigen.device import resolve_device
 from pigen.executor import SerialExecutor
 from pigen.experiment import EnergyConfig
 from pigen.label import skip_entries
 from pigen.read import read_chunks
-from pigen.run_folder import RunFolder, is_complete, sha256_of
+from pigen.run_folder import RunFolder, is_complete
 from pigen.stability import stability
 from pigen.tables import RunTable
 
@@ -45,12 +45,12 @@ def relax_survivors(
     info = bundle_info(folder.survivors)
     provenance = {
         **info.provenance,
-        "parent": f"{folder.survivors.name} sha256 {sha256_of(folder.survivors)}",
+        "parent": f"{folder.survivors.name} content {content_digest(folder.survivors)}",
         "relaxed_by": settings.source,
         "reference": reference.digest,
     }
     with (
-        BundleWriter(folder.relaxed, provenance, resume=folder.relaxed.exists()) as writer,
+        BundleWriter(folder.relaxed, provenance, resume=True) as writer,
         tqdm(
             total=info.n_crystals,
             initial=writer.n_written,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from pigen.bundle import bundle_info
 from pigen.errors import UsageError
 from pigen.experiment import Experiment, dump_experiment, load_experiment
 from pigen.experiment.load import differing_keys
+from pigen.files import check_writable, part_of, write_atomically
+from pigen.lock import Lock, lock_of
 
 _FILES = (
     *("samples.h5", "evaluated.h5", "survivors.h5", "relaxed.h5"),
@@ -20,35 +23,46 @@ _FILES = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run. Make one with `open`."""
+    """Paths of a run; `open` claims them for writing."""
 
     path: Path
 
     @classmethod
-    def open(cls, path: Path, experiment: Experiment, *, resume: bool, force: bool) -> RunFolder:
-        """Claim a folder for an experiment and write the resolved experiment into it.
+    @contextmanager
+    def open(
+        cls, path: Path, experiment: Experiment, *, resume: bool, force: bool
+    ) -> Iterator[RunFolder]:
+        """Claim a folder for an experiment, with the resolved experiment written into it.
 
         Raises:
-            UsageError: the path is no folder, or holds something and neither ``resume`` nor
-                ``force`` applies: with ``resume`` it must hold the same experiment, with ``force``
-                some run. Nothing else is ever removed.
+            UsageError: the path is no folder, or one that can't be written in, or it holds
+                something and neither ``resume`` nor ``force`` applies: with ``resume`` it must hold
+                the same experiment, with ``force`` some run. Nothing else is ever removed.
+            PigenError: another process runs in it (names it).
         """
         folder = cls(path)
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is not a folder")
-        if path.is_dir() and any(path.iterdir()):
-            if not folder.experiment.exists():
-                raise UsageError(f"{path} is not empty and not the folder of a run")
-            if force:
-                folder._clear()
-            elif not resume:
-                raise UsageError(f"{path} holds a run; --resume continues it, --force starts over")
-            else:
-                folder._check_same(experiment)
-                return folder
+        check_writable(path)
+        if path.is_dir() and not folder.experiment.exists() and folder._holds_something():
+            raise UsageError(f"{path} is not empty and not the folder of a run")
         path.mkdir(parents=True, exist_ok=True)
-        folder.write("experiment.toml", dump_experiment(experiment))
-        return folder
+        with Lock(folder.experiment):
+            if folder.experiment.exists() and not force:
+                if not resume:
+                    raise UsageError(
+                        f"{path} holds a run; --resume continues it, --force starts over"
+                    )
+                folder._check_same(experiment)
+            else:
+                folder._clear()
+                folder.write("experiment.toml", dump_experiment(experiment))
+            yield folder
+
+    def _holds_something(self) -> bool:
+        """Whether there is more than what a run that was killed as it began leaves."""
+        own = {part_of(self.experiment), lock_of(self.experiment)}
+        return any(path not in own for path in self.path.iterdir())
 
     def _check_same(self, experiment: Experiment) -> None:
         other = load_experiment(self.experiment, check_files=False)
@@ -67,9 +81,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
-        part = self.path / f".{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.path / name)
+        write_atomically(self.path / name, text)
 
     @property
     def experiment(self) -> Path:
@@ -110,12 +122,3 @@ class RunFolder:
 def is_complete(path: Path) -> bool:
     """Whether a stage has written its bundle to the end."""
     return path.exists() and bundle_info(path).complete
-
-
-def sha256_of(path: Path) -> str:
-    """First 16 digits of the hash of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()[:16]

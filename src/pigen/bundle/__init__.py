@@ -1,5 +1,7 @@
 """The bundle: crystals with named columns, verdicts and provenance, in memory and as HDF5."""
 
+from pigen.bundle.digest import content_digest
+from pigen.bundle.dividing import KeepingAll, OverStructures, divide, over_structures
 from pigen.bundle.memory import (
     JUDGED_BY,
     KEPT_BY,
@@ -21,11 +23,16 @@ __all__ = [
     "BundleWriter",
     "Column",
     "ColumnInfo",
+    "KeepingAll",
+    "OverStructures",
     "Reject",
     "Verdict",
     "bundle_info",
+    "content_digest",
     "count_rejects",
+    "divide",
     "iter_bundle",
+    "over_structures",
     "read_bundle",
     "strings",
     "write_bundle",

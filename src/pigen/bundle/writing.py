@@ -22,6 +22,7 @@ import h5py
 import tomli
 
 from pigen.bundle.appending import append, size_bound, skeleton
+from pigen.bundle.digest import VOLATILE
 from pigen.bundle.marks import MARK
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, bundle_info
@@ -29,9 +30,6 @@ from pigen.errors import PigenError, UsageError
 from pigen.files import sync
 from pigen.interrupts import interrupts_later
 from pigen.lock import Lock
-
-VOLATILE = frozenset({"created"})
-"""Provenance keys that may differ between a run and its resumption."""
 
 
 class BundleWriter:

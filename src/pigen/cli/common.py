@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,16 +171,28 @@ def stem_of(source: Path) -> str:
     return stem(source) if source.is_file() else source.resolve().name
 
 
-def check_output(output: Path, sources: Sequence[Path], *, force: bool) -> None:
-    """UsageError unless a file may be written there."""
+def check_output(
+    output: Path, sources: Sequence[Path], *, force: bool, resume: bool = False
+) -> None:
+    """UsageError unless a file may be written there, or gone on with."""
+    from pigen.files import check_writable
+
+    if force and resume:
+        raise UsageError(f"--resume goes on with {output} and --force replaces it; give one")
     if output.exists() and any(output.samefile(source) for source in sources):
         raise UsageError(f"{output} is a source too; write to another file")
     if output.is_dir():
         raise UsageError(f"{output} is a folder")
-    if output.exists() and not force:
+    if output.exists() and not (force or resume):
         raise UsageError(f"{output} exists; --force replaces it")
     if not output.parent.is_dir():
         raise UsageError(f"no such folder: {output.parent}")
+    check_writable(output.parent)
+
+
+def limits_said(limits: Limits) -> dict[str, str]:
+    """What provenance says of the limits: they decide about what is read at all."""
+    return {"limits": ", ".join(f"{key}={value}" for key, value in asdict(limits).items())}
 
 
 def output_of(output: Path, shard: Shard | None) -> Path:

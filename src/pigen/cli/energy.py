@@ -12,14 +12,16 @@ import click
 from pigen.cli.common import (
     Sources,
     check_output,
+    limits_said,
     output_of,
     potential_options,
     shard_of,
     size_of,
     stem_of,
 )
-from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
@@ -32,7 +34,9 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the relaxed.")
+@click.option(
+    "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
+)
 @click.option(
     "--fmax", type=float, default=0.05, show_default=True, help="Goal, eV/Å, as ASE means it."
 )
@@ -93,7 +97,8 @@ def energy(
     from pigen.label import skip_entries
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
-    check_output(output, sources, force=force or resume)
+    check_output(output, sources, force=force, resume=resume)
+    allowed = limits_of(**limits)
     device = resolve_device(device).type
     torch.set_num_threads(1)  # as in a worker: how sums are split decides about their last digits
     settings = RelaxSettings(model, device, fmax, max_steps, only_passed)
@@ -105,9 +110,10 @@ def energy(
         "reference": loaded.digest if loaded else "",
         "device": device,
         "only_passed": str(only_passed),
+        **limits_said(allowed),
         **shard_of(shard),
     }
-    opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device], shard=shard)
+    opened = Sources(sources, allowed, chunk_size=CHUNK[device], shard=shard)
     if device == "cuda":
         where = where.for_few()
     with (

@@ -14,14 +14,17 @@ from pigen.cli.common import (
     Sources,
     check_output,
     descriptor_options,
+    limits_said,
     settings_of,
     size_of,
     stem_of,
 )
-from pigen.cli.data import EXISTING, limits_of, provenance_of
+from pigen.cli.data import limits_of, provenance_of
+from pigen.cli.existing import EXISTING
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.bundle import BundleWriter
     from pigen.executor import Where
     from pigen.filter import Criterion
 
@@ -90,8 +93,11 @@ class WindowType(click.ParamType[Window]):
 @click.option("--k", type=WindowType("low"), help="K, bits/atom; a number is the least.")
 @click.option("--spp-table", type=EXISTING, help="SPP table, ours or published JSON.")
 @click.option("--known", type=EXISTING, help="Known compositions: formulas (.txt) or structures.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle of the survivors.")
+@click.option(
+    "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the survivors."
+)
 @click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
 @descriptor_options
 def filter(
     sources: tuple[Path, ...],
@@ -99,6 +105,7 @@ def filter(
     known: Path | None,
     output: Path | None,
     keep_all: bool,
+    resume: bool,
     where: Where,
     force: bool,
     as_json: bool,
@@ -115,7 +122,7 @@ def filter(
     B, C, D and K each alone, and A to D in sequence. SRC is anything that `pigen import` reads.
     Columns that are missing are computed, but for e_hull, which `pigen energy` makes. Survivors go
     to SRC_passed.h5 in this folder unless -o says otherwise, and with them the id and reason of
-    every reject: kept + rejected = read.
+    every reject: kept + rejected = read. --resume goes on after a kill.
 
     \b
     Example:
@@ -126,15 +133,18 @@ def filter(
         Criterion,
         Funnel,
         check_criteria,
+        entries_of,
         in_paper_order,
         judge,
         known_compositions,
         paper_criteria,
     )
+    from pigen.filter import provenance_of as provenance_of_criteria
+    from pigen.label import skip_entries
     from pigen.prototypes.library import library_file
 
     output = output or Path(f"{stem_of(sources[0])}_passed.h5")
-    check_output(output, sources, force=force)
+    check_output(output, sources, force=force, resume=resume)
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     windows: dict[str, Window | None] = {
         **options,
@@ -161,23 +171,38 @@ def filter(
             settings.setdefault("prototype", {})["library"] = library
         criteria = _with_settings(in_paper_order(given) or paper_criteria(), settings)
         check_criteria(criteria)
-        funnel = Funnel(criteria)
         said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
         provenance = {
             **provenance_of("pigen filter", sources),
+            **provenance_of_criteria(criteria),
+            **limits_said(limits),
             JUDGED_BY if keep_all else KEPT_BY: said,
         }
-        with BundleWriter(output, provenance) as writer, opened.bar() as bar:
-            for chunk in judge(opened.chunks(executor), criteria, executor):
-                survivors = funnel.add(chunk)
-                writer.append(chunk if keep_all else survivors)
-                bar.set_postfix_str(funnel.running(), refresh=False)
-                bar.update(size_of(chunk))
+        with BundleWriter(output, provenance, resume=resume) as writer:
+            if writer.complete:
+                _say_complete(writer, output, as_json)
+                return
+            funnel = Funnel.resumed(criteria, writer.state)
+            chunks = skip_entries(opened.chunks(executor), funnel.read, entries_of)
+            with opened.bar(funnel.read) as bar:
+                for chunk in judge(chunks, criteria, executor):
+                    survivors = funnel.add(chunk)
+                    writer.append(chunk if keep_all else survivors, funnel.state())
+                    bar.set_postfix_str(funnel.running(), refresh=False)
+                    bar.update(size_of(chunk))
     if as_json:
         click.echo(json.dumps({**funnel.to_json(), "output": str(output)}, ensure_ascii=False))
     else:
         click.echo("\n".join(funnel.lines()))
         click.echo(f"{output}: {writer.n_written} crystals")
+
+
+def _say_complete(writer: BundleWriter, output: Path, as_json: bool) -> None:
+    counts = {"crystals": writer.n_written, "rejected": writer.n_rejected}
+    if as_json:
+        click.echo(json.dumps({"complete": True, **counts, "output": str(output)}))
+        return
+    click.echo(f"{output} is complete: {writer.n_written} crystals, {writer.n_rejected} rejected")
 
 
 def _with_settings(

@@ -15,14 +15,16 @@ from pigen.cli.common import (
     Sources,
     check_output,
     descriptor_options,
+    limits_said,
     origin_of,
     output_of,
     settings_of,
     shard_of,
     size_of,
 )
-from pigen.cli.data import EXISTING, limit_options, limits_of, provenance_of
+from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import PigenError, UsageError
 
@@ -34,7 +36,9 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle file.")
+@click.option(
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
+)
 @click.option(
     "--columns",
     default="c,mled,k",
@@ -72,24 +76,29 @@ def label(
     from pigen.label import label_stream, skip_entries
 
     output = output_of(output, shard)
-    check_output(output, sources, force=force or resume)
+    check_output(output, sources, force=force, resume=resume)
     names = tuple(dict.fromkeys(name.strip() for name in columns.split(",") if name.strip()))
     settings = settings_of(assignments)
-    provenance = {**provenance_of("pigen label", sources), **shard_of(shard)}
+    allowed = limits_of(**limits)
+    provenance = {
+        **provenance_of("pigen label", sources),
+        **limits_said(allowed),
+        **shard_of(shard),
+    }
     for name in names:
         provenance[f"label {name}"] = column_source(name, settings.get(name, {}))
-    opened = Sources(sources, limits_of(**limits), shard=shard)
-    missing: Counter[str] = Counter()
+    opened = Sources(sources, allowed, shard=shard)
     with (
         opened.executor(where) as executor,
         BundleWriter(output, provenance, resume=resume) as writer,
     ):
         done = writer.n_written + writer.n_rejected
+        missing: Counter[str] = Counter(json.loads(writer.state or "{}"))
         chunks = skip_entries(opened.chunks(executor), done)
         with opened.bar(done) as bar:
             for chunk, lacking in label_stream(chunks, executor, names, settings):
-                writer.append(chunk)
                 missing.update(lacking)
+                writer.append(chunk, json.dumps(missing))
                 bar.update(size_of(chunk))
     counts = {
         "read": writer.n_written + writer.n_rejected,
@@ -112,12 +121,20 @@ def label(
 
 @click.command("spp-fit")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table, .npz.")
+@click.option(
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Table, .npz."
+)
 @executor_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
 def spp_fit(
-    sources: tuple[Path, ...], output: Path, where: Where, force: bool, **limits: int
+    sources: tuple[Path, ...],
+    output: Path,
+    where: Where,
+    force: bool,
+    as_json: bool,
+    **limits: int,
 ) -> None:
     """Fit a table of statistical pair potentials to reference structures.
 
@@ -132,17 +149,27 @@ def spp_fit(
     check_output(output, sources, force=force)
     with _crystals(sources, where, limits) as batches:
         n = fit_spp(batches, output, origin_of(sources))
-    click.echo(f"{output}: potentials fitted to {n} structures")
+    counts = {"structures": n, "output": str(output)}
+    said = f"{output}: potentials fitted to {n} structures"
+    click.echo(json.dumps(counts) if as_json else said)
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=".txt.gz file")
+@click.option(
+    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="List, .txt.gz."
+)
 @executor_option
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
 def known(
-    sources: tuple[Path, ...], output: Path, where: Where, force: bool, **limits: int
+    sources: tuple[Path, ...],
+    output: Path,
+    where: Where,
+    force: bool,
+    as_json: bool,
+    **limits: int,
 ) -> None:
     """List the reduced formulas of structures, for `pigen filter --known`.
 
@@ -161,7 +188,8 @@ def known(
         raise PigenError("no structure could be read")
     said = "\n".join(f"{key}: {value}" for key, value in origin_of(sources).items())
     n = write_formulas(output, formulas, f"reduced formulas\n{said}")
-    click.echo(f"{output}: {n} formulas")
+    counts = {"formulas": n, "output": str(output)}
+    click.echo(json.dumps(counts) if as_json else f"{output}: {n} formulas")
 
 
 @contextmanager

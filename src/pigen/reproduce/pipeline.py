@@ -22,12 +22,12 @@ from typing import TypeVar
 from pigen import __version__
 from pigen.errors import UsageError
 from pigen.executor import SerialExecutor, Where, open_executor
+from pigen.files import sha256_of
 from pigen.reproduce.display import Display
 from pigen.reproduce.rows import Row, plan, run_row
 from pigen.reproduce.scales import Scale
 from pigen.reproduce.searches import SearchSet, search_sets, seed_and_search
 from pigen.reproduce.stamps import Stamp
-from pigen.run_folder import sha256_of
 
 MARK = "reproduce.json"
 """File that says that a folder is one of a reproduction, and of which scale."""

@@ -13,13 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from pigen import __version__, resources
-from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle
+from pigen.bundle import (
+    Bundle,
+    BundleWriter,
+    KeepingAll,
+    bundle_info,
+    content_digest,
+    iter_bundle,
+)
 from pigen.errors import UsageError
 from pigen.executor import map_ordered
 from pigen.experiment import Experiment, dump_experiment, load_experiment, shipped_experiments
+from pigen.files import sha256_of
 from pigen.reproduce.scales import Scale
 from pigen.reproduce.stamps import Stamp
-from pigen.run_folder import is_complete, sha256_of
+from pigen.run_folder import is_complete
 from pigen.tables import LETTERS, published_rows
 
 LIBRARY = "reference"
@@ -215,11 +223,12 @@ def _match(row: Row, executor: Executor) -> None:
     evaluated = row.folder / "evaluated.h5"
     provenance = {
         **bundle_info(evaluated).provenance,
-        "parent": f"{evaluated.name} sha256 {sha256_of(evaluated)}",
+        "parent": f"{evaluated.name} content {content_digest(evaluated)}",
     }
     task = partial(_plausible, library=resources.PROTOTYPES / f"{LIBRARY}.h5")
     with BundleWriter(row.prototypes, provenance) as writer:
-        for chunk in map_ordered(executor, task, iter_bundle(evaluated, _CHUNK)):
+        divisible = KeepingAll(task, Bundle.concatenate)
+        for chunk in map_ordered(executor, divisible, iter_bundle(evaluated, _CHUNK)):
             writer.append(chunk)
 
 

@@ -15,10 +15,10 @@ from pigen.bundle import Bundle, read_bundle
 from pigen.csp.folder import MANIFEST
 from pigen.csp.seed import Request, csp_seed, published_name
 from pigen.errors import PigenError, UsageError
+from pigen.files import sha256_of
 from pigen.reproduce.rows import Row
 from pigen.reproduce.scales import Scale
 from pigen.reproduce.stamps import Stamp
-from pigen.run_folder import sha256_of
 from pigen.tables import STABLE, published_tables
 
 SETS = {"filtered": "filtered", "unfiltered": "random"}
