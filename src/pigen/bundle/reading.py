@@ -14,8 +14,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.bundle.checking import (
+    MAX_CELL_ATOMS,
+    MAX_REJECTS,
+    check_objects,
+    check_sum,
+    dataset,
+    read_text,
+    said,
+)
 from pigen.bundle.marks import CHUNKS, Mark, Written, read_record
-from pigen.bundle.memory import Bundle, Column, Reject, Strings, Verdict, check_name, strings
+from pigen.bundle.memory import Bundle, Column, Reject, Verdict, check_name
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
 
@@ -26,8 +35,9 @@ LIBVER = ("v110", "v110")
 CHUNK_SIZE = 1000
 """Crystals in a chunk of a stream unless a caller says otherwise."""
 
-_MAX_COMPRESSION = 1100
-"""deflate shrinks by at most 1,032: a dataset declaring more than its storage can hold is a lie."""
+MAX_CHUNK_ATOMS = 4_000_000
+"""Atoms in a chunk of a stream, unless one crystal has more."""
+_H5_ERRORS = (OSError, RuntimeError, KeyError, MemoryError, OverflowError, IndexError)
 _LOCK_WAIT_S = 1.0
 """How long to wait for a writer that is just now swapping the file under our hands."""
 
@@ -75,6 +85,9 @@ def read_bundle(path: str | PathLike[str]) -> Bundle:
     """The whole bundle. Raises as `bundle_info`."""
     with _opened(path) as file:
         info = _info(file)
+        rows = sum(info.n_atoms if column.per_atom else 1 for column in info.columns.values())
+        # Compressed, a file may stand for more than fits in memory: that is read in chunks.
+        check_sum(128 * info.n_crystals + 32 * info.n_atoms + 8 * rows, file, "all of it at once")
         return _rows(file, info, 0, info.n_crystals, _rejects(file))
 
 
@@ -90,9 +103,11 @@ def iter_bundle(path: str | PathLike[str], chunk_size: int = CHUNK_SIZE) -> Iter
     with _opened(path) as file:
         info = _info(file)
         rejects = _rejects(file)
-        for start in range(0, max(info.n_crystals, 1), chunk_size):
-            stop = min(start + chunk_size, info.n_crystals)
-            yield _rows(file, info, start, stop, rejects if start == 0 else ())
+        start, first = 0, True
+        while first or start < info.n_crystals:
+            stop = _stop(file, info.n_crystals, start, chunk_size)
+            yield _rows(file, info, start, stop, rejects if first else ())
+            start, first = stop, False
 
 
 def chunks_of_shard(path: str | PathLike[str]) -> tuple[int, Mark | None]:
@@ -134,13 +149,14 @@ def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     path = Path(path)
     if not path.exists():
         raise UsageError(f"no such file: {path}")
-    if path.is_dir() or not h5py.is_hdf5(path):
+    if not path.is_file() or not h5py.is_hdf5(path):
         raise UsageError(f"{path} is not a PIGEN bundle (not an HDF5 file)")
     try:
         with _open_patiently(path) as file:
             _check_schema(file, path)
+            check_objects(file)
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (*_H5_ERRORS, ValueError, TypeError, AttributeError) as error:
         # What h5py raises on a damaged or forged file; none of it is a bug of ours to trace.
         said = " ".join(str(error).split())
         hint = "take a whole copy of it, or remove it and make it again"
@@ -166,27 +182,6 @@ def _check_schema(file: h5py.File, path: Path) -> None:
         raise UsageError(f"{path} has bundle version {version}; this PIGEN reads {VERSION}")
 
 
-def dataset(file: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
-    """The dataset `name`, if it really is in this file with this shape; ValueError if not."""
-    parent: h5py.Group = file
-    for part in name.split("/"):
-        # Soft and external links could lead to another file of the user's.
-        if not isinstance(parent.get(part, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is missing or a link")
-        parent = parent[part]
-    found = parent
-    if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"{name} is not a dataset")
-    if found.is_virtual or found.external:
-        raise ValueError(f"{name} keeps its data in another file")
-    if found.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
-    declared = found.size * found.dtype.itemsize
-    if declared > _MAX_COMPRESSION * found.id.get_storage_size():
-        raise ValueError(f"{name} declares {declared} bytes and holds far fewer")
-    return found
-
-
 def counts(file: h5py.File) -> tuple[int, int, int]:
     """(crystals, atoms, rejects) that the file says it holds; ValueError if they can't be."""
     n, n_atoms, n_rejects = (
@@ -194,6 +189,8 @@ def counts(file: h5py.File) -> tuple[int, int, int]:
     )
     if min(n, n_atoms, n_rejects) < 0:
         raise ValueError("a negative count")
+    if n_rejects > MAX_REJECTS:
+        raise ValueError(f"{n_rejects} rejects, the most is {MAX_REJECTS} (MAX_REJECTS)")
     return n, n_atoms, n_rejects
 
 
@@ -210,12 +207,8 @@ def stored_kind(found: h5py.Dataset) -> str:
 def values_of(found: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
     """Rows start … stop of a column's dataset, (stop - start,)."""
     if stored_kind(found) == "str":
-        return _text(found, start, stop)
+        return read_text(found, start, stop)
     return np.asarray(found[start:stop])
-
-
-def _text(found: h5py.Dataset, start: int, stop: int) -> Strings:
-    return strings(found.asstr(errors="replace")[start:stop])
 
 
 def _info(file: h5py.File) -> BundleInfo:
@@ -226,16 +219,24 @@ def _info(file: h5py.File) -> BundleInfo:
         per_atom = bool(file[f"columns/{name}"].attrs["per_atom"])
         found = dataset(file, f"columns/{name}", (n_atoms if per_atom else n,))
         columns[name] = ColumnInfo(
-            stored_kind(found), str(found.attrs["unit"]), str(found.attrs["source"]), per_atom
+            stored_kind(found), said(found.attrs, "unit"), said(found.attrs, "source"), per_atom
         )
+    provenance: dict[str, str] = {}
+    size = 0
+    for key, value in file["provenance"].attrs.items():
+        provenance[key] = str(value)
+        size += 64 + len(provenance[key])
+        check_sum(size, file, "provenance")
     return BundleInfo(
         n_crystals=n,
         n_atoms=n_atoms,
         n_rejects=n_rejects,
         complete=bool(file.attrs["complete"]),
         columns=columns,
-        verdicts={name: str(file[f"verdicts/{name}"].attrs["source"]) for name in file["verdicts"]},
-        provenance={key: str(value) for key, value in file["provenance"].attrs.items()},
+        verdicts={
+            name: said(file[f"verdicts/{name}"].attrs, "source") for name in file["verdicts"]
+        },
+        provenance=provenance,
         state=str(file.attrs.get("state", "")),
     )
 
@@ -249,15 +250,26 @@ def _n_chunks(file: h5py.File) -> int:
 
 def _record(file: h5py.File, place: int) -> Written:
     found = dataset(file, CHUNKS, (_n_chunks(file),))
-    return read_record(str(_text(found, place, place + 1)[0]))
+    return read_record(str(read_text(found, place, place + 1)[0]))
 
 
 def _rejects(file: h5py.File, rows: slice = slice(None)) -> tuple[Reject, ...]:
     n = counts(file)[2]
     start, stop, _ = rows.indices(n)
-    ids = _text(dataset(file, "rejects/id", (n,)), start, stop)
-    reasons = _text(dataset(file, "rejects/reason", (n,)), start, stop)
+    ids = read_text(dataset(file, "rejects/id", (n,)), start, stop)
+    reasons = read_text(dataset(file, "rejects/reason", (n,)), start, stop)
     return tuple(Reject(i, r) for i, r in zip(ids, reasons, strict=True))
+
+
+def _stop(file: h5py.File, n: int, start: int, chunk_size: int) -> int:
+    """Where the chunk from `start` ends: sooner than asked for where crystals are large."""
+    stop = min(start + chunk_size, n)
+    ptr = np.asarray(dataset(file, "crystals/ptr", (n + 1,))[start : stop + 1], dtype=np.int64)
+    n_atoms = np.diff(ptr)
+    if n_atoms.max(initial=0) > MAX_CELL_ATOMS:
+        raise ValueError(f"a crystal of {n_atoms.max()} atoms (MAX_CELL_ATOMS)")
+    within = int(np.searchsorted(ptr - ptr[0], MAX_CHUNK_ATOMS, side="right")) - 1
+    return min(start + max(within, 1), stop)
 
 
 def _rows(
@@ -286,13 +298,13 @@ def _rows(
             atomic_numbers=dataset(file, "crystals/atomic_numbers", (n_atoms,))[first:last],
             ptr=ptr - first,
         ),
-        ids=_text(dataset(file, "id", (n,)), start, stop),
-        parents=_text(dataset(file, "parent", (n,)), start, stop),
+        ids=read_text(dataset(file, "id", (n,)), start, stop),
+        parents=read_text(dataset(file, "parent", (n,)), start, stop),
         columns=columns,
         verdicts={
             name: Verdict(
                 per_crystal(f"verdicts/{name}/passed"),
-                _text(dataset(file, f"verdicts/{name}/reason", (n,)), start, stop),
+                read_text(dataset(file, f"verdicts/{name}/reason", (n,)), start, stop),
                 source,
             )
             for name, source in info.verdicts.items()

@@ -20,6 +20,7 @@ from pigen.read.entry import (
     Refused,
     Structure,
     atomic_number,
+    check_count,
     check_occupancy,
     check_size,
     lattice_from_parameters,
@@ -50,8 +51,8 @@ the file. Atoms that really are so close share their place and have occupancies 
 METRIC = 0.02
 """Relative error of the metric tensor under an operation beyond which it cannot be a symmetry."""
 
-_UNQUOTED = re.compile(r"^(\s*_\S+)[ \t]+([^\s'\";#][^'\"\n]*[ \t][^'\"\n]*?)[ \t]*$", re.MULTILINE)
-_STRAY = re.compile(r"^(```.*|save_.*)$", re.MULTILINE)
+_UNQUOTED = re.compile(r"([ \t]*_\S+)[ \t]+([^\s'\";#][^'\"]*)")
+_BLOCK = re.compile(r"[ \t]*data_\S*", re.IGNORECASE)
 
 
 def parse_cif(text: str, limits: Limits) -> Parsed:
@@ -63,7 +64,8 @@ def parse_cif(text: str, limits: Limits) -> Parsed:
     Raises:
         Refused: the text is not CIF, or no block describes a structure.
     """
-    blocks = [block for block in _blocks(text) if _has_structure(block)]
+    blocks = [block for block in _blocks(text, limits) if _has_structure(block)]
+    check_count(len(blocks), limits.max_structures, "structures")
     if not blocks:
         raise Refused("no structure: no cell and no atoms in the file")
     found: Parsed = []
@@ -72,13 +74,14 @@ def parse_cif(text: str, limits: Limits) -> Parsed:
         try:
             found.append((name, _structure(block, limits)))
         except Refused as reason:
-            found.append((name, reason))
+            found.append((name, reason.with_traceback(None)))
     return found
 
 
-def _blocks(text: str) -> list[gemmi.cif.Block]:
+def _blocks(text: str, limits: Limits) -> list[gemmi.cif.Block]:
     if not text.isascii():  # names and comments; gemmi takes ASCII only
         text = text.replace("\u00a0", " ").encode("ascii", "replace").decode("ascii")
+    check_count(_words(text), limits.max_values, "values")
     try:
         # Level 0 lets pass a repeated or missing value of a tag that may not matter to us.
         return list(gemmi.cif.read_string(text, 0))
@@ -87,7 +90,13 @@ def _blocks(text: str) -> list[gemmi.cif.Block]:
     try:
         return list(gemmi.cif.read_string(_repaired(text), 0))
     except (ValueError, RuntimeError) as error:
-        raise Refused(f"unreadable CIF: {error}") from error
+        raise Refused(f"unreadable CIF: {error}") from None
+
+
+def _words(text: str) -> int:
+    """Words of an ASCII text, counted without making them."""
+    space = np.frombuffer(text.encode(), dtype=np.uint8) <= ord(" ")
+    return int(np.count_nonzero(space[:-1] & ~space[1:])) + 1
 
 
 def _repaired(text: str) -> str:
@@ -95,10 +104,21 @@ def _repaired(text: str) -> str:
 
     Words before the first block, code fences, and values of several words without quotes.
     """
-    start = re.search(r"^\s*data_", text, re.MULTILINE | re.IGNORECASE)
-    text = text[start.start() :] if start else text
-    text = re.sub(r"^(\s*data_\S*)[^\n]*", r"\1", text, flags=re.MULTILINE | re.IGNORECASE)
-    return _UNQUOTED.sub(r"\1 '\2'", _STRAY.sub("", text))
+    lines = text.split("\n")
+    start = next((i for i, line in enumerate(lines) if _BLOCK.match(line)), 0)
+    return "\n".join(_mended(line) for line in lines[start:])
+
+
+def _mended(line: str) -> str:
+    if line.startswith(("```", "save_")):
+        return ""
+    block = _BLOCK.match(line)
+    if block:
+        return block.group()
+    tag = _UNQUOTED.fullmatch(line.rstrip())
+    if tag and len(tag[2].split(None, 1)) == 2:
+        return f"{tag[1]} '{tag[2]}'"
+    return line
 
 
 def _has_structure(block: gemmi.cif.Block) -> bool:
@@ -109,7 +129,7 @@ def _structure(block: gemmi.cif.Block, limits: Limits) -> Structure:
     lattice = lattice_from_parameters(
         [_number(block, tag) for tag in _LENGTHS], [_number(block, tag) for tag in _ANGLES]
     )
-    frac, numbers = _sites(block)
+    frac, numbers = _sites(block, limits)
     operations = _operations(block, lattice)
     if len(operations) > 1:
         frac, numbers = _expand(frac, numbers, operations, lattice, limits)
@@ -121,7 +141,7 @@ def _number(block: gemmi.cif.Block, tag: str) -> float:
     return float(gemmi.cif.as_number(values[0])) if len(values) else math.nan
 
 
-def _sites(block: gemmi.cif.Block) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _sites(block: gemmi.cif.Block, limits: Limits) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     axes = [list(block.find_values(f"_atom_site_fract_{axis}")) for axis in "xyz"]
     n = len(axes[0])
     if n == 0 or any(len(axis) != n for axis in axes):
@@ -131,13 +151,15 @@ def _sites(block: gemmi.cif.Block) -> tuple[NDArray[np.float64], NDArray[np.int6
     occupancies = [gemmi.cif.as_number(v, 1.0) for v in block.find_values("_atom_site_occupancy")]
     if len(types) != n and len(labels) != n:
         raise Refused("no elements: the atoms have neither type symbols nor labels")
-    frac, numbers = [], []
+    frac: list[list[float]] = []
+    numbers: list[int] = []
     for i in range(n):
         where = labels[i] if len(labels) == n else types[i]
         occupancy = occupancies[i] if len(occupancies) == n else 1.0
         if occupancy == 0:
             continue
         check_occupancy(occupancy, where)
+        check_size(len(frac) + 1, limits)
         position = [gemmi.cif.as_number(axis[i]) for axis in axes]
         if not np.isfinite(position).all():
             raise Refused(f"no coordinates: of {where[:20]}")
@@ -169,8 +191,6 @@ def _of_label(label: str) -> int:
 def _operations(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[gemmi.Op]:
     """The symmetry operations the block states, checked against its cell."""
     operations = _stated_operations(block)
-    if len(operations) > MAX_OPERATIONS:
-        raise Refused(f"impossible symmetry: {len(operations)} operations")
     metric = lattice @ lattice.T
     for operation in operations:
         rotation = np.array(operation.rot) / gemmi.Op.DEN
@@ -182,6 +202,8 @@ def _operations(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[ge
 
 def _stated_operations(block: gemmi.cif.Block) -> list[gemmi.Op]:
     triplets = _first(block, _OPERATIONS)
+    if len(triplets) > MAX_OPERATIONS:
+        raise Refused(f"impossible symmetry: {len(triplets)} operations")
     if triplets:
         try:
             return [gemmi.Op(triplet) for triplet in triplets]

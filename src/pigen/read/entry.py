@@ -25,6 +25,9 @@ MIN_VOLUME = 0.1
 """Å^3: no crystal comes near it."""
 MIN_FLATNESS = 1e-4
 """Volume over a·b·c below which the cell vectors lie in a plane."""
+MIN_VALUE_BYTES, MIN_STRUCTURE_BYTES = 16, 256
+"""What a value and a structure take of a text, at least: a text of the size that ``--max-file-mib``
+allows may hold a sixteenth as many values, for each takes far more in memory than in the file."""
 SAME_PLACE = 0.01
 """Å: two atoms closer than this are one place written twice."""
 
@@ -47,6 +50,16 @@ class Limits:
     max_entry_bytes: int = MAX_ENTRY_BYTES
     max_file_bytes: int = MAX_FILE_BYTES
     max_entries: int = MAX_ENTRIES
+
+    @property
+    def max_values(self) -> int:
+        """Values in a text."""
+        return max(self.max_file_bytes, self.max_entry_bytes) // MIN_VALUE_BYTES
+
+    @property
+    def max_structures(self) -> int:
+        """Structures in a text."""
+        return max(self.max_file_bytes, self.max_entry_bytes) // MIN_STRUCTURE_BYTES
 
 
 class Refused(Exception):
@@ -92,6 +105,8 @@ def checked(structure: Structure, limits: Limits) -> Structure:
     if n == 0:
         raise Refused("empty: no atoms")
     check_size(n, limits)
+    if lattice.shape != (3, 3) or structure.frac_coords.shape != (n, 3):
+        raise Refused(f"no coordinates: not three numbers for each of {n} atoms")
     if not (np.isfinite(lattice).all() and np.isfinite(structure.frac_coords).all()):
         raise Refused("not finite: NaN or infinity in cell or coordinates")
     lengths = np.linalg.norm(lattice, axis=1)
@@ -165,6 +180,12 @@ def check_size(n_atoms: int, limits: Limits) -> None:
     """Raise Refused if a cell has too many atoms."""
     if n_atoms > limits.max_atoms:
         raise Refused(f"oversized: {n_atoms} atoms, --max-atoms is {limits.max_atoms}")
+
+
+def check_count(n: int, most: int, what: str) -> None:
+    """Raise Refused if a text holds too many values or structures."""
+    if n > most:
+        raise Refused(f"oversized: {n} {what} in one text, more than --max-file-mib allows")
 
 
 def near(

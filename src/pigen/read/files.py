@@ -6,22 +6,17 @@ import io
 import os
 import re
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from pigen.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.bundle import Reject
 from pigen.errors import UsageError
 from pigen.read.entry import Limits
-from pigen.read.source import (
-    READ_ERRORS,
-    Record,
-    Source,
-    clean_name,
-    decode,
-    open_bytes,
-    stem,
-)
+from pigen.read.source import Record, Source, clean_name, decode, stem
 
 TEXT_FORMS = {
     ".cif": "cif",
@@ -35,10 +30,13 @@ TEXT_FORMS = {
 }
 """Form of a file that holds structures as text, by the end of its name."""
 
-MAX_RATIO = 200
-"""Compression ratio beyond which a large archive member is taken for a bomb; CIF reaches 10."""
-_SMALL = 2**20
-"""Bytes up to which any ratio is harmless."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How a zip member may be packed: what the others unpack to has no bound."""
+_ZIP_ERRORS = (
+    *(*READ_ERRORS, zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError),
+    *(OverflowError, struct.error),
+)
+"""What zipfile raises on a damaged, encrypted or forged archive."""
 
 
 def text_form(name: str) -> str | None:
@@ -91,33 +89,68 @@ def open_zip(path: Path, limits: Limits) -> Source:
     """Every structure file in a zip archive, flat or in folders, in the order of the archive.
 
     Nothing is unpacked to disk, so a member's path cannot lead anywhere. Links, folders and
-    macOS's shadow files are passed over; a member that is too large, encrypted or damaged is a
-    reject.
+    macOS's shadow files are passed over, archives in it too; a member that is too large, encrypted
+    or damaged is a reject.
 
     Raises:
-        UsageError: not a zip archive, or no structure file in it.
+        UsageError: not a zip archive, no structure file in it, or a bomb.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [(m, form) for m in archive.infolist() if (form := _member_form(m))]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise UsageError(f"{path} is not a zip archive: {error}") from error
-    if not members:
+    with _opened_zip(path, limits) as archive:
+        forms = [_member_form(member) for member in archive.infolist()]
+        # Members may share their packed bytes, so that all are harmless and their sum is not.
+        size = sum(
+            member.file_size
+            for member, form in zip(archive.infolist(), forms, strict=True)
+            if form and not _refusal(member, "", limits)
+        )
+    n = sum(form is not None for form in forms)
+    if not n:
         raise UsageError(f"no structure file (.cif, .vasp, POSCAR, .extxyz, .json) in {path}")
+    if size > MAX_RATIO * max(path.stat().st_size, SMALL):
+        raise UsageError(f"{path} unpacks to more than {MAX_RATIO} times its size: a bomb")
+    return Source((), _zip_entries(path, limits), None if "extxyz" in forms else n)
 
-    def entries() -> Iterator[Record | Reject]:
-        with zipfile.ZipFile(path) as archive:
-            for member, form in members:
-                name = stem(Path(PurePosixPath(member.filename).name))
-                text = _member_text(archive, member, name, limits)
-                if isinstance(text, Reject):
-                    yield text
-                elif form == "extxyz":
-                    yield from _frames(io.StringIO(text), name, limits)
-                else:
-                    yield Record(name, text, form)
 
-    return Source((), entries(), None if any(f == "extxyz" for _, f in members) else len(members))
+def _zip_entries(path: Path, limits: Limits) -> Iterator[Record | Reject]:
+    with _opened_zip(path, limits) as archive:
+        for member in archive.infolist():
+            form = _member_form(member)
+            if form is None:
+                continue
+            name = stem(Path(PurePosixPath(member.filename).name))
+            text = _member_text(archive, member, name, limits)
+            if isinstance(text, Reject):
+                yield text
+            elif form == "extxyz":
+                yield from _frames(io.StringIO(text), name, limits)
+            else:
+                yield Record(name, text, form)
+
+
+@contextmanager
+def _opened_zip(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
+    # The list of members is read whole, and takes ten times its size in memory.
+    with _Bounded(path.open("rb", buffering=0), limits.max_file_bytes // 2) as raw:
+        try:
+            archive = zipfile.ZipFile(raw)
+        except _ZIP_ERRORS as error:
+            raise UsageError(f"{path} is not a zip archive: {error}") from None
+        with archive:
+            yield archive
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which no more than a limit is read at once."""
+
+    def __init__(self, raw: io.FileIO, limit: int) -> None:
+        super().__init__(raw)
+        self._limit = limit
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self._limit:
+            mib = self._limit * 2 // 2**20
+            raise zipfile.BadZipFile(f"a list of {size} bytes, too long for --max-file-mib {mib}")
+        return super().read(size)
 
 
 def _member_form(member: zipfile.ZipInfo) -> str | None:
@@ -128,19 +161,29 @@ def _member_form(member: zipfile.ZipInfo) -> str | None:
     return text_form(member.filename)
 
 
-def _member_text(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: Limits
-) -> str | Reject:
+def _refusal(member: zipfile.ZipInfo, name: str, limits: Limits) -> Reject | None:
+    """Why a member is not even unpacked."""
     size, packed = member.file_size, max(member.compress_size, 1)
-    if size > _SMALL and size > MAX_RATIO * packed:
+    if member.compress_type not in METHODS:
+        return Reject(name, f"unreadable zip member: packed by method {member.compress_type}")
+    if size > SMALL and size > MAX_RATIO * packed:
         return Reject(name, f"oversized: a zip member packed {size // packed} to 1")
     if size > limits.max_entry_bytes:
         return _too_large(name, size, "max-entry-mib", limits.max_entry_bytes)
+    return None
+
+
+def _member_text(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: Limits
+) -> str | Reject:
+    refusal = _refusal(member, name, limits)
+    if refusal is not None:
+        return refusal
     try:
         with archive.open(member) as stream:
             # The size declared may be a lie.
             data = stream.read(limits.max_entry_bytes + 1)
-    except (*READ_ERRORS, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except _ZIP_ERRORS as error:
         return Reject(name, clean_name(f"unreadable zip member: {error}", ""))
     if len(data) > limits.max_entry_bytes:
         return _too_large(name, len(data), "max-entry-mib", limits.max_entry_bytes)
@@ -188,21 +231,30 @@ def _frames(stream: io.TextIOBase, name: str, limits: Limits) -> Iterator[Record
             continue
         frame = f"{name}-{index}"
         index += 1
-        if not first.strip().isdecimal() or len(first) > 20:
+        n_atoms = _count(first)
+        if n_atoms is None:
             yield Reject(frame, "unreadable extxyz: no atom count; the rest was not read")
             return
         lines, size = [first], 0
-        for _ in range(int(first) + 1):
+        for _ in range(n_atoms + 1):
             line = stream.readline(_LINE)
             size += len(line)
-            if size <= limits.max_entry_bytes:
+            if size <= limits.max_entry_bytes and len(lines) <= limits.max_atoms + 1:
                 lines.append(line)
             if not line:
                 break
-        if size > limits.max_entry_bytes:
+        if n_atoms > limits.max_atoms:
+            yield Reject(frame, f"oversized: {n_atoms} atoms, --max-atoms is {limits.max_atoms}")
+        elif size > limits.max_entry_bytes:
             yield _too_large(frame, size, "max-entry-mib", limits.max_entry_bytes)
         else:
             yield Record(frame, "".join(lines).replace("\0", "\ufffd"), "extxyz")
+
+
+def _count(line: str) -> int | None:
+    """The number in a frame's first line."""
+    text = line.strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 _LINE = 2**20

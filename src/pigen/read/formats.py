@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from pigen.bounded import parse_json as json_value
 from pigen.read.cif import parse_cif
 from pigen.read.entry import (
     Limits,
@@ -16,6 +16,7 @@ from pigen.read.entry import (
     Refused,
     Structure,
     atomic_number,
+    check_count,
     check_number,
     check_occupancy,
     check_size,
@@ -53,8 +54,23 @@ def _check(one: Structure | Refused, form: str, limits: Limits) -> Structure | R
 
 def _refusal(error: Exception, form: str) -> Refused:
     if isinstance(error, Refused):
-        return error
+        return error.with_traceback(None)  # which would keep all that the parser held
     return Refused(f"unreadable {form}: {error or type(error).__name__}")
+
+
+MAX_LINE = 2**16
+"""Characters of a line of POSCAR or extended XYZ."""
+
+
+def _lines(text: str, most: int) -> list[str]:
+    """The first lines of a text, which may hold millions."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n", most)[:most]
+    if not lines[-1]:
+        lines.pop()
+    longest = max(map(len, lines), default=0)
+    if longest > MAX_LINE:
+        raise Refused(f"oversized: a line of {longest} characters, MAX_LINE is {MAX_LINE}")
+    return lines
 
 
 # -- POSCAR --------------------------------------------------------------------------------------
@@ -66,7 +82,7 @@ def parse_poscar(text: str, limits: Limits) -> Parsed:
     Raises:
         Refused: it names no elements, or more or fewer than it has counts.
     """
-    lines = text.splitlines()
+    lines = _lines(text, limits.max_atoms + 9)
     if len(lines) < 7:
         raise Refused(f"unreadable POSCAR: {len(lines)} lines")
     lattice = np.array([[float(x) for x in line.split()[:3]] for line in lines[2:5]])
@@ -107,7 +123,9 @@ def _is_number(word: str) -> bool:
 
 
 # -- extended XYZ --------------------------------------------------------------------------------
-_PAIR = re.compile(r"""([^\s="']+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|(\S+))""")
+_PAIR = re.compile(
+    r"""(?<![^\s"'=])([^\s="']+)\s*=\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|'([^']*)'|(\S+))"""
+)
 _DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 
 
@@ -119,7 +137,7 @@ def parse_extxyz(text: str, limits: Limits) -> Parsed:
     Raises:
         Refused: no cell, not periodic in three directions, or no species and positions.
     """
-    lines = text.splitlines()
+    lines = _lines(text, limits.max_atoms + 2)
     n = int(lines[0])
     check_size(n, limits)
     stated, values = _comment(lines[1])
@@ -183,14 +201,15 @@ def parse_json(text: str, limits: Limits) -> Parsed:
     Raises:
         Refused: it holds none of these.
     """
-    data = json.loads(text)
+    data = json_value(text, limits.max_values)
+    entries: Iterable[tuple[str, Any]] = [("", data)]
     if isinstance(data, list):
-        entries = [(f"#{i}", one) for i, one in enumerate(data, start=1)]
+        entries = ((f"#{i}", one) for i, one in enumerate(data, start=1))
     elif isinstance(data, dict) and not ({"lattice", "structure"} & data.keys()):
-        entries = list(data.items())
-    else:
-        entries = [("", data)]
-    if not entries:
+        entries = data.items()
+    if isinstance(data, list | dict):
+        check_count(len(data), limits.max_structures, "structures")
+    if not data:
         raise Refused("no structure: the JSON is empty")
     found: Parsed = []
     for name, one in entries:

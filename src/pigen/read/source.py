@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 from pigen.bundle import Bundle, Reject
 from pigen.read.entry import clean_text
@@ -16,8 +12,6 @@ from pigen.read.entry import clean_text
 Columns = tuple[tuple[str, str], ...]
 """(name, kind) of what a table says of each entry; the kind is "float64" or "str"."""
 
-READ_ERRORS = (OSError, EOFError, zlib.error)
-"""What reading a truncated or corrupt compressed file raises."""
 MAX_NAME = 200
 """Characters of an id: file names have about that limit, and nobody reads more."""
 
@@ -47,17 +41,6 @@ class Source:
     entries: Iterator[Record | Reject | Bundle]
     total: int | None
     verdicts: frozenset[str] = frozenset()
-
-
-@contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed if it is gzip, whatever its name says."""
-    with path.open("rb") as raw:
-        if raw.peek(2)[:2] != b"\x1f\x8b":
-            yield raw
-            return
-        with gzip.open(raw) as unzipped:
-            yield cast(IO[bytes], unzipped)
 
 
 def decode(data: bytes) -> str:

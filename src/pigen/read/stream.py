@@ -6,22 +6,25 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
+from pigen.bounded import READ_ERRORS, open_bytes
 from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strings
 from pigen.bundle.marks import Mark, marked
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
-from pigen.executor import SerialExecutor, map_ordered
-from pigen.read.entry import Limits, Structure, clean_text
+from pigen.executor import Divisible, SerialExecutor, map_ordered
+from pigen.read.entry import Limits, Refused, Structure, check_size, clean_text
 from pigen.read.files import open_file, open_folder, open_zip, text_form
 from pigen.read.formats import parse
 from pigen.read.names import Names, raw_names
-from pigen.read.source import READ_ERRORS, Columns, Record, Source, decode, open_bytes
-from pigen.read.tables import DESCRIPTOR_COLUMNS, UNITS, open_csv, open_parquet
+from pigen.read.source import Columns, Record, Source, clean_name, decode
+from pigen.read.tables import DESCRIPTOR_COLUMNS, MAX_COLUMNS, UNITS, open_csv, open_parquet
 from pigen.shard import Shard
 
 FORMATS = (
@@ -33,6 +36,8 @@ FORMATS = (
 CHUNK_SIZE = 1000
 _CHUNK_BYTES = 32 * 2**20
 """Text in one chunk: few huge entries must not take the memory of a thousand."""
+_MOST_COLUMNS = 2 * MAX_COLUMNS
+"""In all sources together."""
 _OTHER_FORMS = {
     ".csv": "csv",
     ".parquet": "parquet",
@@ -92,6 +97,8 @@ def open_source(
         raise UsageError(f"no such file or folder: {path}")
     if path.is_dir():
         return open_folder(path, limits)
+    if not path.is_file():
+        raise UsageError(f"{path} is not a regular file; write what it gives to one")
     form = _recognise(path)
     if form == "csv":
         return open_csv(path, limits)
@@ -101,7 +108,7 @@ def open_source(
         return open_zip(path, limits)
     if form == "bundle":
         info = bundle_info(path)
-        chunks = iter_bundle(path, chunk_size)
+        chunks = (_within(chunk, limits) for chunk in iter_bundle(path, chunk_size))
         total = info.n_crystals + info.n_rejects
         return Source((), chunks, total, frozenset(info.verdicts))
     return open_file(path, form, limits)
@@ -135,12 +142,16 @@ def _stream(
 ) -> Iterator[Bundle]:
     names = Names()
     n_read = 0
+    columns: set[str] = set()
     jobs = _jobs(sources, chunk_size, limits)
     own = jobs if shard is None else shard.own(jobs)
-    for place, bundle in enumerate(map_ordered(executor, _parse, own)):
+    for place, bundle in enumerate(_parsed(own, executor)):
         n_read += len(bundle) + len(bundle.rejects)
         if n_read > limits.max_entries:
             raise PigenError(f"more than {limits.max_entries} entries (--max-entries)")
+        columns.update(bundle.columns)
+        if len(columns) > _MOST_COLUMNS:
+            raise PigenError(f"more than {_MOST_COLUMNS} columns in all sources together")
         named = names.make_unique(bundle)
         for start in range(0, max(len(named), 1), chunk_size):
             part = named
@@ -194,6 +205,21 @@ def _by_content(head: str) -> str | None:
     return None
 
 
+def _within(chunk: Bundle, limits: Limits) -> Bundle:
+    """A bundle's chunk without its crystals of too many atoms, which are rejects."""
+    n_atoms = chunk.crystals.n_atoms
+    if n_atoms.max(initial=0) <= limits.max_atoms:
+        return chunk
+    rejects = []
+    for i in np.flatnonzero(n_atoms > limits.max_atoms):
+        try:
+            check_size(int(n_atoms[i]), limits)
+        except Refused as reason:
+            rejects.append(Reject(clean_name(chunk.ids[i], "crystal"), str(reason)))
+    kept = chunk.select(n_atoms <= limits.max_atoms)
+    return replace(kept, rejects=(*chunk.rejects, *rejects))
+
+
 # -- parsing -------------------------------------------------------------------------------------
 @dataclass
 class _Job:
@@ -222,9 +248,15 @@ def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterato
                     yield job
                 job = _Job(source.columns, limits)
             job.entries.append(entry)
-            job.size += len(entry.text) if isinstance(entry, Record) else 0
+            job.size += _size(entry)
     if job.entries:
         yield job
+
+
+def _size(entry: Record | Reject) -> int:
+    if isinstance(entry, Reject):
+        return 0
+    return len(entry.text) + sum(len(value) for value in entry.values if isinstance(value, str))
 
 
 def _verdicts_as_columns(bundle: Bundle) -> Bundle:
@@ -240,21 +272,63 @@ def _verdicts_as_columns(bundle: Bundle) -> Bundle:
     return replace(bundle.with_columns(columns), verdicts={})
 
 
-def _parse(job: _Job | Bundle) -> Bundle:
-    """A chunk of the stream from a job; runs in a worker."""
-    if isinstance(job, Bundle):
-        return job
+def _parsed(jobs: Iterable[_Job | Bundle], executor: Executor) -> Iterator[Bundle]:
+    """A chunk of the stream from each job; what comes from bundles is one already."""
+    for ready, some in groupby(jobs, key=lambda job: isinstance(job, Bundle)):
+        if ready:
+            yield from cast(Iterator[Bundle], some)
+        else:
+            yield from map_ordered(executor, _Parsing(), cast(Iterator[_Job], some))
+
+
+class _Parsing(Divisible[_Job, Bundle]):
+    """`_parse`, in which an entry that hangs or kills a worker becomes a reject."""
+
+    def __call__(self, item: _Job) -> Bundle:
+        """The chunk."""
+        return _parse(item)
+
+    def size(self, item: _Job) -> int:
+        """Entries."""
+        return len(item.entries)
+
+    def divide(self, item: _Job, size: int) -> list[_Job]:
+        """Parts in order."""
+        starts = range(0, len(item.entries), size)
+        return [replace(item, entries=item.entries[i : i + size]) for i in starts]
+
+    def join(self, results: Sequence[Bundle]) -> Bundle:
+        """One chunk."""
+        return Bundle.concatenate(results)
+
+    def refuse(self, item: _Job, reason: str) -> Bundle:
+        """The entry as a reject, under the name that its record has."""
+        rejects: list[Record | Reject] = [Reject(entry.id, reason) for entry in item.entries]
+        return _parse(replace(item, entries=rejects))
+
+    def nothing(self, item: _Job) -> _Job:
+        """No entries."""
+        return replace(item, entries=[])
+
+
+def _parse(job: _Job) -> Bundle:
+    """A chunk of the stream from a job."""
     ids: list[str] = []
     structures: list[Structure] = []
     rejects: list[Reject] = []
     rows: list[tuple[str | float, ...]] = []
+    keys: set[str] = set()
     for record in job.entries:
         if isinstance(record, Reject):
             rejects.append(record)
             continue
         for name, one in parse(record.text, record.form, job.limits):
             key = record.id + name if name.startswith("#") else name or record.id
+            key = clean_name(key, record.id)
+            if isinstance(one, Structure) and len(keys | one.values.keys()) > MAX_COLUMNS:
+                one = Refused(f"oversized: more than {MAX_COLUMNS} values by name (MAX_COLUMNS)")
             if isinstance(one, Structure):
+                keys.update(one.values)
                 ids.append(key)
                 structures.append(one)
                 rows.append(record.values)
@@ -301,7 +375,8 @@ def _value_columns(structures: Sequence[Structure]) -> dict[str, Column]:
         values = [structure.values.get(key) for structure in structures]
         text = any(isinstance(value, str) for value in values)
         missing: str | float = "" if text else np.nan
-        name = clean_text(key).replace("/", "_")
+        name = clean_text(key).replace("/", "_").strip()
+        name = "value" if name in ("", ".") else name
         name = f"imported_{name}" if name in DESCRIPTOR_COLUMNS else name
         # In a column of texts a bare NaN is a formula: sodium nitride's.
         words = ["NaN" if text and value != value else value for value in values]

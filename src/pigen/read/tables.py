@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -10,20 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pigen.bounded import READ_ERRORS, open_bytes
 from pigen.bundle import Reject
-from pigen.errors import UsageError
+from pigen.errors import PigenError, UsageError
 from pigen.read.entry import Limits
 from pigen.read.formats import ID_KEYS
-from pigen.read.source import (
-    READ_ERRORS,
-    Columns,
-    Record,
-    Source,
-    clean_name,
-    decode,
-    open_bytes,
-    stem,
-)
+from pigen.read.source import Columns, Record, Source, clean_name, decode, stem
 
 STRUCTURE_COLUMNS = ("cif", "structure")
 """Where a table keeps its structures, as CIF or as pymatgen's JSON; the first found is read."""
@@ -97,6 +90,7 @@ def open_csv(path: Path, limits: Limits) -> Source:
 
     Raises:
         UsageError: no header, or no column of structures.
+        PigenError: more rows than the limit.
     """
     header: Header | None = None
     numeric: list[bool] = []
@@ -113,6 +107,8 @@ def open_csv(path: Path, limits: Limits) -> Source:
             width = len(row)
             continue
         total += 1
+        if total > limits.max_entries:
+            raise PigenError(f"{path}: more than {limits.max_entries} entries (--max-entries)")
         if isinstance(row, Reject) or len(row) != width:
             continue
         for k, i in enumerate(header.kept):
@@ -158,22 +154,48 @@ def _csv_rows(path: Path, limits: Limits) -> Iterator[list[str] | Reject]:
     csv.field_size_limit(limits.max_entry_bytes)
     try:
         with open_bytes(path) as stream:
-            text = io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="")
-            yield from (row for row in csv.reader(_lines(text, limits.max_entry_bytes)) if row)
+            lines = _Lines(stream, limits.max_entry_bytes)
+            for row in csv.reader(lines):
+                lines.since_row = 0
+                if row:
+                    yield row
     except (*READ_ERRORS, csv.Error) as error:
         reason = str(error)
         if "field larger than" in reason:
             limit = limits.max_entry_bytes // 2**20
-            reason = f"a field over {limit} MiB (--max-entry-mib; a quote left open?)"
+            reason = f"a field or row over {limit} MiB (--max-entry-mib; a quote left open?)"
         yield Reject("", f"unreadable row: {reason}; the rest of the file was not read")
 
 
-def _lines(stream: io.TextIOBase, limit: int) -> Iterator[str]:
-    """Lines of bounded length: a file without line ends must not fill the memory."""
-    while line := stream.readline(limit + 1):
-        if len(line) > limit:
-            raise csv.Error("field larger than field limit")
-        yield line.replace("\0", "\ufffd")
+class _Lines:
+    """Lines of a text file, taken in blocks: neither a line nor a row may fill the memory.
+
+    Attributes:
+        since_row: characters taken since the reader of rows set it to 0.
+    """
+
+    def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        self._stream, self._limit, self.since_row = stream, limit, 0
+
+    def __iter__(self) -> Iterator[str]:
+        rest = ""
+        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        # What can be had at once: all of it counts if the file then turns out to be damaged.
+        while packed := self._stream.read1(_BLOCK):
+            block = decoder.decode(packed)
+            self.since_row += len(block)
+            if self.since_row > self._limit + _BLOCK:
+                raise csv.Error("field larger than field limit")
+            lines = list(io.StringIO(rest + block.replace("\0", "\ufffd"), newline=""))
+            # A line may go on, and so may the end of one: \r\n.
+            rest = lines.pop() if lines and not lines[-1].endswith("\n") else ""
+            yield from lines
+        if rest:
+            yield rest
+
+
+_BLOCK = 2**18
+"""Bytes of a CSV file taken at once."""
 
 
 # -- parquet -------------------------------------------------------------------------------------
