@@ -24,10 +24,11 @@ import torch
 
 import pigen.model.network as network
 import pigen.train as training
-from pigen.device import fast_bf16
+from pigen.device import fast_bf16, resolve_device
+from pigen.distributed import Group
 from pigen.experiment import load_experiment
 from pigen.model.pairs import basis_of_edges
-from pigen.training_set import read_labelled
+from pigen.training_set import read_training_set
 
 STEPS = 8
 """Steps in a turn."""
@@ -89,7 +90,7 @@ def parts_timed(trainer: training.Trainer, clock: Clock) -> Iterator[None]:
         (trainer.model, "forward", "network, forward"),
         (trainer.model, "geometry", "pair basis"),
         (torch.Tensor, "backward", "network, backward"),
-        (training, "add_noise", "noise and losses"),
+        (training.NoisedBatch, "make", "noise and losses"),
         (training, "losses", "noise and losses"),
         (trainer.optimizer, "step", "optimiser"),
     ]
@@ -114,9 +115,10 @@ def main() -> None:
     args = parser.parse_args()
     settings = [f'data.train=["{args.source}"]', f'train.device="{args.device}"']
     experiment = load_experiment("diffcsp_cfg", settings)
-    found = read_labelled(experiment.data.train, experiment.model.labels, experiment.data.max_atoms)
+    data = read_training_set(experiment)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = training.Trainer(experiment, found, None, Path(folder))
+        group = Group(resolve_device(args.device))
+        trainer = training.Trainer(experiment, data, Path(folder), group)
         clock, total = Clock(trainer.device), dict.fromkeys(VARIANTS, 0.0)
         structures = 0
         order = list(trainer._order(0))

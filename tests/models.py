@@ -42,9 +42,7 @@ def model(made: Header, dtype: torch.dtype = torch.float64, seed: int = 0) -> De
 
 
 def clean(made: Header, crystals: Crystals = CRYSTALS) -> tuple[Clean, torch.Tensor]:
-    data = TrainingData.of(
-        crystals, labels_of(crystals), made.spec, torch.device("cpu"), torch.float64
-    )
+    data = TrainingData.of(crystals, labels_of(crystals), made.spec, torch.float64)
     return data.batch(torch.arange(len(crystals)))
 
 

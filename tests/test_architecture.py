@@ -27,6 +27,7 @@ LAYERS = [
         "executor",
         "resources",
         "device",
+        "distributed",
         "bounded",
         "file_cache",
         "files",

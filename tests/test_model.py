@@ -380,7 +380,7 @@ def test_a_label_without_values_is_refused() -> None:
 
 
 def test_padded_data_gives_the_crystals_back() -> None:
-    data = TrainingData.of(CRYSTALS, models.labels_of(CRYSTALS), HEADER.spec, torch.device("cpu"))
+    data = TrainingData.of(CRYSTALS, models.labels_of(CRYSTALS), HEADER.spec)
     clean, labels = data.batch(torch.tensor([1, 3]))
     assert clean.types.shape == (2, 9)
     assert clean.n_atoms.tolist() == [1, 9]

@@ -19,11 +19,12 @@ from models import CONFIG, CRYSTALS, labels_of
 from pigen.bundle import Bundle, Column, write_bundle
 from pigen.cli import main
 from pigen.crystals import Crystals
+from pigen.distributed import Group
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import DataConfig, Experiment, TrainConfig
 from pigen.model.checkpoint import read_header
 from pigen.train import CHECKPOINT, Trainer, learning_rate, train
-from pigen.training_set import Labelled, known_only, read_labelled
+from pigen.training_set import Labelled, known_only, read_labelled, read_training_set
 
 LABELS = ("c", "mled", "e_hull", "k")
 
@@ -202,11 +203,10 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_a_learned_loss_is_weighted(source: Path, tmp_path: Path) -> None:
     asked = experiment(source, epochs=1)
-    trainer = Trainer(asked, read_labelled(asked.data.train, LABELS, 20), None, tmp_path)
+    trainer = Trainer(asked, read_training_set(asked), tmp_path, Group(torch.device("cpu")))
     clean, labels = trainer.data.batch(torch.arange(8))
-    found = trainer._losses(
-        trainer.model, clean, labels, torch.Generator().manual_seed(0), guess_first=True
-    )
+    batch = trainer._noised(clean, labels, torch.Generator().manual_seed(0))
+    found = trainer._losses(trainer.model, batch, guess_first=True)
     weights = replace(asked.loss, types=2.0, coords=3.0, lattice=5.0, compactness=7.0)
     expected = 2 * found.types + 3 * found.coords + 5 * found.lattice + 7 * found.compactness
     torch.testing.assert_close(found.total(weights), expected)

@@ -1,14 +1,18 @@
-"""Training: `fit` is a resumable loop over a labelled set; `train` runs it for an experiment."""
+"""Training: a resumable loop over a labelled set, in one process or in many as if in one.
+
+Every process computes its share of each batch. What a batch is, its noise and its loss don't depend
+on how many processes there are; nor does the state, so a run may go on with another number of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-import logging
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
@@ -21,21 +25,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pigen.descriptors import load_descriptors
-from pigen.device import fast_bf16, resolve_device
+from pigen.device import fast_bf16
+from pigen.distributed import Group, LostContactError, processes
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import Experiment, TrainConfig
 from pigen.files import check_writable, write_atomically
-from pigen.interrupts import interrupts_later
+from pigen.interrupts import interrupts_noted
 from pigen.lock import Lock
 from pigen.model.checkpoint import Header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels
-from pigen.model.init_from import Start, check_start
-from pigen.model.loss import Clean, Corruption, Losses, add_noise, losses
+from pigen.model.init_from import check_start
+from pigen.model.loss import Clean, Losses, NoisedBatch, losses
 from pigen.model.network import Denoiser
-from pigen.model.spec import ModelSpec
-from pigen.training_set import Labelled, digest, known_only, read_labelled
-
-_log = logging.getLogger(__name__)
+from pigen.training_set import TrainingSet, check_same_settings, read_training_set, settings_of
 
 WARMUP_STEPS = 500
 SELF_CONDITIONING = 0.5
@@ -44,8 +46,6 @@ SELF_CONDITIONING = 0.5
 CHECKPOINT = "model.safetensors"
 _STATE = "state.pt"
 _METRICS = "metrics.csv"
-_MAY_CHANGE = ("train.device", "train.checkpoint_minutes", "train.init_from")
-"""Settings that a resumed run need not share; what it started from is compared by its hash."""
 _COMPONENTS = tuple(field.name for field in fields(Losses))
 
 
@@ -61,33 +61,55 @@ def train(
 
     The folder holds ``model.safetensors`` (averaged weights, what sampling loads), ``state.pt``
     (what ``resume`` needs) and ``metrics.csv`` (losses per epoch). ``say`` takes a line for people.
+    Under torchrun all processes call this with the same arguments; the first one writes.
 
     Raises:
         UsageError: no data, a label without values, an existing run without ``resume``, a state
-            that belongs to other settings, or a checkpoint of another network to start from.
-        PigenError: the loss became NaN or infinite; the last good checkpoint stays. Another process
+            that belongs to other settings, a checkpoint of another network to start from, or a
+            batch smaller than the number of processes.
+        PigenError: the loss became NaN or infinite; the last good checkpoint stays. Another run
             trains in the folder.
+        LostContactError: a process that torchrun started is gone; the state is saved.
     """
+    with processes(experiment.train.device) as group, contextlib.ExitStack() as held:
+        _check_batch_size(experiment.train, group.size)
+        data = group.from_first("data", lambda: _prepare(experiment, out_dir, resume))
+        trainer = Trainer(experiment, data, out_dir, group)
+
+        def begin() -> bytes:
+            for line in data.start.lines(data.spec, experiment.model.labels) if data.start else ():
+                say(line)
+            held.enter_context(Lock(out_dir / _STATE))
+            if (out_dir / _STATE).exists():
+                trainer.load()
+            return trainer.state() if group.size > 1 else b""
+
+        state = group.from_first("state", begin)
+        if not group.first:
+            trainer.take(state)
+        return trainer.run(progress)
+
+
+def _prepare(experiment: Experiment, out_dir: Path, resume: bool) -> TrainingSet:
     if not resume and (out_dir / _STATE).exists():
         raise UsageError(f"{out_dir} holds a training run already; use --resume or another folder")
     check_writable(out_dir)
     if experiment.train.init_from:
         check_start(experiment.train.init_from, experiment.model, experiment.diffusion)
     load_descriptors(experiment.descriptors)
-    data, labels = experiment.data, experiment.model.labels
-    found = read_labelled(data.train, labels, data.max_atoms)
-    val = read_labelled(data.val, labels, data.max_atoms) if data.val else None
-    for name, one in (("data.train", found), ("data.val", val)):
-        for reason, count in one.left_out.items() if one else ():
-            _log.warning("%s: %d left out: %s", name, count, reason)
+    data = read_training_set(experiment)
     out_dir.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(experiment, found, val, out_dir)
-    for line in trainer.start.lines(trainer.spec, labels) if trainer.start else ():
-        say(line)
-    with Lock(out_dir / _STATE):
-        if (out_dir / _STATE).exists():
-            trainer.load()
-        return trainer.run(progress)
+    return data
+
+
+def _check_batch_size(config: TrainConfig, n_processes: int) -> None:
+    pieces = n_processes * config.accumulate
+    if config.batch_size < pieces:
+        raise UsageError(
+            f"train.batch_size = {config.batch_size} is the batch of all processes together, too "
+            f"small for {n_processes} of them with train.accumulate = {config.accumulate}: give at "
+            f"least {pieces}"
+        )
 
 
 def learning_rate(step: int, n_steps: int, peak: float) -> float:
@@ -99,57 +121,23 @@ def learning_rate(step: int, n_steps: int, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
-def settings_of(experiment: Experiment, train: Labelled, val: Labelled | None) -> dict[str, str]:
-    """What a training run depends on, by name: it may be gone on with only while this stays."""
-    parts = {
-        "model": experiment.model,
-        "diffusion": experiment.diffusion,
-        "loss": experiment.loss,
-        "train": experiment.train,
-    }
-    found = {"seed": str(experiment.seed), "data.train": digest(train)}
-    for name, part in parts.items():
-        found |= {f"{name}.{key}": str(value) for key, value in asdict(part).items()}
-    if val is not None:
-        found["data.val"] = digest(val)
-    return {key: value for key, value in found.items() if key not in _MAY_CHANGE}
-
-
-def check_same_settings(path: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Raise UsageError that names what differs between a state and its resumption."""
-    changed = [
-        f"{key} was {old.get(key, 'not given')} and is now {new.get(key, 'not given')}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changed:
-        raise UsageError(f"cannot resume {path}: {'; '.join(changed)}")
-
-
 class Trainer:
     """Everything a training run is made of; `run` goes on from wherever the state is."""
 
     def __init__(
-        self, experiment: Experiment, train: Labelled, val: Labelled | None, out_dir: Path
+        self, experiment: Experiment, data: TrainingSet, out_dir: Path, group: Group
     ) -> None:
-        """Fit the spec to the training set and make a fresh network."""
+        """Make a network, fresh or from where the data says to start."""
         self.experiment = experiment
         self.config: TrainConfig = experiment.train
         self.out_dir = out_dir
-        self.device = resolve_device(self.config.device)
-        labels = experiment.model.labels
-        self.spec = ModelSpec.fit(train.crystals, labels, train.labels)
-        self.start = Start.load(self.config.init_from) if self.config.init_from else None
-        if self.start:
-            self.spec = self.start.spec(self.spec, labels)
-        val = known_only(val, self.spec.elements) if val else None
-        self.settings = settings_of(experiment, train, val)
-        if self.start:
-            self.settings["train.init_from"] = self.start.origin
-        self.data = TrainingData.of(train.crystals, train.labels, self.spec, self.device)
-        self.val = (
-            TrainingData.of(val.crystals, val.labels, self.spec, self.device) if val else None
-        )
+        self.group = group
+        self.device = group.device
+        self.spec = data.spec
+        self.start = data.start
+        self.settings = settings_of(experiment, data)
+        self.data = data.train.to(self.device)
+        self.val = data.val.to(self.device) if data.val else None
         torch.manual_seed(experiment.seed)
         self.model = Denoiser(experiment.model, len(self.spec.elements))
         if self.start:
@@ -170,53 +158,61 @@ class Trainer:
         self.seconds = 0.0
         self.rows: list[dict[str, float]] = []
         self.sums = torch.zeros(len(_COMPONENTS) + 1, dtype=torch.float64)
+        self.interrupts: list[int] = []
 
     # -- one step ------------------------------------------------------------------------------
-    def _order(self, epoch: int) -> Any:
+    def _order(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         sizes = self.data.n_atoms.cpu().numpy()
         return batches(sizes, self.config.batch_size, self.experiment.seed, epoch)
 
-    def _losses(
-        self,
-        model: Denoiser,
-        clean: Clean,
-        labels: Tensor,
-        generator: torch.Generator,
-        guess_first: bool,
-    ) -> Losses:
-        draw = Corruption.draw(clean, generator)
-        noised = add_noise(clean, draw, self.spec.lattice, self.experiment.diffusion)
+    def _shares(self, n: int) -> Iterator[slice]:
+        """The rows of a batch of n that this process computes, in as many parts as asked for."""
+        parts = self.group.size * self.config.accumulate
+        mine = range(self.group.rank, min(n, parts), self.group.size)
+        return (slice(first, None, parts) for first in mine)
+
+    def _batch(
+        self, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Clean, Tensor]:
+        clean, labels = data.batch(torch.from_numpy(rows).to(self.device))
+        return clean, drop_labels(labels, self.config.p_drop, generator)
+
+    def _noised(self, clean: Clean, labels: Tensor, generator: torch.Generator) -> NoisedBatch:
+        diffusion = self.experiment.diffusion
+        return NoisedBatch.make(clean, labels, self.spec.lattice, diffusion, generator)
+
+    def _losses(self, model: Denoiser, batch: NoisedBatch, guess_first: bool) -> Losses:
         guess = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bf16(self.device)):
-            pairs = model.geometry(noised)
+            pairs = model.geometry(batch.noised)
             if guess_first:
                 with torch.no_grad():
-                    guess = model(noised, labels, None, pairs).float()
-            prediction = model(noised, labels, guess, pairs)
+                    guess = model(batch.noised, batch.labels, None, pairs).float()
+            prediction = model(batch.noised, batch.labels, guess, pairs)
         return losses(
             prediction.float(),
-            noised,
-            clean,
-            draw,
+            batch.noised,
+            batch.clean,
+            batch.draw,
             scale=self.spec.lattice,
             cubed_radii=self.cubed_radii,
             config=self.experiment.diffusion,
+            counts=batch.counts,
         )
 
     def _train_step(self, rows: NDArray[np.int64]) -> None:
-        # One generator per step makes a resumed run draw what the uninterrupted one would.
+        # One generator per step makes a resumed run draw what the uninterrupted one would. Every
+        # process draws for the whole batch, so that the noise depends on no number of processes.
         generator = torch.Generator().manual_seed(self.experiment.seed * 1_000_003 + self.step)
-        clean, labels = self.data.batch(torch.from_numpy(rows).to(self.device))
-        labels = drop_labels(labels, self.config.p_drop, generator)
+        clean, labels = self._batch(self.data, rows, generator)
         guess_first = bool(torch.rand((), generator=generator) < SELF_CONDITIONING)
-        found = self._losses(self.model, clean, labels, generator, guess_first)
-        total = found.total(self.experiment.loss)
+        batch = self._noised(clean, labels, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        values = self._gradients(batch, len(rows), guess_first)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.n_steps, self.config.lr)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        values = torch.stack([total, *(getattr(found, c) for c in _COMPONENTS)]).detach().double()
+        values = values.double()
         if not bool(torch.isfinite(norm)) or not bool(torch.isfinite(values).all()):
             raise PigenError(
                 f"training diverged at step {self.step}: loss {float(values[0])}, gradient norm "
@@ -231,6 +227,21 @@ class Trainer:
         self.sums += values.cpu()
         self.step += 1
 
+    def _gradients(self, batch: NoisedBatch, n: int, guess_first: bool) -> Tensor:
+        """Gradients of a batch of n, left in the parameters; its total loss and components."""
+        values = self.cubed_radii.new_zeros(len(_COMPONENTS) + 1)
+        shares = [(share, 1.0) for share in self._shares(n)]
+        # A process without a structure has to have gradients too, of what the others have.
+        for share, weight in shares or [(slice(0, 1), 0.0)]:
+            found = self._losses(self.model, batch.part(share), guess_first)
+            total = weight * found.total(self.experiment.loss)
+            total.backward()  # type: ignore[no-untyped-call]
+            components = [getattr(found, name) for name in _COMPONENTS]
+            values += torch.stack([total, *(weight * one for one in components)]).detach()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.group.sum([*gradients, values])
+        return values
+
     # -- the loop ------------------------------------------------------------------------------
     def run(self, progress: bool = True) -> Path:
         """Train to the end; saves every few minutes, at the end, and when interrupted."""
@@ -239,34 +250,38 @@ class Trainer:
             total=self.n_steps,
             initial=self.step,
             unit="step",
-            disable=None if progress else True,
+            disable=None if progress and self.group.first else True,
             desc="train",
         )
         started, at_start = time.monotonic(), self.seconds
-        try:
-            while True:
-                if self._epoch_has_ended():
-                    self._end_of_epoch(bar)
-                if self.step == self.n_steps:
-                    break
-                epoch, done = divmod(self.step, self.steps_per_epoch)
-                for rows in islice(self._order(epoch), done, None):
-                    with interrupts_later():  # half a step would be in what is saved
-                        self._train_step(rows)
-                    self.seconds = at_start + time.monotonic() - started
-                    bar.update()
-                    if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
-                        self.save()
-                        saved = time.monotonic()
+        # Half a step must not be in what is saved, and all processes have to stop after the same.
+        with interrupts_noted() as self.interrupts, bar:
+            try:
+                while True:
                     if self._epoch_has_ended():
+                        self._end_of_epoch(bar)
+                    if self.step == self.n_steps:
                         break
-        except KeyboardInterrupt:
+                    epoch, done = divmod(self.step, self.steps_per_epoch)
+                    for rows in islice(self._order(epoch), done, None):
+                        self._train_step(rows)
+                        self.seconds = at_start + time.monotonic() - started
+                        bar.update()
+                        if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                            self.save()
+                            saved = time.monotonic()
+                        self._stop_if_interrupted()
+                        if self._epoch_has_ended():
+                            break
+            except (KeyboardInterrupt, LostContactError):
+                self.save()
+                raise
             self.save()
-            raise
-        finally:
-            bar.close()
-        self.save()
         return self.out_dir / CHECKPOINT
+
+    def _stop_if_interrupted(self) -> None:
+        if self.group.any(bool(self.interrupts)):
+            raise KeyboardInterrupt
 
     def _epoch_has_ended(self) -> bool:
         """Whether the row of an epoch is due; a run may have been stopped just before it."""
@@ -281,9 +296,8 @@ class Trainer:
         row |= {f"train_{n}": float(x) / steps for n, x in zip(names, self.sums, strict=True)}
         row |= self.validate()
         row["lr"] = learning_rate(self.step - 1, self.n_steps, self.config.lr)
-        with interrupts_later():
-            self.rows.append(row)
-            self.sums.zero_()
+        self.rows.append(row)
+        self.sums.zero_()
         rate = self.step * self.config.batch_size / max(self.seconds, 1e-9)
         bar.set_postfix_str(f"loss {row['train_total']:.3f}, {rate:.0f} structures/s")
         self._write_metrics()
@@ -297,18 +311,27 @@ class Trainer:
         model.load_state_dict(self.average)
         generator = torch.Generator().manual_seed(self.experiment.seed)
         sums = torch.zeros(len(_COMPONENTS), dtype=torch.float64)
-        count = 0
         for rows in batches(self.val.n_atoms.cpu().numpy(), 64, self.experiment.seed, 0):
-            clean, labels = self.val.batch(torch.from_numpy(rows).to(self.device))
-            labels = drop_labels(labels, self.config.p_drop, generator)
-            found = self._losses(model, clean, labels, generator, False)
-            sums += len(rows) * torch.stack([getattr(found, c) for c in _COMPONENTS]).cpu().double()
-            count += len(rows)
-        return {f"val_{n}": float(x) / count for n, x in zip(_COMPONENTS, sums, strict=True)}
+            clean, labels = self._batch(self.val, rows, generator)
+            batch = self._noised(clean, labels, generator)
+            for share in self._shares(len(rows)):
+                found = self._losses(model, batch.part(share), False)
+                components = torch.stack([getattr(found, name) for name in _COMPONENTS])
+                sums += len(rows) * components.cpu().double()
+            self._stop_if_interrupted()
+        self.group.sum([sums])
+        return {
+            f"val_{n}": float(x) / len(self.val) for n, x in zip(_COMPONENTS, sums, strict=True)
+        }
 
     # -- what stays ----------------------------------------------------------------------------
     def save(self) -> None:
-        """Write the averaged weights and, beside them, all that `load` needs to go on."""
+        """Write the averaged weights and, beside them, all that `load` needs to go on.
+
+        Only the first process does; the others have the same.
+        """
+        if not self.group.first:
+            return
         header = Header(
             model=self.experiment.model,
             diffusion=self.experiment.diffusion,
@@ -326,6 +349,11 @@ class Trainer:
             },
         )
         save_checkpoint(self.out_dir / CHECKPOINT, self.average, header)
+        write_atomically(self.out_dir / _STATE, self.state())
+        self._write_metrics()
+
+    def state(self) -> bytes:
+        """All that `take` needs to go on from here."""
         buffer = io.BytesIO()
         torch.save(
             {
@@ -340,30 +368,35 @@ class Trainer:
             },
             buffer,
         )
-        write_atomically(self.out_dir / _STATE, buffer.getvalue())
-        self._write_metrics()
+        return buffer.getvalue()
+
+    def take(self, state: bytes) -> None:
+        """Go on from a state. Raises UsageError for one of other settings, naming what differs."""
+        found = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
+        check_same_settings(found["settings"], self.settings)
+        self.model.load_state_dict(found["model"], strict=True)
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.average = {k: v.to(self.device) for k, v in found["average"].items()}
+        self.step = int(found["step"])
+        self.seconds = float(found["seconds"])
+        self.sums = found["sums"].cpu()
+        self.rows = list(found["rows"])
 
     def load(self) -> None:
         """Go on from the state in ``out_dir``; UsageError if it doesn't fit."""
         path = self.out_dir / _STATE
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            check_same_settings(path, state["settings"], self.settings)
-            self.model.load_state_dict(state["model"], strict=True)
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.take(path.read_bytes())
+        except UsageError as error:
+            raise UsageError(f"cannot resume {path}: {error}") from None
         except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 f"{path} can't be gone on with ({first}); remove it to train anew"
             ) from None
-        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
-        self.step = int(state["step"])
-        self.seconds = float(state["seconds"])
-        self.sums = state["sums"].cpu()
-        self.rows = list(state["rows"])
 
     def _write_metrics(self) -> None:
-        if not self.rows:
+        if not self.rows or not self.group.first:
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.rows[0]), lineterminator="\n")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,21 @@ from pigen.bundle import Bundle, Reject, count_rejects
 from pigen.crystals import Crystals
 from pigen.descriptors import descriptor_names, evaluate
 from pigen.errors import UsageError
-from pigen.model.data import niggli
+from pigen.experiment import Experiment
+from pigen.model.data import TrainingData, niggli
+from pigen.model.init_from import Start
+from pigen.model.spec import ModelSpec
 from pigen.read import read_chunks
+
+_log = logging.getLogger(__name__)
+
+_MAY_CHANGE = (
+    "train.device",
+    "train.accumulate",
+    "train.checkpoint_minutes",
+    "train.init_from",
+)
+"""Settings that a resumed run need not share; what it started from is compared by its hash."""
 
 E_HULL_COLUMNS = ("e_hull", "e_above_hull")
 """Columns that hold E_hull in eV/atom: ours, and the one of the MP-20 files."""
@@ -41,6 +55,78 @@ class Labelled:
             self.labels[rows],
             {**self.left_out, reason: gone} if gone else self.left_out,
         )
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """All that a training run takes from its data; 100 MB for 600,000 structures.
+
+    Attributes:
+        spec: what the model must know of the training set. train, val: on the CPU.
+        digests: name of each set → what `digest` says of it.
+        start: the checkpoint that training starts from, if any.
+    """
+
+    spec: ModelSpec
+    train: TrainingData
+    val: TrainingData | None
+    digests: dict[str, str]
+    start: Start | None = None
+
+
+def read_training_set(experiment: Experiment) -> TrainingSet:
+    """The sets that an experiment names; what is left out of them is logged.
+
+    Raises:
+        UsageError: as `read_labelled`, a label without values, or no readable checkpoint to start
+            from.
+    """
+    data, labels = experiment.data, experiment.model.labels
+    train = read_labelled(data.train, labels, data.max_atoms)
+    spec = ModelSpec.fit(train.crystals, labels, train.labels)
+    start = Start.load(experiment.train.init_from) if experiment.train.init_from else None
+    if start:
+        spec = start.spec(spec, labels)
+    sets = {"data.train": train}
+    if data.val:
+        val = read_labelled(data.val, labels, data.max_atoms)
+        sets["data.val"] = known_only(val, spec.elements)
+    for name, found in sets.items():
+        for reason, count in found.left_out.items():
+            _log.warning("%s: %d left out: %s", name, count, reason)
+        if not len(found.crystals):
+            raise UsageError(f"{name}: nothing is left of it: {found.left_out}")
+    tensors = [TrainingData.of(found.crystals, found.labels, spec) for found in sets.values()]
+    digests = {name: digest(found) for name, found in sets.items()}
+    return TrainingSet(spec, tensors[0], tensors[1] if data.val else None, digests, start)
+
+
+def settings_of(experiment: Experiment, data: TrainingSet) -> dict[str, str]:
+    """What a training run depends on, by name: it may be gone on with only while this stays."""
+    parts = {
+        "model": experiment.model,
+        "diffusion": experiment.diffusion,
+        "loss": experiment.loss,
+        "train": experiment.train,
+    }
+    found = {"seed": str(experiment.seed), **data.digests}
+    for name, part in parts.items():
+        found |= {f"{name}.{key}": str(value) for key, value in asdict(part).items()}
+    found = {key: value for key, value in found.items() if key not in _MAY_CHANGE}
+    if data.start:
+        found["train.init_from"] = data.start.origin
+    return found
+
+
+def check_same_settings(old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Raise UsageError that names what differs between a state and its resumption."""
+    changed = [
+        f"{key} was {old.get(key, 'not given')} and is now {new.get(key, 'not given')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise UsageError("; ".join(changed))
 
 
 def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int) -> Labelled:

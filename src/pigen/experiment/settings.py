@@ -130,7 +130,10 @@ class TrainConfig:
     """Optimisation."""
 
     epochs: float = setting(106.0, "Passes over the training set.", above=0.0)
-    batch_size: int = setting(32, "Structures per step.", lo=1)
+    batch_size: int = setting(32, "Structures per step, of all processes together.", lo=1)
+    accumulate: int = setting(
+        1, "Parts in which a process computes its share of a batch; saves memory.", lo=1
+    )
     lr: float = setting(1e-3, "Peak learning rate of AdamW.", above=0.0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", lo=0.0)
     clip: float = setting(1.0, "Largest norm of the gradient.", above=0.0)

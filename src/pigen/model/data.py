@@ -65,7 +65,6 @@ class TrainingData:
         crystals: Crystals,
         labels: NDArray[np.float64],
         spec: ModelSpec,
-        device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> TrainingData:
         """From Niggli-reduced crystals and raw labels (M, n_labels)."""
@@ -78,7 +77,7 @@ class TrainingData:
             ptr=torch.from_numpy(crystals.ptr.copy()),
             y=y.to(dtype),
             labels=torch.from_numpy(spec.standardise(labels)).to(dtype),
-        ).to(device)
+        )
 
     def to(self, device: torch.device) -> TrainingData:
         """The same on another device."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import pi
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from pigen.diffusion import coords, lattice, types
 from pigen.diffusion.lattice import LatticeScale
 from pigen.diffusion.state import Noised, Prediction
 from pigen.experiment import DiffusionConfig, LossConfig
+
+_T = TypeVar("_T", "Clean", "Corruption", Noised)
 
 _FOCUS = 0.5
 """How much denser than at the ends training times lie around t = 1/2; 0 is uniform."""
@@ -85,6 +88,66 @@ def add_noise(
     )
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What the means of `losses` go over; of a whole batch, where its parts are computed apart.
+
+    Attributes:
+        crystals: how many. atoms: how many real atoms. hidden: how many of them have no element.
+    """
+
+    crystals: int
+    atoms: Tensor
+    hidden: Tensor
+
+    @classmethod
+    def of(cls, noised: Noised) -> Counts:
+        """Those of a batch; the tensors are scalars of its type."""
+        hidden = (noised.types == types.MASK) & noised.mask
+        like = noised.frac.dtype
+        return cls(len(noised.mask), noised.mask.sum().to(like), hidden.sum().to(like))
+
+
+@dataclass(frozen=True)
+class NoisedBatch:
+    """A batch of training crystals with its noise, or a part of one.
+
+    Attributes:
+        labels: (B, n_labels) standardised, NaN where missing or hidden.
+        counts: those of the whole batch.
+    """
+
+    clean: Clean
+    labels: Tensor
+    draw: Corruption
+    noised: Noised
+    counts: Counts
+
+    @classmethod
+    def make(
+        cls,
+        clean: Clean,
+        labels: Tensor,
+        scale: LatticeScale,
+        config: DiffusionConfig,
+        generator: torch.Generator,
+    ) -> NoisedBatch:
+        """A whole batch, with noise drawn for it on the CPU."""
+        draw = Corruption.draw(clean, generator)
+        noised = add_noise(clean, draw, scale, config)
+        return cls(clean, labels, draw, noised, Counts.of(noised))
+
+    def part(self, rows: slice) -> NoisedBatch:
+        """Some of its crystals, in the padding they have here."""
+        return NoisedBatch(
+            _rows(self.clean, rows),
+            self.labels[rows],
+            _rows(self.draw, rows),
+            _rows(self.noised, rows),
+            self.counts,
+        )
+
+
 def noised_vector(noised: Noised, scale: LatticeScale) -> Tensor:
     """The standardised lattice vector y_t, (B, 6), of a noised batch."""
     n_atoms = noised.mask.sum(1).to(noised.lattice.dtype)
@@ -109,7 +172,10 @@ def expected_compactness(
 
 @dataclass(frozen=True)
 class Losses:
-    """Mean loss of each component over a batch (each a scalar tensor), before weighting."""
+    """Mean loss of each component over a batch (each a scalar tensor), before weighting.
+
+    Of a part of a batch: its share in that mean, so that the parts add up to it.
+    """
 
     types: Tensor
     coords: Tensor
@@ -135,8 +201,11 @@ def losses(
     scale: LatticeScale,
     cubed_radii: Tensor,
     config: DiffusionConfig,
+    counts: Counts | None = None,
 ) -> Losses:
     """The four losses of a prediction.
+
+    The means go over the batch at hand, or over ``counts``, those of the batch it is a part of.
 
     Types: cross entropy over masked atoms. Coordinates: squared error of the normalised score, its
     mean over each crystal taken out (a rigid shift is no error). Lattice: squared error of the
@@ -144,24 +213,25 @@ def losses(
     ``cubed_radii``: (E,) Å^3. Source: the paper's Methods; velocities, Salimans and Ho
     (arXiv:2202.00512).
     """
+    counts = counts or Counts.of(noised)
     dtype = clean.frac.dtype
     real = clean.mask.to(dtype)
     hidden = ((noised.types == types.MASK) & clean.mask).to(dtype)
     surprise = cross_entropy(
         prediction.logits.transpose(1, 2), (clean.types - 1).clamp_min(0), reduction="none"
     )
-    type_loss = (surprise * hidden).sum() / hidden.sum().clamp_min(1.0)
+    type_loss = (surprise * hidden).sum() / counts.hidden.clamp_min(1.0)
 
     width = coords.sigma(draw.t, clean.n_atoms, config.sigma_min, config.sigma_max)
     wide = width[:, None, None].expand_as(draw.coords)
     target = -coords.wrapped_score(wide * draw.coords, wide) * real[..., None]
     target = target / coords.score_rms(width)[:, None, None]
     target = (target - target.sum(1, keepdim=True) / real.sum(1)[:, None, None]) * real[..., None]
-    coord_loss = ((prediction.coords - target) ** 2).sum() / (3 * real.sum())
+    coord_loss = ((prediction.coords - target) ** 2).sum() / (3 * counts.atoms)
 
     tau = draw.t**config.time_power
     velocity = lattice.velocity(clean.y, draw.lattice, tau[:, None])
-    lattice_loss = ((prediction.lattice - velocity) ** 2).mean()
+    lattice_loss = ((prediction.lattice - velocity) ** 2).sum() / (6 * counts.crystals)
 
     y0 = lattice.clean_estimate(noised_vector(noised, scale), prediction.lattice, tau[:, None])
     n_atoms = clean.n_atoms
@@ -179,4 +249,9 @@ def losses(
         lattice.log_volume(clean.y, n_atoms, scale),
         cubed_radii,
     )
-    return Losses(type_loss, coord_loss, lattice_loss, ((guessed - true) ** 2).mean())
+    compactness_loss = ((guessed - true) ** 2).sum() / counts.crystals
+    return Losses(type_loss, coord_loss, lattice_loss, compactness_loss)
+
+
+def _rows(batch: _T, rows: slice) -> _T:
+    return type(batch)(*(getattr(batch, field.name)[rows] for field in fields(batch)))
