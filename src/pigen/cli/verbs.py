@@ -20,6 +20,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "report": Verb("pigen.cli.report:report", "Write an HTML page of a run or a bundle."),
     },
     "Train and sample": {
+        "data": Verb("pigen.cli.fetch:data", "Download public data sets."),
         "label": Verb("pigen.cli.label:label", "Compute descriptor columns for structures."),
         "train": Verb("pigen.cli.model:train", "Train a model on labelled structures."),
         "sample": Verb("pigen.cli.model:sample", "Draw new crystals from a trained model."),
