@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle
+from pigen.bundle import Bundle, divide, over_structures
 from pigen.descriptors import evaluate
 from pigen.elements import MAX_Z
 from pigen.executor import map_ordered
@@ -23,6 +23,9 @@ from pigen.stability import of_formulas
 from pigen.tables import Rate
 
 DESCRIPTORS = ("c", "mled", "k", "space_group")
+_JUDGED = ("min_distance", "spp")
+_CHUNK = 250
+"""Structures in a task for a worker."""
 QUANTITIES = {
     "volume per atom": "Å^3",
     "C": "",
@@ -109,7 +112,9 @@ def fidelity(
         seed: of the structures drawn for the floor.
     """
     known = list(reference)
-    of_known, of_samples = collect(known, executor), collect([samples], executor)
+    described = _described(divide(samples, _CHUNK), executor, (*DESCRIPTORS, *_JUDGED))
+    samples = Bundle.concatenate(list(described))
+    of_known, of_samples = collect(known, executor), _quantities(samples)
     rng = np.random.default_rng(seed)
     drawn = rng.choice(len(of_known), min(len(of_samples), len(of_known)), replace=False)
     return Fidelity(
@@ -123,7 +128,12 @@ def fidelity(
 def _described(
     chunks: Iterable[Bundle], executor: Executor, names: tuple[str, ...]
 ) -> Iterable[Bundle]:
-    return (found for found, _ in map_ordered(executor, partial(evaluate, names=names), chunks))
+    """Chunks with columns; a structure that hangs or kills a worker becomes a reject."""
+    return map_ordered(executor, over_structures(partial(_describe, names=names)), chunks)
+
+
+def _describe(chunk: Bundle, names: tuple[str, ...]) -> Bundle:
+    return evaluate(chunk, names)[0]
 
 
 def _quantities(bundle: Bundle) -> Sample:
@@ -193,17 +203,17 @@ def _rates(
     samples: Bundle, of_samples: Sample, known: list[Bundle], of_known: Sample, executor: Executor
 ) -> dict[str, Rate]:
     total, config = len(samples) + len(samples.rejects), FilterConfig()
-    (judged,) = _described([samples], executor, ("min_distance", "spp"))
     with np.errstate(invalid="ignore"):
-        apart = judged.columns["min_distance"].values > config.min_distance
-        usual = judged.columns["spp"].values < config.spp
+        apart = samples.columns["min_distance"].values > config.min_distance
+        usual = samples.columns["spp"].values < config.spp
     wanted = set(of_samples.formulas)
     seen = KnownStructures(species=True)
     for _, reduced in prepare(of_formulas(known, wanted), executor):
         for one in reduced:
             if one is not None:
                 seen.add(one)
-    ((_, reduced),) = prepare([samples], executor)
+    parts = prepare(divide(samples, _CHUNK), executor)
+    reduced = [one for _, part in parts for one in part]
     unique = Distinct().add((samples, reduced))
     new = np.array([_fits_none(one, seen) for one in reduced], dtype=bool)
     no_symmetry = of_samples.counts["space groups"][:, 1] > 0

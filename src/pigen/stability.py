@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle
+from pigen.bundle import Bundle, divide
 from pigen.prototypes.reduce import prepare
 from pigen.prototypes.unique import Distinct
 from pigen.tables import STABLE, SUN, Rate
+
+_CHUNK = 250
+"""Structures in a task for a worker."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,8 @@ def new_and_unique(
         for prepared in prepare(of_formulas(known, open_to_doubt), executor):
             compared.update(prepared[0].crystals.reduced_formulas())
             distinct.add(prepared)
-    unique = np.zeros(len(bundle), dtype=bool)
-    for prepared in prepare([bundle], executor):
-        unique = distinct.add(prepared)
+    parts = prepare(divide(bundle, _CHUNK), executor)
+    unique = np.concatenate([distinct.add(prepared) for prepared in parts])
     return unique & ~np.isin(formulas, list(open_to_doubt - compared))
 
 

@@ -54,7 +54,7 @@ def report(
     """
     from h5py import is_hdf5
 
-    from pigen.bundle import Bundle, bundle_info
+    from pigen.bundle import Bundle, KeepingAll, bundle_info
     from pigen.executor import map_ordered
     from pigen.report import prepare, report_of_chunks, report_of_run, to_html
     from pigen.run_folder import RunFolder
@@ -69,7 +69,8 @@ def report(
         with opened.executor(where) as executor, opened.bar() as bar:
 
             def judged() -> Iterator[Bundle]:
-                for chunk in map_ordered(executor, prepare, opened.chunks(executor)):
+                task = KeepingAll(prepare, Bundle.concatenate)
+                for chunk in map_ordered(executor, task, opened.chunks(executor)):
                     yield chunk
                     bar.update(size_of(chunk))
 

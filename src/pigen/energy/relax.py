@@ -14,6 +14,7 @@ from pigen.energy.graph import closest_approach
 from pigen.energy.minimise import Fire, Lbfgs
 from pigen.energy.potential import Evaluation, Potential
 from pigen.errors import UsageError
+from pigen.executor import alive
 
 CONVERGED = "converged"
 """The status of a relaxation that reached its goal; any other says why it did not."""
@@ -143,6 +144,7 @@ def relax(
         relaxer.add(i, crystal)
     done: dict[Hashable, Relaxed] = {}
     while len(relaxer):
+        alive()
         done.update((one.key, one) for one in relaxer.step())
     return [done[i] for i in range(len(crystals))]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen import __version__
-from pigen.bundle import JUDGED_BY, Bundle, Column, Reject, strings
+from pigen.bundle import JUDGED_BY, Bundle, Column, Reject, over_structures, strings
 from pigen.crystals import Crystals
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
@@ -21,6 +21,8 @@ from pigen.executor import map_ordered
 
 CHUNK = {"cpu": 32, "cuda": 1000}
 """Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
+STEP_LIMIT = 300.0
+"""s that a step of the relaxer may take, the first included, which may have to compile."""
 SUFFIX = "-relaxed"
 """What the id of a relaxed structure adds to its parent's."""
 
@@ -98,9 +100,11 @@ def relax_stream(
     """`relax_bundle` on every chunk of a stream, in order, a few at a time in the executor.
 
     A chunk's result depends on the chunk alone, to the last bit on a CPU, so a stream that is
-    taken up again after some chunks ends in the same bundle.
+    taken up again after some chunks ends in the same bundle. A structure that hangs or kills a
+    worker becomes a reject.
     """
-    return map_ordered(executor, partial(relax_bundle, settings=settings), chunks)
+    task = partial(relax_bundle, settings=settings)
+    return map_ordered(executor, over_structures(task, time_limit=STEP_LIMIT), chunks)
 
 
 @lru_cache(maxsize=2)

@@ -1,12 +1,19 @@
 """Where loops over structures run: any `concurrent.futures.Executor`, a local pool by default."""
 
-from pigen.executor.mapping import Divisible, SerialExecutor, available_cores, map_ordered
+from pigen.executor.mapping import (
+    TIME_LIMIT,
+    Divisible,
+    SerialExecutor,
+    available_cores,
+    map_ordered,
+)
 from pigen.executor.pool import LocalPool
 from pigen.executor.where import FORMS, Where, open_executor
 from pigen.executor.worker import alive
 
 __all__ = [
     "FORMS",
+    "TIME_LIMIT",
     "Divisible",
     "LocalPool",
     "SerialExecutor",

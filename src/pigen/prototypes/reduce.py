@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle
+from pigen.bundle import Bundle, OverStructures
 from pigen.crystals import Crystals
 from pigen.executor import map_ordered
 from pigen.geometry import (
@@ -105,7 +105,19 @@ Prepared = tuple[Bundle, list[Reduced | None]]
 
 def prepare(chunks: Iterable[Bundle], executor: Executor) -> Iterator[Prepared]:
     """Every chunk of a stream with its structures reduced, in order."""
-    return map_ordered(executor, _prepare, chunks)
+    return map_ordered(executor, _Preparing(_prepare, _joined), chunks)
+
+
+class _Preparing(OverStructures[Prepared]):
+    """What hangs or kills a worker can't be compared."""
+
+    def refuse(self, item: Bundle, reason: str) -> Prepared:
+        """The structure as it came."""
+        return item, [None] * len(item)
+
+
+def _joined(parts: Sequence[Prepared]) -> Prepared:
+    return Bundle.concatenate([chunk for chunk, _ in parts]), [one for _, p in parts for one in p]
 
 
 def _prepare(chunk: Bundle) -> Prepared:
