@@ -149,7 +149,7 @@ class RunTable:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UsageError(f"{run_folder}: no table.json; not a finished run") from None
+            raise UsageError(f"{run_folder}: no table.json; {_unfinished(path.parent)}") from None
         except ValueError as error:
             raise PigenError(f"{path}: not valid JSON: {error}") from None
 
@@ -168,6 +168,13 @@ class RunTable:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise PigenError(f"{path}: not a table of a run: {error!r}") from None
+
+
+def _unfinished(folder: Path) -> str:
+    experiment = folder / "experiment.toml"
+    if experiment.is_file():
+        return f"not a finished run; to finish it: pigen run {experiment} --out {folder} --resume"
+    return "not a finished run; `pigen run` makes one"
 
 
 # -- published -----------------------------------------------------------------------------------

@@ -14,14 +14,19 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import tomli
 
 from pigen import resources
+from pigen.bounded import read_text
 from pigen.errors import UsageError
 from pigen.experiment.settings import REQUIRED, Experiment, Note
 
+MAX_TOML_BYTES = 2**20
+"""Of an experiment: the longest of ours has 2 KiB."""
+_SHOWN = 100  # characters of a key or value in a message
+_T = TypeVar("_T")
 _SHOWN_CHOICES = 12  # a longer list of allowed texts would bury the message
 
 
@@ -48,15 +53,30 @@ def load_experiment(
     """
     path = _find(source)
     try:
-        tree = tomli.loads(path.read_text(encoding="utf-8"))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from None
+        tree = tomli.loads(read_text(path, MAX_TOML_BYTES, "MAX_TOML_BYTES"))
+    except (ValueError, RecursionError) as error:  # of nested lists, and of endless numbers
+        raise UsageError(f"{path}: not valid TOML: {_cut(str(error))}") from None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     changed = [_apply_override(tree, override) for override in overrides]
     experiment = _Loader(path, tuple(changed), check_files).table(Experiment, tree, "")
     assert isinstance(experiment, Experiment)
     return experiment
+
+
+def checked_settings(cls: type[_T], tree: Any, path: Path, key: str) -> _T:
+    """One table of an experiment, such as `ModelConfig`, from a tree that is not of TOML.
+
+    Args:
+        cls: the table's dataclass.
+        tree: its values by key.
+        path: the file they come from. key: of the table, for messages.
+
+    Raises:
+        UsageError: as `load_experiment`.
+    """
+    made: _T = _Loader(path, (), False).table(cls, tree, key)
+    return made
 
 
 def _find(source: str | Path) -> Path:
@@ -67,8 +87,8 @@ def _find(source: str | Path) -> Path:
     if str(source) in shipped:
         return shipped[str(source)]
     near = difflib.get_close_matches(path.stem, shipped, n=1, cutoff=0.5)
-    hint = f"; did you mean the shipped experiment {near[0]}?" if near else ""
-    raise UsageError(f"{source}: no such file, and no shipped experiment of that name{hint}")
+    hint = f"did you mean the shipped experiment {near[0]}?" if near else "`pigen init` makes one"
+    raise UsageError(f"{source}: no such file, and no shipped experiment of that name; {hint}")
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> str:
@@ -91,7 +111,7 @@ def _toml_value(text: str) -> Any:
     """The TOML value of a text; the text itself where it is none (unquoted words)."""
     try:
         parsed = tomli.loads(f"value = {text}")
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if set(parsed) == {"value"} else text
 
@@ -106,7 +126,7 @@ class _Loader:
 
     def fail(self, key: str, problem: str) -> NoReturn:
         """Raise the one-line UsageError for a dotted key."""
-        where = f"--set {key}" if self._is_override(key) else f"{self.path}: {key}"
+        where = f"--set {key}" if self._is_override(key) else f"{self.path}: {_cut(key)}"
         raise UsageError(f"{where}: {problem}" if key else f"{self.path}: {problem}")
 
     def _is_override(self, key: str) -> bool:
@@ -166,6 +186,8 @@ class _Loader:
             return self._text(value, note, key)
         if isinstance(value, bool):
             return value
+        if isinstance(value, int) and abs(value) >= 2**63:  # more than any library takes
+            self.fail(key, "must lie within 64 bits")
         return self._number(kind(value), note, key)
 
     def _number(self, number: float, note: Note, key: str) -> float:
@@ -182,13 +204,17 @@ class _Loader:
 
     def _text(self, text: str, note: Note, key: str) -> str:
         if note.choices and text not in note.choices:
-            self.fail(key, f"{text!r} is not allowed; {_choose(text, note.choices)}")
+            self.fail(key, f"{_cut(text)!r} is not allowed; {_choose(text, note.choices)}")
         if not note.path or text in note.names:
             return text
         base = Path.cwd() if self._is_override(key) else self.path.parent
-        path = (base / Path(text).expanduser()).resolve()
-        if self.check_files and not path.exists():
-            near = difflib.get_close_matches(text, [n for n in note.names if n], n=1)
+        try:
+            path = (base / Path(text).expanduser()).resolve()
+            there = path.exists()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, ~nobody
+            self.fail(key, f"{_cut(text)!r} is no path: {_cut(str(error))}")
+        if self.check_files and not there:
+            near = difflib.get_close_matches(_cut(text), [n for n in note.names if n], n=1)
             hint = f"; did you mean the shipped {near[0]!r}?" if near else ""
             self.fail(key, f"no such file: {path}{hint}")
         return str(path)
@@ -245,7 +271,15 @@ def describe(kind: Any, note: Note) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a table"
-    return f"text {value!r}" if isinstance(value, str) else repr(value).lower()
+    if isinstance(value, str):
+        return f"text {_cut(value)!r}"
+    return _cut(repr(value).lower())
+
+
+def _cut(text: str) -> str:
+    """A text of the file, for a message: on one line, and not too long."""
+    text = " ".join(text[: 2 * _SHOWN].split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _choose(text: str, allowed: Sequence[str]) -> str:
@@ -267,7 +301,7 @@ def _nearest_key(unknown: str) -> str:
 
 
 def _likeness(a: str, b: str) -> float:
-    a, b = a.lower(), b.lower()
+    a, b = a[:_SHOWN].lower(), b[:_SHOWN].lower()
     return difflib.SequenceMatcher(None, a, b).ratio() + 0.2 * (a[:1] == b[:1])
 
 
