@@ -63,8 +63,14 @@ class _Watched(io.RawIOBase):
         return len(data)
 
 
-def read_whole(path: Path, limit: int = MAX_SIDE_FILE_BYTES) -> bytes:
+def read_whole(
+    path: Path, limit: int = MAX_SIDE_FILE_BYTES, name: str = "MAX_SIDE_FILE_BYTES"
+) -> bytes:
     """All bytes of a file, unzipped.
+
+    Args:
+        path: of the file.
+        limit: bytes; name: what the limit is called, or the flag that raises it.
 
     Raises:
         UsageError: it is no regular file, larger than the limit, or damaged gzip.
@@ -80,20 +86,20 @@ def read_whole(path: Path, limit: int = MAX_SIDE_FILE_BYTES) -> bytes:
             raise
         raise UsageError(f"{path} cannot be read: {error}") from None
     if len(content) > limit:
-        raise UsageError(
-            f"{path}: oversized, more than {limit // 2**20} MiB unpacked (MAX_SIDE_FILE_BYTES)"
-        )
+        raise UsageError(f"{path}: oversized, more than {limit // 2**20} MiB unpacked ({name})")
     return content
 
 
-def read_text(path: Path, limit: int = MAX_SIDE_FILE_BYTES) -> str:
+def read_text(
+    path: Path, limit: int = MAX_SIDE_FILE_BYTES, name: str = "MAX_SIDE_FILE_BYTES"
+) -> str:
     """The text of a file in UTF-8, with or without its mark.
 
     Raises:
         UnicodeDecodeError: it is none, which is a ValueError.
         UsageError, OSError: as `read_whole`.
     """
-    return read_whole(path, limit).decode("utf-8-sig")
+    return read_whole(path, limit, name).decode("utf-8-sig")
 
 
 def parse_json(text: str | bytes, most: int = MAX_VALUES) -> Any:

@@ -15,15 +15,22 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pigen import resources
+from pigen.bounded import parse_json
 from pigen.diffusion.lattice import LatticeScale
+from pigen.elements import MAX_Z
 from pigen.errors import UsageError
 from pigen.experiment import DiffusionConfig, ModelConfig
+from pigen.experiment.load import checked_settings
 from pigen.files import write_atomically
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec, units_of
 
 FORMAT = "pigen-checkpoint-1"
+MAX_CHECKPOINT_BYTES = 2**30
+"""Of a file: a network of ours has some 10 MiB."""
+MAX_SIZES = 10_000
+"""Atoms in the largest cell that a checkpoint may know of."""
 
 
 @dataclass(frozen=True)
@@ -67,44 +74,80 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], header: Header) -> N
 
 
 def read_header(path: Path) -> Header:
-    """Header of a checkpoint, without its weights; UsageError if it is not one of ours."""
+    """Header of a checkpoint, without its weights; UsageError if it is not one of ours.
+
+    Every value is checked as those of an experiment are: a stranger may have written it.
+    """
     try:
+        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
+            raise ValueError(f"oversized, MAX_CHECKPOINT_BYTES is {MAX_CHECKPOINT_BYTES}")
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                found = metadata.get("format", "no format at all")
+                found = metadata.get("format", "no format at all")[:50]
                 raise UsageError(f"{path}: expected a {FORMAT} file, found {found}")
-            data = json.loads(metadata["header"])
-            sizes = SizePrior(
-                *(
-                    np.asarray(file.get_tensor(f"sizes.{name}"))
-                    for name in ("frequency", "mean", "covariance")
-                )
-            )
-        return _header(data, sizes)
+            data = parse_json(metadata["header"])
+            names = ("frequency", "mean", "covariance")
+            for name in names:
+                shape = file.get_slice(f"sizes.{name}").get_shape()
+                if len(shape) > 3 or max(shape, default=0) > MAX_SIZES:
+                    raise ValueError(f"sizes.{name} has shape {shape}")
+            sizes = SizePrior(*(np.asarray(file.get_tensor(f"sizes.{name}")) for name in names))
+        return _header(data, sizes, path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such checkpoint") from None
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable checkpoint ({error})") from None
+    except KeyError as error:
+        raise UsageError(f"{path}: not a readable checkpoint (it lacks {error})") from None
+    except (SafetensorError, OSError, *_BROKEN) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UsageError(f"{path}: not a readable checkpoint ({said})") from None
+
+
+_BROKEN = (TypeError, ValueError, AttributeError, OverflowError, MemoryError)
 
 
 def load_checkpoint(path: Path, device: torch.device) -> tuple[Denoiser, Header]:
     """The network, in evaluation mode on ``device``, and its header. Raises as `read_header`."""
     header = read_header(path)
+    _check_weights(path, header)
     weights = {
         name: w.float()
         for name, w in load_file(str(path), device=str(device)).items()
         if not name.startswith("sizes.")
     }
+    strange = next((name for name, w in weights.items() if not torch.isfinite(w).all()), None)
+    if strange is not None:
+        raise UsageError(f"{path}: {strange} holds numbers that are not finite")
     model = Denoiser(header.model, len(header.spec.elements)).to(device)
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise UsageError(
-            f"{path}: weights do not fit the network its header says: {first}"
-        ) from None
+    model.load_state_dict(weights, strict=True)
     return model.eval().requires_grad_(False), header
+
+
+def _check_weights(path: Path, header: Header) -> None:
+    """UsageError unless the weights have names and shapes of the header's network.
+
+    Found out without making it: a header may ask for any amount of memory.
+    """
+    with safe_open(str(path), framework="np") as file:
+        stored = {
+            name: tuple(file.get_slice(name).get_shape())
+            for name in file.keys()  # noqa: SIM118
+            if not name.startswith("sizes.")
+        }
+    misfit = f"{path}: weights do not fit the network its header says:"
+    if header.model.layers > len(stored):
+        raise UsageError(f"{misfit} {len(stored)} tensors for {header.model.layers} layers")
+    try:
+        with torch.device("meta"):
+            network = Denoiser(header.model, len(header.spec.elements))
+    except (RuntimeError, *_BROKEN) as error:  # sizes beyond what an integer holds
+        raise UsageError(f"{misfit} {str(error).splitlines()[0]}") from None
+    expected = {name: tuple(w.shape) for name, w in network.state_dict().items()}
+    for name in (*expected, *stored):
+        if expected.get(name) != stored.get(name):
+            found = stored.get(name, "missing") if name in expected else "unknown"
+            shape = expected.get(name, "nothing")
+            raise UsageError(f"{misfit} {name[:80]}: expected {shape}, found {found}")
 
 
 def find_checkpoint(name: str) -> Path:
@@ -119,21 +162,46 @@ def find_checkpoint(name: str) -> Path:
 
 def checkpoint_hash(path: Path) -> str:
     """First 12 hex digits of the file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
 
 
-def _header(data: dict[str, Any], sizes: SizePrior) -> Header:
-    model = dict(data["model"], labels=tuple(data["model"]["labels"]))
+def _header(data: dict[str, Any], sizes: SizePrior, path: Path) -> Header:
+    model = checked_settings(ModelConfig, data["model"], path, "model")
+    n = len(model.labels)
+    spec = ModelSpec(
+        elements=tuple(data["elements"]),
+        lattice=LatticeScale(**{str(key): float(x) for key, x in data["lattice"].items()}),
+        label_mean=tuple(map(float, data["label_mean"])),
+        label_sd=tuple(map(float, data["label_sd"])),
+        label_unit=tuple(map(str, data.get("label_unit", units_of(model.labels)))),
+        sizes=sizes,
+    )
+    known = [z for z in spec.elements if isinstance(z, int) and 1 <= z <= MAX_Z]
+    if not known or len(set(known)) != len(spec.elements):
+        raise ValueError("elements: expected different atomic numbers")
+    if not all(len(each) == n for each in (spec.label_mean, spec.label_sd, spec.label_unit)):
+        raise ValueError(f"label_mean, label_sd and label_unit: expected {n} values, one a label")
+    scale = spec.lattice
+    if not np.isfinite([*spec.label_mean, *spec.label_sd, *asdict(scale).values()]).all():
+        raise ValueError("label_mean, label_sd, lattice: expected finite numbers")
+    if min([*spec.label_sd, scale.volume_sd, scale.shape_sd]) <= 0:
+        raise ValueError("label_sd, lattice: expected deviations above 0")
+    m = len(sizes.frequency)
+    shapes = [array.shape for array in (sizes.frequency, sizes.mean, sizes.covariance)]
+    if not m or shapes != [(m,), (m, n), (m, n, n)]:
+        raise ValueError(f"sizes: expected shapes ({m},), ({m}, {n}), ({m}, {n}, {n})")
+    arrays = (sizes.frequency, sizes.mean, sizes.covariance)
+    if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays):
+        raise ValueError("sizes: expected finite numbers")
+    if sizes.frequency.min() < 0 or abs(sizes.frequency.sum() - 1) > 1e-6:
+        raise ValueError("sizes.frequency: expected shares that sum to 1")
     return Header(
-        model=ModelConfig(**model),
-        diffusion=DiffusionConfig(**data["diffusion"]),
-        spec=ModelSpec(
-            elements=tuple(data["elements"]),
-            lattice=LatticeScale(**data["lattice"]),
-            label_mean=tuple(data["label_mean"]),
-            label_sd=tuple(data["label_sd"]),
-            label_unit=tuple(data.get("label_unit", units_of(model["labels"]))),
-            sizes=sizes,
-        ),
-        training={str(k): str(v) for k, v in data["training"].items()},
+        model=model,
+        diffusion=checked_settings(DiffusionConfig, data["diffusion"], path, "diffusion"),
+        spec=spec,
+        training={str(key): str(value) for key, value in data["training"].items()},
     )
