@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import Sources, check_output, size_of, stem_of
-from pigen.cli.data import EXISTING, limit_options, limits_of
+from pigen.cli.data import limit_options, limits_of
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
@@ -18,7 +20,7 @@ if TYPE_CHECKING:  # imported when a verb runs
 
 @click.command()
 @click.argument("source", type=EXISTING, metavar="RUN|SRC")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page.")
+@click.option("-o", "--out", "output", type=click.Path(path_type=Path), help="The page.")
 @click.option(
     "--survivors",
     "most",
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # imported when a verb runs
     help="Most structures to list, with their coordinates.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @executor_option
 @limit_options
 def report(
@@ -35,6 +38,7 @@ def report(
     output: Path | None,
     most: int,
     force: bool,
+    as_json: bool,
     where: Where,
     **limits: int,
 ) -> None:
@@ -56,6 +60,7 @@ def report(
 
     from pigen.bundle import Bundle, KeepingAll, bundle_info
     from pigen.executor import map_ordered
+    from pigen.files import write_atomically
     from pigen.report import prepare, report_of_chunks, report_of_run, to_html
     from pigen.run_folder import RunFolder
 
@@ -76,8 +81,10 @@ def report(
 
             complete = not is_bundle or bundle_info(source).complete
             made = report_of_chunks(judged(), source.name, most, complete=complete)
-    part = output.with_name(f".{output.name}.part")
-    part.write_text(to_html(made), encoding="utf-8")
-    part.replace(output)
+    write_atomically(output, to_html(made))
     listed = len(made.listing.entries)
+    if as_json:
+        counts = {"read": made.read, "kept": made.kept, "listed": listed, "output": str(output)}
+        click.echo(json.dumps(counts))
+        return
     click.echo(f"{output}: {made.read} structures, {made.kept} passed, {listed} listed")
