@@ -28,7 +28,7 @@ def test_labels_are_columns_with_their_units() -> None:
     assert "e_hull" not in labelled.columns
 
 
-@pytest.mark.parametrize("name", ["e_hull", "e_above_hull"])
+@pytest.mark.parametrize("name", ["e_hull", "e_above_hull", "energy_above_hull"])
 def test_energy_above_hull_is_taken_from_its_column(name: str) -> None:
     energy = Column(np.array([0.01, np.nan]), "eV/atom", "imported")
     labelled, _ = label(chunk_of(2).with_columns({name: energy}), ("c",))

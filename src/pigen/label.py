@@ -18,7 +18,7 @@ from pigen.executor import map_ordered
 DEFAULT_LABELS = ("c", "mled", "k")
 """Descriptors computed unless others are asked for."""
 
-E_HULL_COLUMNS = ("e_hull", "e_above_hull")
+E_HULL_COLUMNS = ("e_hull", "e_above_hull", "energy_above_hull")
 """Columns of a source that hold the energy above hull, eV/atom; the first there is taken."""
 
 

@@ -15,6 +15,7 @@ from pigen.crystals import Crystals
 from pigen.descriptors import descriptor_names, evaluate
 from pigen.errors import UsageError
 from pigen.experiment import Experiment
+from pigen.label import E_HULL_COLUMNS
 from pigen.model.data import TrainingData, niggli
 from pigen.model.init_from import Start
 from pigen.model.spec import ModelSpec
@@ -29,9 +30,6 @@ _MAY_CHANGE = (
     "train.init_from",
 )
 """Settings that a resumed run need not share; what it started from is compared by its hash."""
-
-E_HULL_COLUMNS = ("e_hull", "e_above_hull")
-"""Columns that hold E_hull in eV/atom: ours, and the one of the MP-20 files."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,10 @@ def read_training_set(experiment: Experiment) -> TrainingSet:
 
 def settings_of(experiment: Experiment, data: TrainingSet) -> dict[str, str]:
     """What a training run depends on, by name: it may be gone on with only while this stays."""
-    parts = {
-        "model": experiment.model,
-        "diffusion": experiment.diffusion,
-        "loss": experiment.loss,
-        "train": experiment.train,
-    }
     found = {"seed": str(experiment.seed), **data.digests}
-    for name, part in parts.items():
-        found |= {f"{name}.{key}": str(value) for key, value in asdict(part).items()}
+    for name in ("model", "diffusion", "loss", "train"):
+        part = asdict(getattr(experiment, name))
+        found |= {f"{name}.{key}": str(value) for key, value in part.items()}
     found = {key: value for key, value in found.items() if key not in _MAY_CHANGE}
     if data.start:
         found["train.init_from"] = data.start.origin

@@ -32,6 +32,7 @@ UNITS = {
     "formation_energy_per_atom": "eV/atom",
     "energy_per_atom": "eV/atom",
     "e_above_hull": "eV/atom",
+    "energy_above_hull": "eV/atom",
     "band_gap": "eV",
     "energy": "eV",
     "entropy_sum": "bits",
