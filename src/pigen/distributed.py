@@ -85,9 +85,10 @@ class Group:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _answered():
             dist.all_reduce(flat)
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        begin = 0
+        for tensor in tensors:
+            tensor.copy_(flat[begin : begin + tensor.numel()].view_as(tensor))
+            begin += tensor.numel()
 
     def any(self, said: bool) -> bool:
         """Whether some process says so. Raises LostContactError."""
@@ -111,6 +112,8 @@ def processes(device: str) -> Iterator[Group]:
     """
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     from pigen.device import resolve_device
 
@@ -126,7 +129,7 @@ def processes(device: str) -> Iterator[Group]:
     if where.type == "cuda" and not dist.is_nccl_available():
         raise UsageError("this build of torch has no nccl: use one process, or train.device='cpu'")
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
+        store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
         # Messages of the CPU go over gloo on GPUs too: they need not wait for what the GPU does.
         backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
@@ -135,7 +138,7 @@ def processes(device: str) -> Iterator[Group]:
     except RuntimeError as error:
         raise PigenError(f"the processes do not find each other: {_line(error)}") from None
     try:
-        yield Group(where, rank, size, dist.PrefixStore("pigen", store))
+        yield Group(where, rank, size, PrefixStore("pigen", store))
     finally:
         dist.destroy_process_group()
 

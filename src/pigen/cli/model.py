@@ -44,7 +44,7 @@ def train(
 
     EXPERIMENT is a TOML file or the name of a shipped one. The folder gets model.safetensors,
     metrics.csv with the losses of each epoch, and the state that --resume needs; all are written
-    every few minutes and on Ctrl-C.
+    every few minutes and on Ctrl-C. Processes that torchrun starts train together, as one would.
 
     \b
     Example:
@@ -52,15 +52,20 @@ def train(
         pigen train pigen_mled_c --set 'data.train=["train.h5"]' --out models/mine
         pigen train my_density.toml --init-from pigen
     """
+    from pigen.distributed import is_first, one_voice
     from pigen.experiment import load_experiment
-    from pigen.train import train as train_model
 
     if init_from is not None:
         overrides = (*overrides, f"train.init_from={json.dumps(init_from)}")
-    loaded = load_experiment(experiment, overrides)
-    out = out or Path("models") / loaded.name
-    path = train_model(loaded, out, resume=resume, say=lambda line: click.echo(line, err=True))
-    click.echo(f"{path}")
+    with one_voice():
+        loaded = load_experiment(experiment, overrides)
+        out = out or Path("models") / loaded.name
+
+        from pigen.train import train as train_model  # takes seconds: a wrong setting is told first
+
+        path = train_model(loaded, out, resume=resume, say=lambda line: click.echo(line, err=True))
+    if is_first():
+        click.echo(f"{path}")
 
 
 @click.command()
