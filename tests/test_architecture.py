@@ -37,7 +37,7 @@ LAYERS = [
         "shard",
         "fetch",
     },
-    {"experiment", "bundle", "read", "export"},
+    {"experiment", "bundle", "read", "export", "values"},
     {"merge", "symmetry", "local_env", "spp", "prototypes", "descriptors"},
     {"diffusion", "model", "energy"},
     {
@@ -45,6 +45,7 @@ LAYERS = [
         "train",
         "sample",
         "filter",
+        "criteria",
         "label",
         "tables",
         "table_cells",
@@ -54,7 +55,7 @@ LAYERS = [
         "stability",
         "fidelity",
     },
-    {"run", "run_folder", "run_energy", "csp", "report"},
+    {"api", "run", "run_folder", "run_energy", "csp", "report"},
     {"figures", "reproduce", "doctor"},
     {"cli", "__main__"},
 ]

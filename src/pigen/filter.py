@@ -137,7 +137,11 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
 def window_on(
     name: str, ends: tuple[float | None, float | None], *, in_sequence: bool = True
 ) -> Criterion:
-    """The criterion that a descriptor or column lies between two ends; an infinite one is open."""
+    """The criterion that a descriptor or column lies between two ends; an infinite one is open.
+
+    Raises:
+        UsageError: both ends are open, or the lower one is not below the upper.
+    """
     low, high = (None if end is None or math.isinf(end) else end for end in ends)
     if low is None and high is None:
         raise UsageError(f"{name}: neither a lower nor an upper end")

@@ -14,6 +14,7 @@ import click
 
 from pigen.cli.data import limit_options, provenance_of
 from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -64,6 +65,13 @@ def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="DESCRIPTOR.SETTING=VALUE",
             help="A setting of a descriptor, e.g. k.symprec=0.05 or mled.axis=corrected.",
+        ),
+        click.option(
+            "--descriptors",
+            "own",
+            multiple=True,
+            type=EXISTING,
+            help="A Python file that registers descriptors of your own; it is run. Repeatable.",
         ),
         executor_option,
     ):

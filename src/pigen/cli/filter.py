@@ -15,20 +15,24 @@ from pigen.cli.common import (
     check_output,
     descriptor_options,
     limits_said,
+    output_of,
     settings_of,
+    shard_of,
     size_of,
     stem_of,
 )
 from pigen.cli.data import limits_of, provenance_of
 from pigen.cli.existing import EXISTING
+from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle import BundleWriter
     from pigen.executor import Where
-    from pigen.filter import Criterion
+    from pigen.shard import Shard
 
 Window = tuple[float | None, float | None]
+_OWN_OPTION = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
 
 
 class WindowType(click.ParamType[Window]):
@@ -91,6 +95,13 @@ class WindowType(click.ParamType[Window]):
 )
 @click.option("--top", type=click.IntRange(min=1), help="Of the library; 100 by default.")
 @click.option("--k", type=WindowType("low"), help="K, bits/atom; a number is the least.")
+@click.option(
+    "--where",
+    "named",
+    multiple=True,
+    metavar="NAME=LO:HI",
+    help="A criterion on any other descriptor or column of numbers. Repeatable.",
+)
 @click.option("--spp-table", type=EXISTING, help="SPP table, ours or published JSON.")
 @click.option("--known", type=EXISTING, help="Known compositions: formulas (.txt) or structures.")
 @click.option(
@@ -98,6 +109,7 @@ class WindowType(click.ParamType[Window]):
 )
 @click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@bundle_shard_option
 @descriptor_options
 def filter(
     sources: tuple[Path, ...],
@@ -106,6 +118,7 @@ def filter(
     output: Path | None,
     keep_all: bool,
     resume: bool,
+    shard: Shard | None,
     where: Where,
     force: bool,
     as_json: bool,
@@ -113,6 +126,8 @@ def filter(
     novel: bool,
     prototypes: str | None,
     top: int | None,
+    named: tuple[str, ...],
+    own: tuple[Path, ...],
     ehull: Window | None,
     **options: Any,
 ) -> None:
@@ -125,58 +140,43 @@ def filter(
     every reject: kept + rejected = read. --resume goes on after a kill.
 
     \b
-    Example:
+    Examples:
         pigen filter candidates.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
+        pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
     from pigen.bundle import JUDGED_BY, KEPT_BY, BundleWriter
-    from pigen.filter import (
-        Criterion,
-        Funnel,
-        check_criteria,
-        entries_of,
-        in_paper_order,
-        judge,
-        known_compositions,
-        paper_criteria,
-    )
+    from pigen.criteria import criteria_of
+    from pigen.descriptors import load_descriptors
+    from pigen.filter import Funnel, entries_of, judge
     from pigen.filter import provenance_of as provenance_of_criteria
     from pigen.label import skip_entries
-    from pigen.prototypes.library import library_file
 
-    output = output or Path(f"{stem_of(sources[0])}_passed.h5")
+    output = output_of(output or Path(f"{stem_of(sources[0])}_passed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
-    windows: dict[str, Window | None] = {
-        **options,
-        "novel": (None, None) if novel else None,
-        "e_hull": ehull,
-    }
-    given = [Criterion(name, *window) for name, window in windows.items() if window is not None]
-    if prototypes is not None:
-        given.append(Criterion("prototype", absent=True))
-    elif top is not None:
-        raise UsageError("--top is of --prototypes, which is not given")
+    load_descriptors(own)
+    windows: dict[str, Window | None] = {**options, "e_hull": ehull, **_named(named)}
     settings = settings_of(assignments)
-    if top is not None:
-        settings.setdefault("prototype", {})["top"] = top
-    if spp_table is not None:
-        settings.setdefault("spp", {})["table"] = spp_table
-    opened = Sources(sources, limits)
+    opened = Sources(sources, limits, shard=shard)
     with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
-        if known is not None:
-            found = known_compositions(known, Path(folder), executor)
-            settings.setdefault("novel", {})["known"] = found
-        if prototypes is not None:
-            library = library_file(prototypes, Path(folder))
-            settings.setdefault("prototype", {})["library"] = library
-        criteria = _with_settings(in_paper_order(given) or paper_criteria(), settings)
-        check_criteria(criteria)
+        criteria = criteria_of(
+            windows,
+            Path(folder),
+            executor,
+            novel=novel,
+            prototypes=prototypes,
+            top=top,
+            spp_table=spp_table,
+            known=known,
+            settings=settings,
+        )
         said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
         provenance = {
             **provenance_of("pigen filter", sources),
             **provenance_of_criteria(criteria),
             **limits_said(limits),
             JUDGED_BY if keep_all else KEPT_BY: said,
+            **shard_of(shard),
         }
         with BundleWriter(output, provenance, resume=resume) as writer:
             if writer.complete:
@@ -205,12 +205,14 @@ def _say_complete(writer: BundleWriter, output: Path, as_json: bool) -> None:
     click.echo(f"{output} is complete: {writer.n_written} crystals, {writer.n_rejected} rejected")
 
 
-def _with_settings(
-    criteria: Sequence[Criterion], settings: dict[str, dict[str, Any]]
-) -> tuple[Criterion, ...]:
-    from dataclasses import replace
-
-    unused = settings.keys() - {criterion.name for criterion in criteria}
-    if unused:
-        raise UsageError(f"settings for {', '.join(sorted(unused))}, which is no criterion here")
-    return tuple(replace(c, settings=settings.get(c.name, {})) for c in criteria)
+def _named(texts: Sequence[str]) -> dict[str, Window]:
+    """Windows by name, from texts like ``density=4:6``."""
+    found = {}
+    for text in texts:
+        name, equals, window = text.partition("=")
+        if not (name.strip() and equals):
+            raise UsageError(f"--where {text}: expected NAME=LO:HI")
+        if name.strip() in (*_OWN_OPTION, "ehull"):
+            raise UsageError(f"--where {text}: {name} has an option of its own")
+        found[name.strip()] = WindowType("").convert(window, None, None)
+    return found

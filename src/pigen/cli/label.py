@@ -41,10 +41,13 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 )
 @click.option(
     "--columns",
-    default="c,mled,k",
-    show_default=True,
     metavar="NAMES",
-    help="Descriptors to compute, separated by commas.",
+    help="Descriptors to compute, separated by commas; by default c,mled,k and your own.",
+)
+@click.option(
+    "--values",
+    type=EXISTING,
+    help="CSV with a column id and columns of numbers, which are joined to the structures.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
 @bundle_shard_option
@@ -52,32 +55,39 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 def label(
     sources: tuple[Path, ...],
     output: Path,
-    columns: str,
+    columns: str | None,
+    values: Path | None,
     resume: bool,
     shard: Shard | None,
     where: Where,
     force: bool,
     as_json: bool,
     assignments: tuple[str, ...],
+    own: tuple[Path, ...],
     **limits: int,
 ) -> None:
     """Compute descriptor columns for structures, such as a training set.
 
     SRC is anything that `pigen import` reads; its columns are kept. An energy above hull (column
-    e_hull or e_above_hull, eV/atom) becomes the label e_hull. What has no value stays, with the
-    value missing, and is counted.
+    e_hull, e_above_hull or energy_above_hull, eV/atom) becomes the label e_hull. What has no value
+    stays, with the value missing, and is counted. A model can be trained on any column of numbers.
 
     \b
-    Example:
+    Examples:
         pigen label train.csv.gz extra.csv.gz -o data.h5
+        pigen label cifs/ --values measured.csv --descriptors density.py -o data.h5
     """
     from pigen.bundle import BundleWriter
-    from pigen.descriptors import column_source
-    from pigen.label import label_stream, skip_entries
+    from pigen.descriptors import column_source, column_specs, load_descriptors
+    from pigen.label import DEFAULT_LABELS, label_stream, skip_entries
+    from pigen.values import read_values
 
     output = output_of(output, shard)
     check_output(output, sources, force=force, resume=resume)
-    names = tuple(dict.fromkeys(name.strip() for name in columns.split(",") if name.strip()))
+    of_files = load_descriptors(own)
+    asked = (*DEFAULT_LABELS, *of_files) if columns is None else columns.split(",")
+    names = tuple(dict.fromkeys(name.strip() for name in asked if name.strip()))
+    table = read_values(values) if values else None
     settings = settings_of(assignments)
     allowed = limits_of(**limits)
     provenance = {
@@ -87,6 +97,9 @@ def label(
     }
     for name in names:
         provenance[f"label {name}"] = column_source(name, settings.get(name, {}))
+    if table is not None:
+        provenance["values"] = table.name
+        table.check_apart(column_specs(names))
     opened = Sources(sources, allowed, shard=shard)
     with (
         opened.executor(where) as executor,
@@ -95,9 +108,13 @@ def label(
         done = writer.n_written + writer.n_rejected
         missing: Counter[str] = Counter(json.loads(writer.state or "{}"))
         chunks = skip_entries(opened.chunks(executor), done)
+        if table is not None:
+            chunks = map(table.join, chunks)
         with opened.bar(done) as bar:
             for chunk, lacking in label_stream(chunks, executor, names, settings):
                 missing.update(lacking)
+                if table is not None:
+                    missing.update(table.missing(chunk))
                 writer.append(chunk, json.dumps(missing))
                 bar.update(size_of(chunk))
     counts = {
@@ -108,6 +125,9 @@ def label(
         "missing": dict(missing.most_common()),
         "output": str(output),
     }
+    if table is not None:
+        joined = writer.n_written - missing[table.no_row]
+        counts["values"] = {"rows": len(table.row), "joined": joined, "left_out": table.left_out}
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
@@ -117,6 +137,8 @@ def label(
     )
     for reason, n in missing.most_common():
         click.echo(f"  {n:7d}  {reason}")
+    if table is not None:
+        click.echo("\n".join(table.lines(joined)))
 
 
 @click.command("spp-fit")

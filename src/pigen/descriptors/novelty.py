@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 from collections.abc import Iterable
-from math import gcd
+from math import gcd, isfinite
 from pathlib import Path
 
 import numpy as np
 
 from pigen import resources
+from pigen.bounded import read_text
 from pigen.crystals import Crystals
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 from pigen.elements import Z_OF
 from pigen.errors import UsageError
 from pigen.file_cache import cached_file
+from pigen.files import write_atomically
 
+MAX_FORMULA = 300
+"""Characters of a formula."""
 _PLAIN = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 _PART = re.compile(r"([A-Z][a-z]?)(\d*)")
 
@@ -46,15 +51,12 @@ def read_formulas(path: Path) -> frozenset[str]:
     Raises:
         UsageError: no such file, or a line that is not a formula (named).
     """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
     try:
-        lines = content.decode("utf-8").splitlines()
+        text = read_text(path)
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file of formulas") from None
     formulas = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(io.StringIO(text), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -72,7 +74,7 @@ def write_formulas(path: Path, formulas: Iterable[str], header: str) -> int:
     """
     distinct = sorted(set(formulas))
     lines = [f"# {line}" for line in header.splitlines()] + distinct
-    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
+    write_atomically(path, gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
     return len(distinct)
 
 
@@ -82,6 +84,8 @@ def canonical_formula(text: str) -> str:
     Raises:
         ValueError: not a formula, or one with fractional amounts.
     """
+    if len(text) > MAX_FORMULA:
+        raise ValueError(f"a formula of {len(text)} characters, MAX_FORMULA is {MAX_FORMULA}")
     counts: dict[str, int] = {}
     if _PLAIN.fullmatch(text):
         for symbol, count in _PART.findall(text):
@@ -89,8 +93,12 @@ def canonical_formula(text: str) -> str:
     else:
         from pymatgen.core import Composition  # here: importing pymatgen takes a second
 
-        for element, amount in Composition(text).items():
-            if amount != int(amount):
+        try:
+            parsed = Composition(text)
+        except Exception as error:  # whatever pymatgen raises on what is no formula
+            raise ValueError(f"{text!r} is not a formula") from error
+        for element, amount in parsed.items():
+            if not isfinite(amount) or amount != int(amount):
                 raise ValueError(f"{text!r} has fractional amounts")
             counts[str(element)] = int(amount)
     counts = {symbol: count for symbol, count in counts.items() if count}

@@ -8,15 +8,17 @@ from collections.abc import Iterable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from pigen.descriptors.registry import modules_with_descriptors
+from pigen.descriptors.registry import registered_by
 from pigen.errors import UsageError
 
 _LOADED: dict[Path, str] = {}
 """Hash of each file that was loaded."""
 
 
-def load_descriptors(files: Iterable[str | Path]) -> None:
+def load_descriptors(files: Iterable[str | Path]) -> list[str]:
     """Run Python files that register descriptors; one that was loaded, and is as it was, is not.
+
+    Returns the names of the descriptors in them.
 
     Worker processes know nothing of what their parent loaded: a task that evaluates descriptors
     takes `loaded_files` along and loads them first.
@@ -24,6 +26,7 @@ def load_descriptors(files: Iterable[str | Path]) -> None:
     Raises:
         UsageError: no such file, it fails (naming the line), or it registers no descriptor.
     """
+    names: list[str] = []
     for file in files:
         path = Path(file).resolve()
         if not path.is_file():
@@ -32,6 +35,8 @@ def load_descriptors(files: Iterable[str | Path]) -> None:
         if _LOADED.get(path) != digest:
             _run(path)
             _LOADED[path] = digest
+        names += registered_by(_module(path))
+    return names
 
 
 def loaded_files() -> tuple[Path, ...]:
@@ -39,9 +44,13 @@ def loaded_files() -> tuple[Path, ...]:
     return tuple(_LOADED)
 
 
+def _module(path: Path) -> str:
+    """A name for each path, so that a file called numpy.py is in nobody's way."""
+    return f"{path.stem}@{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
 def _run(path: Path) -> None:
-    # A name of its own for each path, so that a file called numpy.py is in nobody's way.
-    name = f"{path.stem}@{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = _module(path)
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: a file of descriptors must be Python (.py)")
@@ -53,7 +62,7 @@ def _run(path: Path) -> None:
         raise UsageError(f"{path}: {error}") from None
     except Exception as error:
         raise UsageError(f"{path}: {_line(error, path)}{type(error).__name__}: {error}") from None
-    if name not in modules_with_descriptors():
+    if not registered_by(name):
         raise UsageError(
             f"{path} registers no descriptor: decorate a function with pigen.descriptor"
         )

@@ -201,9 +201,9 @@ def descriptor_names() -> list[str]:
     return sorted(_REGISTRY)
 
 
-def modules_with_descriptors() -> set[str]:
-    """Names of the modules that registered a descriptor."""
-    return {one.module for one in _REGISTRY.values()}
+def registered_by(module: str) -> list[str]:
+    """Names of the descriptors that a module registered, in its order."""
+    return [name for name, one in _REGISTRY.items() if one.module == module]
 
 
 @lru_cache(maxsize=1)
