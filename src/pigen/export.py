@@ -8,7 +8,6 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +19,8 @@ from pigen.bundle import Bundle, BundleInfo, bundle_info, iter_bundle
 from pigen.bundle.memory import convert
 from pigen.crystals import Crystals, wrap
 from pigen.elements import SYMBOLS
-from pigen.errors import UsageError
+from pigen.errors import PigenError, UsageError
+from pigen.files import check_writable, replaced
 
 FORMATS = ("cif", "extxyz", "csv", "poscar")
 _SUFFIXES = {"cif": ".cif", "poscar": ".vasp"}
@@ -53,7 +53,7 @@ def export_bundle(
 
     Raises:
         UsageError: an unknown format; the target exists, or is no place to write.
-        PigenError: the bundle is damaged.
+        PigenError: the bundle is damaged, or the disk is full.
     """
     target = Path(target)
     if form not in FORMATS:
@@ -63,16 +63,16 @@ def export_bundle(
     info = bundle_info(source)
     chunks = progress(iter_bundle(source))
     if form == "csv":
-        with _whole_file(target) as path, path.open("w", newline="", encoding="utf-8") as file:
+        with replaced(target) as path, path.open("w", newline="", encoding="utf-8") as file:
             _write_csv(file, info, chunks)
     elif form == "extxyz":
-        with _whole_file(target) as path, path.open("w", encoding="utf-8") as file:
+        with replaced(target) as path, path.open("w", encoding="utf-8") as file:
             for chunk in chunks:
                 file.writelines(_extxyz(chunk))
     else:
         files = _files(chunks, to_cif if form == "cif" else to_poscar, suffix)
         if target.suffix.lower() == ".zip":
-            with _whole_file(target) as path:
+            with replaced(target) as path:
                 _write_zip(path, files)
         else:
             _write_folder(target, files)
@@ -92,6 +92,7 @@ def check_target(target: Path, *, force: bool, replaceable: str = "") -> None:
     """
     if not target.absolute().parent.is_dir():
         raise UsageError(f"no such folder: {target.absolute().parent}")
+    check_writable(target.absolute().parent)
     if not target.exists():
         return
     if not force:
@@ -292,21 +293,10 @@ def _write_folder(target: Path, files: Iterable[tuple[str, str]]) -> None:
         if target.exists():  # `check_target` made sure that it may go
             shutil.rmtree(target)
         os.replace(partial, target)
-    except BaseException:
+    except OSError as error:
+        raise PigenError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def _whole_file(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes the target when the block ends well."""
-    partial = _partial(target)
-    try:
-        yield partial
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _partial(target: Path) -> Path:

@@ -15,19 +15,25 @@ from pigen.errors import PigenError, UsageError
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file; whoever opens it, at any time, finds the old content or the new, on disk.
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file; whoever opens it, at any time, finds the old content or the new.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        durable: put it on disk before this returns. Not worth its time for what is made again in
+            no time, in many files.
 
     Raises:
         PigenError: it cannot be written (a full disk); the old file stays.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with replaced(path) as part:
+    with replaced(path, durable=durable) as part:
         part.write_bytes(data)
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A path to write to, whose file replaces the one at ``path`` when the block ends well.
 
     Raises:
@@ -36,9 +42,11 @@ def replaced(path: Path) -> Iterator[Path]:
     part = part_of(path)
     try:
         yield part
-        sync(part)
+        if durable:
+            sync(part)
         os.replace(part, path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     except OSError as error:
         raise PigenError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pigen.errors import PigenError, UsageError
+from pigen.files import write_atomically
 
 MANIFEST = "manifest.json"
 MODES = ("seeded", "composition_only")
@@ -121,9 +122,8 @@ class Experiment:
 
 def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
     """Write it into its folder, whole or not at all."""
-    part = folder / f".{MANIFEST}.part"
-    part.write_text(json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(folder / MANIFEST)
+    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / MANIFEST, text)
 
 
 def read_experiment(folder: Path) -> Experiment:

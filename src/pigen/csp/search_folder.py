@@ -29,12 +29,15 @@ from pigen.csp.results import (
 from pigen.csp.trace import draw_trace
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
+from pigen.files import append_line, write_atomically
 from pigen.lock import Lock
 from pigen.symmetry import primitive_cells
 
 FAILED_ENERGY = 1e20
 """eV/atom, of a relaxation that failed."""
 TRACE = "energy_trace.png"
+_HEAD = (EMBEDDED, "pigen ", "... successfully read")
+"""What the first lines of output.txt begin with."""
 
 
 def plan_of(folder: Path, composition: Composition, settings: Settings, mode: str) -> Plan:
@@ -109,17 +112,28 @@ class SearchFolder:
         if not output.exists() or not graph.exists():
             n = len(self.plan.seeds)
             read = f"... successfully read {n} structure{'s' * (n != 1)}\n" if n else ""
-            graph.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
-            said = f"{self._heading}\npigen {__version__}\n{read}"
-            output.write_text(said, encoding="utf-8")
+            write_atomically(graph, ",".join(COLUMNS) + "\n")
+            write_atomically(output, f"{self._heading}\npigen {__version__}\n{read}")
             return hopper
         for move, energy, crystal in self._done_before(graph.read_text(encoding="utf-8")):
             if hopper.done:
                 break
             hopper.tell(move, energy, crystal)
         kept = graph.read_text(encoding="utf-8").split("\n")[: hopper.n_told + 1]
-        graph.write_text("\n".join([*kept, ""]), encoding="utf-8")  # less a line cut off
+        text = "\n".join([*kept, ""])
+        write_atomically(graph, text)  # less a line cut off
+        write_atomically(output, self._output_as_of(text))
         return hopper
+
+    def _output_as_of(self, graph: str) -> str:
+        """output.txt without what it says of relaxations that are done again, and of the end."""
+        done = {step.file.removesuffix(".cif") for step in parse_graph(graph)}
+        text = (self.path / "output.txt").read_text(encoding="utf-8", errors="replace")
+        return "".join(
+            line
+            for line in text.splitlines(keepends=True)
+            if line.startswith(_HEAD) or line.partition(" failed: ")[0] in done
+        )
 
     def _done_before(self, text: str) -> Iterator[tuple[str, float, Crystals]]:
         for slot, step in enumerate(parse_graph(text)):
@@ -133,10 +147,10 @@ class SearchFolder:
         kind = "I" if record.initial else "S"
         file = f"{kind}-{record.slot:07d}.cif"
         path = self.path / "structures" / file
-        path.write_text(to_cif(crystal, file.removesuffix(".cif")), encoding="utf-8")
+        write_atomically(path, to_cif(crystal, file.removesuffix(".cif")))
         if problem:
-            with (self.path / "output.txt").open("a", encoding="utf-8") as output:
-                output.write(f"{file.removesuffix('.cif')} failed: {problem}\n")
+            said = f"{file.removesuffix('.cif')} failed: {problem}\n"
+            append_line(self.path / "output.txt", said)
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(
             [
@@ -151,8 +165,7 @@ class SearchFolder:
                 "-" if record.initial else str(record.accepted),
             ]
         )
-        with (self.path / "restart" / GRAPH).open("a", encoding="utf-8") as table:
-            table.write(line.getvalue())
+        append_line(self.path / "restart" / GRAPH, line.getvalue())
 
     def finish(self, hopper: Hopper, hull: float | None) -> None:
         """Write what says that the search has ended, the table last; ``hull`` as in the trace."""
@@ -161,16 +174,12 @@ class SearchFolder:
         lowest = min(steps, key=lambda step: step.energy)
         if math.isfinite(lowest.energy):
             best = (self.path / "structures" / lowest.file).read_text(encoding="utf-8")
-            (self.path / "global_minimum.cif").write_text(best, encoding="utf-8")
+            write_atomically(self.path / "global_minimum.cif", best)
             draw_trace(self.path / TRACE, steps, len(self.plan.seeds), self.plan.elements, hull)
-        with (self.path / "output.txt").open("a", encoding="utf-8") as output:
-            if hopper.converged:
-                output.write(f"\n\n{CONVERGED}, stopping calculation ***\n")
-            output.write(f"\nLowest energy structure is: {lowest.slot} with energy: ")
-            output.write(f"{_energy(lowest.energy)} eV/atom\n")
-        part = self.path / f".{GRAPH}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.path / GRAPH)
+        end = f"\n\n{CONVERGED}, stopping calculation ***\n" if hopper.converged else ""
+        end += f"\nLowest energy structure is: {lowest.slot} with energy: "
+        append_line(self.path / "output.txt", f"{end}{_energy(lowest.energy)} eV/atom\n")
+        write_atomically(self.path / GRAPH, text)
         self.release()
 
     def release(self) -> None:

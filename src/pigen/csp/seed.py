@@ -28,6 +28,7 @@ from pigen.csp.select import Seed, ordered, seeds
 from pigen.elements import SYMBOLS
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
+from pigen.files import write_atomically
 
 ENGINES = ("fuse", *WRITERS)
 
@@ -107,7 +108,7 @@ def csp_seed(
     )
     if request.engine == "fuse":
         searches = [f"{c.folder}/{mode}" for c in compositions for mode in MODES]
-        (out / "searches.txt").write_text("\n".join([*searches, ""]), encoding="utf-8")
+        write_atomically(out / "searches.txt", "\n".join([*searches, ""]))
         _script(out / "slurm_array.sh", fuse.slurm_array(searches, request.settings))
         _script(out / "parallel.sh", fuse.PARALLEL_SH)
     write_manifest(out, experiment)  # last: a folder with it is whole
@@ -159,7 +160,7 @@ def _write(bundle: Bundle, seed: Seed, out: Path, number: int, request: Request)
         files = WRITERS[request.engine](seed.cell, name, composition.generated_energy)
         for path, text in files.items():
             (folder / path).parent.mkdir(exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
+            write_atomically(folder / path, text, durable=False)
     write_manifest(folder, composition)
     return composition
 
@@ -169,10 +170,10 @@ def _write_searches(folder: Path, composition: Composition, cif: str, settings: 
         search = folder / mode
         search.mkdir()
         text = fuse.input_py(composition, settings, mode)
-        (search / "input.py").write_text(text, encoding="utf-8")
+        write_atomically(search / "input.py", text, durable=False)
         _script(search / "run.sh", fuse.run_sh(settings))
     (folder / "seeded" / SEEDS).mkdir()
-    (folder / "seeded" / SEEDS / "seed.cif").write_text(cif, encoding="utf-8")
+    write_atomically(folder / "seeded" / SEEDS / "seed.cif", cif, durable=False)
 
 
 def _elements(cell: Crystals) -> dict[str, int]:
@@ -195,5 +196,5 @@ def _random_seed(seed: int, number: int, mode: int) -> int:
 
 
 def _script(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text, durable=False)
     path.chmod(0o755)

@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from pigen.csp.results import Step
+from pigen.files import replaced
 
 
 def draw_trace(
@@ -54,4 +55,5 @@ def draw_trace(
     axes.set_ylabel("energy above the lowest, meV/atom")
     axes.set_title("".join(f"{e}{n if n > 1 else ''}" for e, n in elements.items()))
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
-    figure.savefig(path, dpi=100)
+    with replaced(path) as part:
+        figure.savefig(part, format="png", dpi=100)

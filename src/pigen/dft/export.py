@@ -15,6 +15,7 @@ from pigen.dft.vasp import incar, potential_of, write_inputs
 from pigen.elements import SYMBOLS
 from pigen.errors import UsageError
 from pigen.export import safe_name
+from pigen.files import replaced
 from pigen.hull import Hull, Reference
 
 EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
@@ -137,7 +138,7 @@ def _with_folders(bundle: Bundle) -> Bundle:
 def _write_manifest(path: Path, exported: Bundle) -> None:
     columns = (exported.columns["kind"].values, exported.columns["folder"].values)
     formulas, n_atoms = exported.crystals.reduced_formulas(), exported.crystals.n_atoms.tolist()
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replaced(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "kind", "folder", "formula", "n_atoms"])
         rows.writerows(zip(exported.ids, *columns, formulas, n_atoms, strict=True))

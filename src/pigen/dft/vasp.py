@@ -13,6 +13,7 @@ from pigen.crystals import Crystals
 from pigen.elements import SYMBOLS
 from pigen.errors import UsageError
 from pigen.export import to_poscar
+from pigen.files import write_atomically
 
 SETTINGS: Mapping[str, Any] = {
     "ENCUT": 600,
@@ -74,15 +75,15 @@ def write_inputs(folder: Path, crystal: Crystals, name: str, incar_text: str) ->
         Whether a POTCAR was written.
     """
     folder.mkdir(parents=True)
-    (folder / "INCAR").write_text(incar_text, encoding="utf-8")
-    (folder / "POSCAR").write_text(to_poscar(crystal, name), encoding="utf-8")
+    write_atomically(folder / "INCAR", incar_text, durable=False)
+    write_atomically(folder / "POSCAR", to_poscar(crystal, name), durable=False)
     elements = dict.fromkeys(SYMBOLS[z] for z in crystal.atomic_numbers.tolist())
     symbols = tuple(potential_of(symbol) for symbol in elements)
     potcar = _potcar(symbols)
     if potcar:
-        (folder / "POTCAR").write_text(potcar, encoding="utf-8")
+        write_atomically(folder / "POTCAR", potcar, durable=False)
     else:
-        (folder / "POTCAR.spec").write_text("\n".join(symbols) + "\n", encoding="utf-8")
+        write_atomically(folder / "POTCAR.spec", "\n".join(symbols) + "\n", durable=False)
     return bool(potcar)
 
 

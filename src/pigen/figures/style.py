@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pigen.files import replaced, write_atomically
+
 if TYPE_CHECKING:  # heavy: imported when a figure is drawn
     from matplotlib.figure import Figure
 
@@ -78,13 +80,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(header)
     lines.writerows([_shown(value) for value in row] for row in rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    write_atomically(path, text.getvalue())
 
 
 def write_png(figure: Figure, path: Path) -> None:
     """Write a figure."""
     # Without matplotlib's version in the file, equal data make equal bytes.
-    figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    with replaced(path) as part:
+        figure.savefig(part, format="png", dpi=_DPI, metadata={"Software": None})
 
 
 def _shown(value: Any) -> Any:

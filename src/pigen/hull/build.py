@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -18,6 +18,7 @@ from pigen.crystals import Crystals
 from pigen.energy.relax import CONVERGED
 from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
 from pigen.errors import PigenError
+from pigen.files import sync
 from pigen.hull.diagram import Hull
 from pigen.hull.elements import ELEMENT, elemental_crystals
 from pigen.hull.reference import PHASES, Entry, Reference
@@ -232,4 +233,5 @@ def _compress(path: Path) -> None:
             made.attrs.update(item.attrs)
 
         source.visititems(copy)
-    shutil.move(packed, path)
+    sync(packed)
+    os.replace(packed, path)

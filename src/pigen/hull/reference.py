@@ -18,13 +18,17 @@ from math import isfinite
 from pathlib import Path
 
 from pigen import resources
+from pigen.bounded import parse_json, read_text
 from pigen.descriptors.novelty import canonical_formula
 from pigen.errors import UsageError
+from pigen.files import write_atomically
 
 FORMAT = "pigen-hull-1"
 META, ENTRIES, PHASES = "reference.json", "entries.csv.gz", "phases.h5"
 """Files of a reference folder."""
 
+MAX_REFERENCE_ENTRIES = 2_000_000
+"""Of a reference: they are held in memory."""
 _FIELDS = ["formula", "energy", "id", "relaxed"]
 _DECIMALS = 6  # of an energy in the file: 1 µeV/atom
 
@@ -79,10 +83,8 @@ class Reference:
             "provenance": dict(self.provenance),
         }
         table = gzip.compress(_table(self.entries).encode(), mtime=0)
-        (folder / ENTRIES).write_bytes(table)
-        (folder / META).write_text(
-            json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_atomically(folder / ENTRIES, table)
+        write_atomically(folder / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
 
 
 def load_reference(folder: Path | None = None) -> Reference:
@@ -94,22 +96,22 @@ def load_reference(folder: Path | None = None) -> Reference:
     folder = folder or resources.HULL
     path = folder / META
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = parse_json(read_text(path))
         version, level, note = meta["format"], str(meta["level"]), str(meta["note"])
         provenance = {str(key): str(value) for key, value in meta["provenance"].items()}
-    except OSError:
+    except FileNotFoundError:
         raise UsageError(
             f"{folder} is no reference of a hull (no {META}); make one with `pigen hull build` or "
             "`pigen hull import`"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is damaged: {error!r}") from None
     if version != FORMAT:
         raise UsageError(f"{path} has format {version}; this PIGEN reads {FORMAT}")
     path = folder / ENTRIES
     try:
-        text = gzip.decompress(path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, ValueError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     entries = tuple(read_entries(io.StringIO(text, newline=""), path))
     phases = folder / PHASES
@@ -124,15 +126,24 @@ def read_entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
     Raises:
         UsageError: a column is missing, or a line holds no formula or no number (named).
     """
-    rows = csv.DictReader(file)
+    try:
+        yield from _entries(file, path)
+    except csv.Error as error:
+        raise UsageError(f"{path}: unreadable row: {error}") from None
+
+
+def _entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
+    rows = csv.DictReader(line.replace("\0", "\ufffd") for line in file)
     missing = {"formula", "energy"} - set(rows.fieldnames or ())
     if missing:
         raise UsageError(
             f"{path}: no column {' and '.join(sorted(missing))}; expected formula,energy with "
             "energies in eV/atom"
         )
-    for row in rows:
+    for n, row in enumerate(rows, start=1):
         where = f"{path}: line {rows.line_num}"
+        if n > MAX_REFERENCE_ENTRIES:
+            raise UsageError(f"{where}: more entries than MAX_REFERENCE_ENTRIES, {n - 1}")
         formula, text = (row["formula"] or "").strip(), (row["energy"] or "").strip()
         try:
             formula = canonical_formula(formula)

@@ -15,6 +15,7 @@ from pigen.csp.outcome import Outcome, read_outcomes
 from pigen.figures import distributions, filters, traces
 from pigen.figures.data import Measured
 from pigen.figures.novelty import TOP, draw_novelty, published_unmatched, unmatched
+from pigen.files import write_atomically
 from pigen.hull.lookup import hull_energies
 from pigen.reproduce.head import head
 from pigen.reproduce.rows import LIBRARY, Row
@@ -69,7 +70,7 @@ def write_tables(
 
 def _write(stem: Path, text: str, as_csv: str, as_json: str) -> None:
     for suffix, content in ((".md", text), (".csv", as_csv), (".json", as_json)):
-        stem.with_suffix(suffix).write_text(content, encoding="utf-8")
+        write_atomically(stem.with_suffix(suffix), content)
 
 
 def _write_novelty(stem: Path, rows: Sequence[Row], said: Mapping[str, str]) -> None:

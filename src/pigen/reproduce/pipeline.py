@@ -22,7 +22,8 @@ from typing import TypeVar
 from pigen import __version__
 from pigen.errors import UsageError
 from pigen.executor import SerialExecutor, Where, open_executor
-from pigen.files import sha256_of
+from pigen.files import check_writable, part_of, sha256_of, write_atomically
+from pigen.lock import Lock, lock_of
 from pigen.reproduce.display import Display
 from pigen.reproduce.rows import Row, plan, run_row
 from pigen.reproduce.scales import Scale
@@ -74,7 +75,7 @@ def reproduce(
 
     Raises:
         UsageError: the folder holds something else, or another scale; what is wrong with a row.
-        PigenError: a stage failed; what was finished stays.
+        PigenError: a stage failed, what was finished stays; another process works in the folder.
     """
     rows, not_run = plan(scale, out, given or {}, checkpoints or {})
     fresh = {row.name: row.stamp.fresh for row in rows}
@@ -83,7 +84,20 @@ def reproduce(
 
         for row in rows:
             check(row.experiment)
+    check_writable(out)
     _claim(out, scale)
+    with Lock(out / MARK):
+        return _reproduce(out, scale, rows, not_run, where, say)
+
+
+def _reproduce(
+    out: Path,
+    scale: Scale,
+    rows: Sequence[Row],
+    not_run: Mapping[str, str],
+    where: Where,
+    say: Callable[[str], None],
+) -> Done:
     work = _Work(rows, scale, say)
     try:
         with open_executor(where or Where()) as executor:
@@ -94,7 +108,7 @@ def reproduce(
     finally:
         work.display.close()
     done = Done(out, work.stages, not_run, work.seconds)
-    (out / "summary.md").write_text(summary(done, scale), encoding="utf-8")
+    write_atomically(out / "summary.md", summary(done, scale))
     return done
 
 
@@ -107,12 +121,10 @@ def _claim(out: Path, scale: Scale) -> None:
         if before != scale.name:
             raise UsageError(f"{out} holds the scale {before}; give another --out")
         return
-    part = out / f".{MARK}.part"
-    if out.is_dir() and set(out.iterdir()) - {part}:
+    if out.is_dir() and set(out.iterdir()) - {part_of(mark), lock_of(mark)}:
         raise UsageError(f"{out} is not empty and not the folder of a reproduction")
     out.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps({"scale": scale.name}) + "\n", encoding="utf-8")
-    part.replace(mark)
+    write_atomically(mark, json.dumps({"scale": scale.name}) + "\n")
 
 
 class _Work:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,7 @@ from pigen.errors import UsageError
 from pigen.executor import map_ordered
 from pigen.experiment import Experiment, dump_experiment, load_experiment, shipped_experiments
 from pigen.files import sha256_of
+from pigen.label import skip_entries
 from pigen.reproduce.scales import Scale
 from pigen.reproduce.stamps import Stamp
 from pigen.run_folder import is_complete
@@ -226,10 +228,19 @@ def _match(row: Row, executor: Executor) -> None:
         "parent": f"{evaluated.name} content {content_digest(evaluated)}",
     }
     task = partial(_plausible, library=resources.PROTOTYPES / f"{LIBRARY}.h5")
-    with BundleWriter(row.prototypes, provenance) as writer:
+    sizes: deque[int] = deque()  # of the chunks under way
+
+    def chunks(done: int) -> Iterator[Bundle]:
+        for chunk in skip_entries(iter_bundle(evaluated, _CHUNK), done, len):
+            sizes.append(len(chunk))
+            yield chunk
+
+    with BundleWriter(row.prototypes, provenance, resume=True) as writer:
+        done = int(writer.state or 0)  # structures looked at; few of them are plausible
         divisible = KeepingAll(task, Bundle.concatenate)
-        for chunk in map_ordered(executor, divisible, iter_bundle(evaluated, _CHUNK)):
-            writer.append(chunk)
+        for found in map_ordered(executor, divisible, chunks(done)):
+            done += sizes.popleft()
+            writer.append(found, str(done))
 
 
 def _plausible(chunk: Bundle, library: Path) -> Bundle:

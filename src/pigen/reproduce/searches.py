@@ -15,7 +15,7 @@ from pigen.bundle import Bundle, read_bundle
 from pigen.csp.folder import MANIFEST
 from pigen.csp.seed import Request, csp_seed, published_name
 from pigen.errors import PigenError, UsageError
-from pigen.files import sha256_of
+from pigen.files import sha256_of, write_atomically
 from pigen.reproduce.rows import Row
 from pigen.reproduce.scales import Scale
 from pigen.reproduce.stamps import Stamp
@@ -138,7 +138,7 @@ def _seed(one: SearchSet) -> None:
         raise
     except PigenError as error:
         one.folder.mkdir(exist_ok=True)
-        (one.folder / NO_SEEDS).write_text(f"{error}\n", encoding="utf-8")
+        write_atomically(one.folder / NO_SEEDS, f"{error}\n")
 
 
 def _candidates(one: SearchSet) -> Bundle:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pigen.files import write_atomically
+
 
 @dataclass(frozen=True)
 class Stamp:
@@ -72,6 +74,4 @@ class Stamp:
 
     def _write(self, content: Mapping[str, object]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        part.replace(self.path)
+        write_atomically(self.path, json.dumps(content, indent=1) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pigen.bounded import MAX_SIDE_FILE_BYTES, READ_ERRORS, parse_json, read_whole
 from pigen.crystals import Crystals
 from pigen.elements import MAX_Z, SYMBOLS, Z_OF
 from pigen.errors import UsageError
 from pigen.file_cache import cached_file
+from pigen.files import write_atomically
 from pigen.geometry import minimum_image, minkowski_reduce, reduced_coords
 
 BIN = 0.05
@@ -175,7 +178,7 @@ def save_table(
         u0=np.array(u0),
         provenance=np.array(json.dumps(dict(provenance), ensure_ascii=False)),
     )
-    path.write_bytes(buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def stored_steps(
@@ -193,11 +196,11 @@ def load_table(path: Path) -> SppTable:
     Raises:
         UsageError: no such file, or not a table.
     """
-    content = path.read_bytes()
+    content = read_whole(path)
     if content[:2] == b"PK":
         return _from_npz(content, path)
     try:
-        tree = json.loads(content)
+        tree = parse_json(content)
     except ValueError:
         raise UsageError(f"{path}: not an SPP table (neither .npz of pigen nor JSON)") from None
     digest = hashlib.sha256(content).hexdigest()
@@ -206,16 +209,32 @@ def load_table(path: Path) -> SppTable:
 
 def _from_npz(content: bytes, path: Path) -> SppTable:
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_SIDE_FILE_BYTES:
+            raise ValueError(f"oversized, {size} bytes unpacked")
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             if str(stored["format"]) != _FORMAT:
-                raise ValueError(f"format {stored['format']}")
+                raise ValueError(f"format {str(stored['format'])[:50]}")
             steps, first_bin = stored["steps"], stored["first_bin"].astype(np.int64)
-            u0, provenance = float(stored["u0"]), json.loads(str(stored["provenance"]))
+            u0, provenance = float(stored["u0"]), parse_json(str(stored["provenance"]))
         if steps.shape != (N_PAIRS, N_BINS) or first_bin.shape != (N_PAIRS,):
             raise ValueError(f"shapes {steps.shape} and {first_bin.shape}")
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: not an SPP table of this version ({error})") from None
-    return SppTable(complete(steps * _STORED_STEP, first_bin) + u0, provenance)
+        if steps.dtype.kind not in "iu" or not np.isfinite(u0):
+            raise ValueError(f"steps of type {steps.dtype}, u0 {u0}")
+        if not ((first_bin >= 0) & (first_bin < N_BINS)).all():
+            raise ValueError("first_bin points outside the table")
+        said = {str(key): str(value) for key, value in provenance.items()}
+    except _BROKEN as error:
+        raise UsageError(f"{path}: not an SPP table of this version ({error!s:.200})") from None
+    return SppTable(complete(steps * _STORED_STEP, first_bin) + u0, said)
+
+
+_BROKEN = (
+    *(*READ_ERRORS, zipfile.BadZipFile, struct.error, SyntaxError, RecursionError, MemoryError),
+    *(KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+)
+"""What zipfile and numpy raise on a damaged or forged file."""
 
 
 def _from_json(tree: Any, path: Path) -> NDArray[np.float64]:
@@ -230,10 +249,10 @@ def _from_json(tree: Any, path: Path) -> NDArray[np.float64]:
     for pair, listed in tree.items():
         symbols = pair.split("-")
         if len(symbols) != 2 or not all(s in Z_OF for s in symbols):
-            raise UsageError(f"{path}: {pair!r} is not a pair of elements like Na-Cl")
+            raise UsageError(f"{path}: {pair[:40]!r} is not a pair of elements like Na-Cl")
         try:
             points = np.array([[float(r), float(u)] for r, u in listed.items()]).reshape(-1, 2)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise UsageError(f"{path}: {pair}: expected numbers by distance") from None
         points = points[np.isfinite(points).all(axis=1) & (0 <= points[:, 0])]
         bins = np.array([distance_bin(r) for r in points[:, 0]], dtype=np.int64)
