@@ -35,7 +35,12 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("--max-atoms", 200, "Most atoms in a cell."),
     ):
         option = click.option(
-            name, type=click.IntRange(min=1), default=default, show_default=True, help=text
+            name,
+            type=click.IntRange(min=1),
+            metavar="N",
+            default=default,
+            show_default=True,
+            help=text,
         )
         command = option(command)
     return command

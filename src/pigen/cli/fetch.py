@@ -19,7 +19,7 @@ def data() -> None:
     """
 
 
-@data.command()
+@data.command(short_help="Download a data set, as tables that other verbs read.")
 @click.argument("name", type=click.Choice(["alex-mp-20", "mp-20"]), metavar="alex-mp-20|mp-20")
 @click.option(
     "-o",

@@ -141,7 +141,7 @@ def filter(
 
     \b
     Examples:
-        pigen filter candidates.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
+        pigen filter all.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
         pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
     from pigen.bundle import JUDGED_BY, KEPT_BY, BundleWriter

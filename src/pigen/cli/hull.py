@@ -37,7 +37,7 @@ def hull() -> None:
     """
 
 
-@hull.command()
+@hull.command(short_help="Make a reference of structures: relax them all.")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder of the reference.")
 @click.option(
@@ -187,7 +187,7 @@ def import_(file: Path, output: Path, level: str, force: bool, as_json: bool) ->
     click.echo(f"{output}: {reference.note}")
 
 
-@hull.command()
+@hull.command(short_help="Give relaxed structures their energy above a hull.")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
 @click.option("--reference", type=EXISTING, help="Reference; the shipped one by default.")
 @click.option(

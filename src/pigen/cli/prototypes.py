@@ -35,7 +35,7 @@ def prototypes() -> None:
     """
 
 
-@prototypes.command()
+@prototypes.command(short_help="Make a library of the frameworks of structures.")
 @_SOURCES
 @_OUTPUT
 @click.option("--aflow", is_flag=True, help="Rank the AFLOW prototypes by the structures of SRC.")
@@ -104,7 +104,7 @@ def build(
     click.echo(f"{output}: {kept}, out of {len(counter)} in {n} structures{left_out}")
 
 
-@prototypes.command()
+@prototypes.command(short_help="Find the known framework of each structure.")
 @_SOURCES
 @click.option(
     "--library",
@@ -137,7 +137,7 @@ def match(
 
     \b
     Example:
-        pigen prototypes match candidates.h5 --library aflow --top 100 -o matched.h5
+        pigen prototypes match good.h5 --library aflow --top 100 -o matched.h5
     """
     from pigen.bundle import BundleWriter
     from pigen.label import label_stream
@@ -171,7 +171,7 @@ def match(
         click.echo(f"  {name:<10} {Rate(n, total)}")
 
 
-@prototypes.command()
+@prototypes.command(short_help="Mark duplicates.")
 @_SOURCES
 @_OUTPUT
 @_FORCE
