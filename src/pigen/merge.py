@@ -7,12 +7,14 @@ and appends them as the run would have done: so the file is the same to the byte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pigen.bundle import Bundle, BundleWriter, Reject, bundle_info, strings
-from pigen.bundle.marks import Mark
+from pigen.bundle.marks import Written
 from pigen.bundle.reading import chunks_of_shard, read_marked
 from pigen.errors import PigenError, UsageError
 from pigen.read.names import Names
@@ -76,10 +78,19 @@ def check_shards(paths: Sequence[Path]) -> Shards:
     return Shards(tuple(path for path, _ in ordered), provenance, _count_chunks(ordered))
 
 
+@dataclass(frozen=True)
+class Merged:
+    """What a merged bundle holds, and what the run would have counted: see `Funnel.state`."""
+
+    crystals: int
+    rejects: int
+    counts: Mapping[str, Any]
+
+
 def merge(
     shards: Shards, output: Path, watch: Callable[[int], None] = lambda chunks: None
-) -> tuple[int, int]:
-    """Write the bundle of the whole run; returns how many crystals and rejects it has.
+) -> Merged:
+    """Write the bundle of the whole run.
 
     Args:
         shards: from `check_shards`.
@@ -91,14 +102,21 @@ def merge(
     """
     names = Names()
     by_parent = shards.provenance.get("made_by") in _NAMED_BY_PARENT
+    counts: dict[str, Any] = {}
+    state = ""
     cursors = [_Cursor(path) for path in shards.paths]
     with BundleWriter(output, shards.provenance) as writer:
         for number in range(shards.n_chunks):
-            parts = cursors[number % len(cursors)].take(number)
-            for part in _renamed(parts, names, by_parent):
-                writer.append(part)
+            cursor = cursors[number % len(cursors)]
+            parts = cursor.take(number)
+            renamed = _renamed(parts, names, by_parent)
+            for (written, _), part in zip(parts, renamed, strict=True):
+                if written.state:
+                    counts = _plus(counts, cursor.counted(written.state))
+                    state = json.dumps(counts, ensure_ascii=False)
+                writer.append(part, state)
             watch(number + 1)
-    return writer.n_written, writer.n_rejected
+    return Merged(writer.n_written, writer.n_rejected, counts)
 
 
 class _Cursor:
@@ -108,36 +126,45 @@ class _Cursor:
         self._path = path
         self._n, _ = chunks_of_shard(path)
         self._place = self._row = self._reject = 0
-        self._next: tuple[Mark, Bundle] | None = None
+        self._next: tuple[Written, Bundle] | None = None
+        self._counts: dict[str, Any] = {}
 
-    def take(self, number: int) -> list[tuple[Mark, Bundle]]:
+    def counted(self, state: str) -> dict[str, Any]:
+        """What the shard has counted since it was asked before."""
+        before, self._counts = self._counts, _counts(state, self._path)
+        return _minus(self._counts, before)
+
+    def take(self, number: int) -> list[tuple[Written, Bundle]]:
         """The parts of the chunk with this number, which is the next of this shard."""
-        parts: list[tuple[Mark, Bundle]] = []
+        parts: list[tuple[Written, Bundle]] = []
         while self._place < self._n:
-            mark, chunk = self._next or read_marked(
+            written, chunk = self._next or read_marked(
                 self._path, self._place, self._row, self._reject
             )
-            if parts and mark.number != number:
-                self._next = mark, chunk
+            if parts and written.mark.number != number:
+                self._next = written, chunk
                 break
-            if mark.number != number:
+            if written.mark.number != number:
                 raise PigenError(f"{self._path} is damaged: chunk {number} is not where it belongs")
             self._next = None
             self._place += 1
             self._row += len(chunk)
             self._reject += len(chunk.rejects)
-            parts.append((mark, chunk))
+            parts.append((written, chunk))
         return parts
 
 
-def _renamed(parts: list[tuple[Mark, Bundle]], names: Names, named_by_parent: bool) -> list[Bundle]:
+def _renamed(
+    parts: list[tuple[Written, Bundle]], names: Names, named_by_parent: bool
+) -> list[Bundle]:
     """Parts of one chunk with the names that their entries have in the whole stream.
 
     The reader names all crystals of what it parsed together, then its rejects.
     """
-    local = [name for mark, _ in parts for name in mark.crystals]
-    local += [name for mark, _ in parts for name in mark.rejects]
-    renamed = {name: was for mark, _ in parts for name, was in mark.renamed.items()}
+    marks = [written.mark for written, _ in parts]
+    local = [name for mark in marks for name in mark.crystals]
+    local += [name for mark in marks for name in mark.rejects]
+    renamed = {name: was for mark in marks for name, was in mark.renamed.items()}
     name_of = dict(zip(local, names.take(renamed.get(n, n) for n in local), strict=True))
     if all(name == old for old, name in name_of.items()):
         return [part for _, part in parts]
@@ -154,6 +181,38 @@ def _with_names(chunk: Bundle, name_of: Mapping[str, str], named_by_parent: bool
     return replace(chunk, ids=ids, parents=strings(parents), rejects=rejects)
 
 
+# -- what stages count: JSON of numbers, of texts, and of objects of them ------------------------
+def _counts(state: str, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(state)
+    except ValueError as error:
+        raise PigenError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise PigenError(f"{path} is damaged: its counts are no JSON object")
+    return found
+
+
+def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(one)
+    for key, value in other.items():
+        if isinstance(value, dict):
+            found[key] = _plus(found.get(key, {}), value)
+        else:
+            found[key] = found.get(key, 0) + value if isinstance(value, int) else value
+    return found
+
+
+def _minus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in one.items():
+        if isinstance(value, dict):
+            found[key] = _minus(value, other.get(key, {}))
+        else:
+            found[key] = value - other.get(key, 0) if isinstance(value, int) else value
+    return found
+
+
+# -- whether they belong together -----------------------------------------------------------------
 def _check_same_run(
     one: tuple[Path, Mapping[str, str]], other: tuple[Path, Mapping[str, str]]
 ) -> None:

@@ -49,6 +49,7 @@ class Written:
         mark: which one it is.
         n_crystals: rows of it; n_rejects: rejects of it.
         columns: those it had, in order; verdicts: name → criterion.
+        state: what the writer was told to note with it.
     """
 
     mark: Mark
@@ -56,6 +57,7 @@ class Written:
     n_rejects: int
     columns: Mapping[str, ColumnKind]
     verdicts: Mapping[str, str]
+    state: str
 
     def restore(self, rows: Bundle) -> Bundle:
         """The chunk as it was written, from its rows, which have the columns of all chunks."""
@@ -78,8 +80,14 @@ def marked(chunk: Bundle, mark: Mark) -> Bundle:
     return replace(chunk, provenance={**chunk.provenance, MARK: text})
 
 
+def noted(chunk: Bundle, state: str) -> Bundle:
+    """A chunk with a mark that says what the writer was told to note with it."""
+    text = f'{chunk.provenance[MARK][:-1]},"state":{json.dumps(state, ensure_ascii=False)}}}'
+    return replace(chunk, provenance={**chunk.provenance, MARK: text})
+
+
 def record_of(chunk: Bundle) -> str:
-    """What the writer stores of a chunk that has a mark."""
+    """What the writer stores of a chunk that `noted` has gone through."""
     columns = {n: (c.kind, c.unit, c.source, c.per_atom) for n, c in chunk.columns.items()}
     written = {
         "n_crystals": len(chunk),
@@ -109,6 +117,7 @@ def read_record(text: str) -> Written:
                 for name, (kind, unit, source, per_atom) in said["columns"].items()
             },
             {str(name): str(source) for name, source in said["verdicts"].items()},
+            str(said["state"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no record of a chunk: {error!r}") from error

@@ -122,8 +122,8 @@ def chunks_of_shard(path: str | PathLike[str]) -> tuple[int, Mark | None]:
 
 def read_marked(
     path: str | PathLike[str], place: int, row: int, reject: int
-) -> tuple[Mark, Bundle]:
-    """The chunk at a place in a shard's bundle, as it was appended, and its mark.
+) -> tuple[Written, Bundle]:
+    """The chunk at a place in a shard's bundle, as it was appended, and what is said of it.
 
     Args:
         path: the bundle.
@@ -140,7 +140,7 @@ def read_marked(
         if not (row <= stop <= info.n_crystals and reject <= last <= info.n_rejects):
             raise ValueError(f"chunk {place} has more rows than there are")
         rows = _rows(file, info, row, stop, _rejects(file, slice(reject, last)))
-        return record.mark, record.restore(rows)
+        return record, record.restore(rows)
 
 
 # -- the file ------------------------------------------------------------------------------------

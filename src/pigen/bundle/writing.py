@@ -23,7 +23,7 @@ import tomli
 
 from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.digest import VOLATILE
-from pigen.bundle.marks import MARK
+from pigen.bundle.marks import MARK, noted
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, bundle_info
 from pigen.errors import PigenError, UsageError
@@ -120,7 +120,9 @@ class BundleWriter:
             PigenError: the chunk's columns or verdicts contradict the file's, or the file cannot
                 be written; the file still holds every chunk before this one.
         """
-        if self._started and not len(chunk) and not chunk.rejects and MARK not in chunk.provenance:
+        if MARK in chunk.provenance:
+            chunk = noted(chunk, state)
+        elif self._started and not len(chunk) and not chunk.rejects:
             return
         self._publish(chunk, state, complete=False)
 

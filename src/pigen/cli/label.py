@@ -115,7 +115,7 @@ def label(
                 missing.update(lacking)
                 if table is not None:
                     missing.update(table.missing(chunk))
-                writer.append(chunk, json.dumps(missing))
+                writer.append(chunk, json.dumps(missing, ensure_ascii=False))
                 bar.update(size_of(chunk))
     counts = {
         "read": writer.n_written + writer.n_rejected,

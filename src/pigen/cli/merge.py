@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,14 +41,24 @@ def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) ->
     check_output(output, shards, force=force)
     run = check_shards(shards)
     with tqdm(total=run.n_chunks, unit="chunk", delay=1.0, disable=not sys.stderr.isatty()) as bar:
-        crystals, rejects = merge_shards(run, output, lambda done: bar.update(done - bar.n))
+        merged = merge_shards(run, output, lambda done: bar.update(done - bar.n))
     if as_json:
-        counts = {
-            "shards": len(run.paths),
-            "crystals": crystals,
-            "rejects": rejects,
-            "output": str(output),
-        }
-        click.echo(json.dumps(counts, ensure_ascii=False))
-    else:
-        click.echo(f"{output}: {crystals} crystals, {rejects} rejects of {len(run.paths)} shards")
+        said = {"shards": len(run.paths), **asdict(merged), "output": str(output)}
+        click.echo(json.dumps(said, ensure_ascii=False))
+        return
+    click.echo(
+        f"{output}: {merged.crystals} crystals, {merged.rejects} rejects of {len(run.paths)} shards"
+    )
+    click.echo("\n".join(_lines(merged.counts)), nl=bool(merged.counts))
+
+
+def _lines(counts: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+    """What the run counted, such as the funnel of `pigen filter`."""
+    for key, value in counts.items():
+        if isinstance(value, dict):
+            yield f"{indent}{key}"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, int):
+            yield f"{indent}{value:7d}  {key}"
+        else:
+            yield f"{indent}{key}: {value}"
