@@ -1,3 +1,91 @@
-"""PIGEN: generate crystal structures beyond known motifs and tell which are worth a calculation."""
+"""PIGEN: generate crystal structures beyond known motifs and tell which are worth a calculation.
+
+>>> import pigen
+>>> bundle = pigen.read("cifs.zip")  # doctest: +SKIP
+>>> kept = pigen.filter(bundle, spp=0.362, c=(0.55, 0.85))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pigen.api import filter, label, read, sample
+    from pigen.bundle import Bundle, Column, Reject, Verdict, count_rejects, write_bundle
+    from pigen.crystals import Crystals
+    from pigen.descriptors import (
+        ColumnSpec,
+        Evaluated,
+        descriptor,
+        load_descriptors,
+        no_reasons,
+    )
+    from pigen.errors import PigenError, UsageError
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "Column",
+    "ColumnSpec",
+    "Crystals",
+    "Evaluated",
+    "PigenError",
+    "Reject",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "count_rejects",
+    "descriptor",
+    "filter",
+    "label",
+    "load_descriptors",
+    "no_reasons",
+    "read",
+    "sample",
+    "write_bundle",
+]
+
+_FOUND_IN = {
+    **dict.fromkeys(("filter", "label", "read", "sample"), "api"),
+    **dict.fromkeys(
+        ("Bundle", "Column", "Reject", "Verdict", "count_rejects", "write_bundle"), "bundle"
+    ),
+    "Crystals": "crystals",
+    **dict.fromkeys(
+        ("ColumnSpec", "Evaluated", "descriptor", "load_descriptors", "no_reasons"), "descriptors"
+    ),
+    **dict.fromkeys(("PigenError", "UsageError"), "errors"),
+}
+"""Where each public name lives: modules are imported when a name of theirs is asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported now."""
+    if name not in _FOUND_IN:
+        raise AttributeError(f"module 'pigen' has no attribute {name!r}")
+    found = getattr(import_module(f"pigen.{_FOUND_IN[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """The package as a module whose functions no submodule replaces.
+
+    `read`, `label`, `filter` and `sample` share their names with the modules that do the work, and
+    importing one of these would put it in the function's place.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _FOUND_IN and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

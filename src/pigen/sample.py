@@ -261,13 +261,7 @@ def sample_to_bundle(
     config = experiment.sample
     model, header = load_checkpoint(checkpoint, resolve_device(config.device))
     check_request(config, header, str(checkpoint))
-    provenance = {
-        "experiment": dump_experiment(experiment),
-        "pigen": __version__,
-        "torch": str(torch.__version__),
-        "seed": str(experiment.seed),
-        "checkpoint": f"{checkpoint.name} sha256 {checkpoint_hash(checkpoint)}",
-    }
+    provenance = _provenance(experiment, checkpoint)
     indices, size = range(config.n), config.batch_size
     batches = [(k, indices[k * size : (k + 1) * size]) for k in range(-(-config.n // size))]
     if shard is not None:
@@ -289,6 +283,36 @@ def sample_to_bundle(
                 if shard is not None:
                     drawn = marked(drawn, Mark(number, _names(plans, experiment.name)))
                 writer.append(drawn)
+
+
+def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool = False) -> Bundle:
+    """What `sample_to_bundle` would write.
+
+    Raises:
+        UsageError: the model can't do what is asked.
+    """
+    config = experiment.sample
+    model, header = load_checkpoint(checkpoint, resolve_device(config.device))
+    check_request(config, header, str(checkpoint))
+    parts = []
+    with tqdm(total=config.n * config.steps, unit="step", disable=not progress or None) as bar:
+        for first in range(0, config.n, config.batch_size):
+            last = min(first + config.batch_size, config.n)
+            plans = [plan(i, experiment.seed, config, header) for i in range(first, last)]
+            crystals = sample(model, header, config, plans, on_step=bar.update)
+            parts.append(_as_bundle(crystals, plans, header, experiment.name))
+    drawn = Bundle.concatenate(parts)
+    return replace(drawn, provenance=_provenance(experiment, checkpoint))
+
+
+def _provenance(experiment: Experiment, checkpoint: Path) -> dict[str, str]:
+    return {
+        "experiment": dump_experiment(experiment),
+        "pigen": __version__,
+        "torch": str(torch.__version__),
+        "seed": str(experiment.seed),
+        "checkpoint": f"{checkpoint.name} sha256 {checkpoint_hash(checkpoint)}",
+    }
 
 
 def _names(plans: list[Plan], name: str) -> tuple[str, ...]:

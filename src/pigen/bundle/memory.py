@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystals import Crystals
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pandas import DataFrame
+    from pymatgen.core import Structure
 
 Strings = NDArray[np.object_]
 Rows = slice | NDArray[np.bool_] | NDArray[np.int64]
@@ -183,6 +188,48 @@ class Bundle:
     def with_verdicts(self, verdicts: Mapping[str, Verdict]) -> Bundle:
         """This bundle with verdicts added, or replaced where the name exists."""
         return replace(self, verdicts={**self.verdicts, **verdicts})
+
+    # -- the edge: other libraries -------------------------------------------------------------
+    def to_pandas(self) -> DataFrame:
+        """One row per crystal, indexed by id: formula, atoms, parents, columns and verdicts.
+
+        A verdict's column ``verdict_<name>`` says "passed" or the reason. Columns with a value per
+        atom are left out; ``pandas.DataFrame(bundle.rejects)`` lists what was refused.
+        """
+        from pandas import DataFrame, Index
+
+        facts: dict[str, Any] = {
+            "formula": self.crystals.reduced_formulas(),
+            "n_atoms": self.crystals.n_atoms,
+        }
+        if any(self.parents):
+            facts["parent"] = self.parents
+        facts |= {name: c.values for name, c in self.columns.items() if not c.per_atom}
+        for name, verdict in self.verdicts.items():
+            said = np.where(verdict.passed, "passed", verdict.reasons)
+            facts[f"verdict_{name}"] = said.astype(object)
+        return DataFrame(facts, index=Index(self.ids, name="id", dtype=object))
+
+    def to_pymatgen(self) -> list[Structure]:
+        """One pymatgen Structure per crystal; id and columns are its ``properties``."""
+        structures = self.crystals.to_pymatgen()
+        for i, structure in enumerate(structures):
+            structure.properties = self._facts(i)
+        return structures
+
+    def to_ase(self) -> list[Atoms]:
+        """One periodic ASE Atoms per crystal; id and columns are its ``info``."""
+        listed = self.crystals.to_ase()
+        for i, atoms in enumerate(listed):
+            atoms.info.update(self._facts(i))
+        return listed
+
+    def _facts(self, i: int) -> dict[str, Any]:
+        """Id and per-crystal values of one crystal, as plain Python."""
+        values = {
+            n: c.values[i : i + 1].tolist()[0] for n, c in self.columns.items() if not c.per_atom
+        }
+        return {"id": self.ids[i], **values}
 
     @classmethod
     def empty(cls) -> Bundle:
