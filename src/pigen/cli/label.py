@@ -75,7 +75,7 @@ def label(
     \b
     Examples:
         pigen label train.csv.gz extra.csv.gz -o data.h5
-        pigen label cifs/ --values measured.csv --descriptors density.py -o data.h5
+        pigen label cifs/ --values mine.csv --descriptors density.py -o data.h5
     """
     from pigen.bundle import BundleWriter
     from pigen.descriptors import column_source, column_specs, load_descriptors
