@@ -1,8 +1,10 @@
-"""The option --executor."""
+"""The options --executor and --time-limit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +22,7 @@ class ExecutorType(click.ParamType["Where"]):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """How the help shows it."""
-        return "local[:N]"
+        return "local[:N]|dask://HOST:PORT|slurm:FILE"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -37,12 +39,29 @@ class ExecutorType(click.ParamType["Where"]):
 
 
 def executor_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--executor``, which a verb takes as ``where``."""
-    return click.option(
-        "--executor",
-        "where",
-        type=ExecutorType(),
-        default="local",
-        show_default=True,
-        help="Where the work runs: N processes here, one per core by default.",
-    )(command)
+    """Add ``--executor`` and ``--time-limit``, which a verb takes together as ``where``."""
+
+    @wraps(command)
+    def with_where(*args: Any, where: Where, time_limit: float | None, **options: Any) -> Any:
+        return command(*args, where=replace(where, time_limit=time_limit), **options)
+
+    for option in (
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="A structure that gives no result for so long is rejected; 60 by default, 300 in "
+            "relaxations.",
+        ),
+        click.option(
+            "--executor",
+            "where",
+            type=ExecutorType(),
+            default="local",
+            show_default=True,
+            help="Where the work runs: N processes here (one per core by default), the workers of "
+            "a Dask scheduler, or Slurm jobs; see docs/executors.md.",
+        ),
+    ):
+        with_where = option(with_where)
+    return with_where

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe, spawn
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from pigen.errors import PigenError
 from pigen.executor import worker
@@ -24,7 +25,6 @@ from pigen.executor.mapping import Divisible
 from pigen.memory import available_memory
 
 P = ParamSpec("P")
-T = TypeVar("T")
 R = TypeVar("R")
 
 START_LIMIT = 600.0
@@ -99,9 +99,9 @@ class LocalPool(Executor):
         self.workers = workers
         if memory is None:
             memory = max(available_memory() // workers, LEAST_MEMORY)
-        preparation = spawn.get_preparation_data("pigen worker")
-        preparation.pop("authkey")  # which does not pickle, and serves nothing here
-        self._crew = [Worker(preparation, time_limit, memory) for _ in range(workers)]
+        preparation = like_this_process()
+        self._time_limit = time_limit
+        self._crew = [Worker(preparation, memory) for _ in range(workers)]
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -113,13 +113,11 @@ class LocalPool(Executor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Queue a task; function, arguments and result must pickle."""
-        if kwargs:
-            raise TypeError("tasks of a LocalPool take positional arguments only")
         future: Future[R] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot submit to a pool that has been shut down")
-            self._jobs.put((future, fn, args))
+            self._jobs.put((future, fn, no_keywords(args, kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -156,27 +154,69 @@ class LocalPool(Executor):
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(one.run(fn, args))
+                task = Task.of(fn, args, self._time_limit)
+                future.set_result(pickle.loads(one.run(task)))
             except BaseException as error:
                 future.set_exception(error)
-            del future, fn, args, job
+            del future, fn, args, job  # before the next task is waited for
         one.end()
 
 
 _Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 
+@dataclass(frozen=True)
+class Task:
+    """A call, pickled.
+
+    Attributes:
+        fn: the function.
+        args: its arguments.
+        limit: s it may take without a sign of life; None for any time: it is not `Divisible`.
+    """
+
+    fn: bytes
+    args: bytes
+    limit: float | None
+
+    @classmethod
+    def of(
+        cls, fn: Callable[..., Any], args: tuple[Any, ...], time_limit: float | None = None
+    ) -> Task:
+        """Pickle a call; ``time_limit`` takes the place of what a `Divisible` function says."""
+        limit = (time_limit or fn.time_limit) if isinstance(fn, Divisible) else None
+        return cls(_dumps(fn), _dumps(args), limit)
+
+
+def no_keywords(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The positional arguments; TypeError if there are others, which no task of ours has."""
+    if keywords:
+        raise TypeError("tasks take positional arguments only")
+    return args
+
+
+def like_this_process() -> dict[str, Any]:
+    """What makes a new process find the modules that this one finds.
+
+    Raises:
+        RuntimeError: called while a worker imports the main module.
+    """
+    preparation = spawn.get_preparation_data("pigen worker")
+    preparation.pop("authkey")  # which does not pickle, and serves nothing here
+    return preparation
+
+
 class Worker:
     """One worker process, replaced when it is lost. All but `close` belong to one thread."""
 
-    def __init__(self, preparation: dict[str, Any], time_limit: float | None, memory: int) -> None:
+    def __init__(self, preparation: dict[str, Any], memory: int) -> None:
         """No process yet.
 
         Args:
-            preparation: what makes a process like this one, of `multiprocessing.spawn`.
-            time_limit, memory: as of `LocalPool`.
+            preparation: from `like_this_process`.
+            memory: as of `LocalPool`.
         """
-        self._preparation, self._time_limit, self._memory = preparation, time_limit, memory
+        self._preparation, self._memory = preparation, memory
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -216,69 +256,64 @@ class Worker:
             if self._process is not None:
                 self._process.kill()
 
-    def run(self, fn: Callable[..., R], args: tuple[Any, ...]) -> R:
-        """The result of a task.
+    def run(self, task: Task) -> bytes:
+        """The result of a task, pickled.
 
         Raises:
             PigenError: the worker was lost, and the function is not `Divisible`; or it can't start.
             Exception: whatever the task raises.
         """
-        dumped = pickle.dumps(fn, pickle.HIGHEST_PROTOCOL)
-        if isinstance(fn, Divisible):
-            return cast(R, self._divide(fn, dumped, args[0]))
         try:
-            return cast(R, self._once(dumped, None, args, math.inf))
-        except Lost as lost:
-            raise PigenError(
-                f"a worker process died, perhaps for lack of memory ({lost})"
-            ) from lost
-
-    def _divide(self, fn: Divisible[T, R], dumped: bytes, item: T) -> R:
-        limit = self._time_limit or fn.time_limit
-        n, reason = fn.size(item), ""
-        for _ in range(2):
+            return self._once(task, None, task.limit or math.inf)
+        except Lost as error:
+            lost = error
+        if task.limit is None:
+            said = f"a worker process died, perhaps for lack of memory ({lost})"
+            raise PigenError(said) from lost
+        fn: Divisible[Any, Any] = pickle.loads(task.fn)
+        (item,) = pickle.loads(task.args)
+        n = fn.size(item)
+        if n > 1:
+            size = 1 if n <= _LONE else math.isqrt(n - 1) + 1
+            parts = [replace(task, args=_dumps((part,))) for part in fn.divide(item, size)]
+            return _dumps(fn.join([pickle.loads(self.run(part)) for part in parts]))
+        if lost.killed:  # perhaps by somebody else
             try:
-                return cast(R, self._once(dumped, None, (item,), limit))
-            except Lost as lost:
-                reason = lost.reason
-                if n > 1 or not lost.killed:  # else perhaps it was killed by somebody
-                    break
-        if n <= 1:
-            return cast(R, self._once(dumped, "refuse", (item, reason), math.inf))
-        size = 1 if n <= _LONE else math.isqrt(n - 1) + 1
-        return fn.join([self._divide(fn, dumped, part) for part in fn.divide(item, size)])
+                return self._once(task, None, task.limit)
+            except Lost as error:
+                lost = error
+        return self._once(replace(task, args=_dumps((item, lost.reason))), "refuse", math.inf)
 
-    def _once(self, fn: bytes, how: str | None, args: tuple[Any, ...], limit: float) -> Any:
+    def _once(self, task: Task, how: str | None, limit: float) -> bytes:
         """Have the process do one thing; Lost if that takes it away."""
-        dumped = pickle.dumps(args, pickle.HIGHEST_PROTOCOL)
-        task = pickle.dumps((fn, how, dumped), pickle.HIGHEST_PROTOCOL)
+        order = _dumps((task.fn, how, task.args))
         try:
-            kind, value = self._begin(task)
+            kind, answer = self._begin(order)
         except Lost:  # by somebody else: the task had not begun
             try:
-                kind, value = self._begin(task)
+                kind, answer = self._begin(order)
             except Lost as lost:
                 raise PigenError(f"a worker process does not start ({lost})") from lost
         while kind in (worker.STARTED, worker.ALIVE):
-            kind, value = self._receive(limit)
+            kind, answer = self._receive(limit)
         if kind == worker.NO_MEMORY:
             raise Lost(f"out of memory: more than {self._memory / 2**30:.2g} GiB")
         if kind == worker.FAILED:
-            error, text = value
+            error, text = pickle.loads(answer)
             error.__cause__ = _Remote(text)
             raise error
-        return value
+        return answer
 
-    def _begin(self, task: bytes) -> tuple[int, Any]:
-        """Hand the process a task, and wait until it has loaded what that needs."""
+    def _begin(self, order: bytes) -> tuple[int, bytes]:
+        """Hand the process an order, and wait until it has loaded what that needs."""
         self.start()
         if self._process is None:
             raise PigenError("interrupted")
         with contextlib.suppress(OSError):  # it has died: the answer tells
-            self._connection.send_bytes(task)
+            self._connection.send_bytes(order)
         return self._receive(START_LIMIT)
 
-    def _receive(self, limit: float) -> tuple[int, Any]:
+    def _receive(self, limit: float) -> tuple[int, bytes]:
         """The next answer; Lost if none comes in so many seconds, or never will."""
         deadline = time.monotonic() + limit
         try:
@@ -286,7 +321,8 @@ class Worker:
                 if time.monotonic() >= deadline:
                     self._kill()
                     raise Lost(f"timed out: no result after {limit:g} s")
-            return cast(tuple[int, Any], pickle.loads(self._connection.recv_bytes()))
+            answer = self._connection.recv_bytes()
+            return answer[0], answer[1:]
         except (EOFError, OSError):
             raise Lost(self._how_it_died(), killed=True) from None
 
@@ -310,6 +346,10 @@ class Worker:
                 self._process.wait()
                 self._connection.close()
             self._process = None
+
+
+def _dumps(value: Any) -> bytes:
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
 class _Remote(Exception):

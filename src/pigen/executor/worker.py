@@ -22,8 +22,8 @@ from pigen.executor.mapping import Divisible
 from pigen.memory import is_out_of_memory
 
 STARTED, ALIVE, DONE, FAILED, NO_MEMORY = range(5)
-"""What an answer begins with. A task is answered by STARTED, ALIVE any number of times, and then
-DONE with the result, FAILED with the exception, or NO_MEMORY."""
+"""First byte of an answer. A task is answered by STARTED, ALIVE any number of times, and then DONE
+with the pickled result, FAILED with the exception and its traceback, or NO_MEMORY."""
 
 _PR_SET_PDEATHSIG = 1
 _BEAT = 0.5
@@ -40,7 +40,7 @@ def alive() -> None:
     now = time.monotonic()
     if _connection is not None and now - _last_beat > _BEAT:
         _last_beat = now
-        _connection.send_bytes(_dumps((ALIVE, None)))
+        _connection.send_bytes(bytes([ALIVE]))
 
 
 def main(descriptor: int, parent: int, memory: int) -> None:
@@ -103,22 +103,22 @@ def _answer(connection: Connection, functions: dict[bytes, Callable[..., Any]]) 
             functions[fn] = found
         call = functions[fn] if how is None else getattr(functions[fn], how)
         _last_beat = 0.0
-        connection.send_bytes(_dumps((STARTED, None)))
-        return _dumps((DONE, call(*loaded)))
+        connection.send_bytes(bytes([STARTED]))
+        return bytes([DONE]) + _dumps(call(*loaded))
     except Exception as error:
         if is_out_of_memory(error):
-            return _dumps((NO_MEMORY, None))
+            return bytes([NO_MEMORY])
         return _failure(error)
 
 
 def _failure(error: Exception) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
-        dumped = _dumps((FAILED, (error, text)))
+        dumped = _dumps((error, text))
         pickle.loads(dumped)  # some exceptions pickle, and then don't come back
     except Exception:
-        return _dumps((FAILED, (RuntimeError(f"{type(error).__name__}: {error}"), text)))
-    return dumped
+        dumped = _dumps((RuntimeError(f"{type(error).__name__}: {error}"), text))
+    return bytes([FAILED]) + dumped
 
 
 def _dumps(value: Any) -> bytes:
