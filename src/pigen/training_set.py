@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Reject, count_rejects
 from pigen.crystals import Crystals
-from pigen.descriptors import descriptor_names, evaluate
+from pigen.descriptors import descriptor_names, evaluate, get_descriptor
 from pigen.errors import UsageError
 from pigen.experiment import Experiment
 from pigen.label import E_HULL_COLUMNS
 from pigen.model.data import TrainingData, niggli
 from pigen.model.init_from import Start
-from pigen.model.spec import ModelSpec
+from pigen.model.spec import ModelSpec, units_of
 from pigen.read import read_chunks
 
 _log = logging.getLogger(__name__)
@@ -39,11 +39,13 @@ class Labelled:
     Attributes:
         crystals: B crystals. labels: (B, n_labels), NaN where missing.
         left_out: reason → number of entries of the source that are not among them.
+        units: of the labels, "" where the sources give none.
     """
 
     crystals: Crystals
     labels: NDArray[np.float64]
     left_out: dict[str, int]
+    units: tuple[str, ...] = ()
 
     def keep(self, rows: NDArray[np.bool_], reason: str) -> Labelled:
         """Those with a True in ``rows`` (B,); the others are counted under ``reason``."""
@@ -52,6 +54,7 @@ class Labelled:
             self.crystals[rows],
             self.labels[rows],
             {**self.left_out, reason: gone} if gone else self.left_out,
+            self.units,
         )
 
 
@@ -81,7 +84,7 @@ def read_training_set(experiment: Experiment) -> TrainingSet:
     """
     data, labels = experiment.data, experiment.model.labels
     train = read_labelled(data.train, labels, data.max_atoms)
-    spec = ModelSpec.fit(train.crystals, labels, train.labels)
+    spec = ModelSpec.fit(train.crystals, labels, train.labels, train.units)
     start = Start.load(experiment.train.init_from) if experiment.train.init_from else None
     if start:
         spec = start.spec(spec, labels)
@@ -129,7 +132,7 @@ def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int)
     others are computed where a descriptor of that name exists.
 
     Raises:
-        UsageError: no sources, an unreadable one, or nothing left.
+        UsageError: no sources, an unreadable one, a label in two units, or nothing left.
     """
     if not sources:
         raise UsageError(
@@ -141,8 +144,9 @@ def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int)
     values = [np.zeros((0, len(labels)))]
     rejects: list[Reject] = []
     too_large = 0
+    units = dict(zip(labels, units_of(labels), strict=True))
     for read in read_chunks(sources):
-        chunk, of_chunk = _labelled_chunk(read, labels)
+        chunk, of_chunk = _labelled_chunk(read, units)
         small = chunk.crystals.n_atoms <= max_atoms
         parts.append(niggli(chunk.crystals[small]))
         values.append(of_chunk[small])
@@ -151,7 +155,9 @@ def read_labelled(sources: Sequence[str], labels: Sequence[str], max_atoms: int)
     left_out = count_rejects(rejects)
     if too_large:
         left_out[f"more than {max_atoms} atoms"] = too_large
-    found = Labelled(Crystals.concatenate(parts), np.concatenate(values), left_out)
+    found = Labelled(
+        Crystals.concatenate(parts), np.concatenate(values), left_out, tuple(units.values())
+    )
     if not len(found.crystals):
         raise UsageError(f"no structure to train on in {', '.join(sources)}: {found.left_out}")
     return found
@@ -175,14 +181,21 @@ def known_only(found: Labelled, elements: Sequence[int]) -> Labelled:
     return found.keep(counts == 0, "an element absent from the training set")
 
 
-def _labelled_chunk(chunk: Bundle, labels: Sequence[str]) -> tuple[Bundle, NDArray[np.float64]]:
-    values = np.full((len(chunk), len(labels)), np.nan)
-    for place, label in enumerate(labels):
+def _labelled_chunk(chunk: Bundle, units: dict[str, str]) -> tuple[Bundle, NDArray[np.float64]]:
+    """The chunk, and a column (B, n_labels) for each label in ``units``, which learns new units."""
+    values = np.full((len(chunk), len(units)), np.nan)
+    for place, label in enumerate(units):
         names = E_HULL_COLUMNS if label == "e_hull" else (label,)
         present = [chunk.columns[name] for name in names if name in chunk.columns]
         if not present and label in descriptor_names():
             chunk, _ = evaluate(chunk, [label])
-            present = [chunk.columns[label]]
-        if present and present[0].kind != "str":
-            values[:, place] = present[0].values
+            present = [chunk.columns[get_descriptor(label).columns[0].name]]
+        if not present or present[0].kind == "str" or present[0].per_atom:
+            continue
+        unit = present[0].unit
+        if unit and units[label] not in ("", unit):
+            raise UsageError(f"label {label!r} is in {units[label]!r} and in {unit!r}: choose one")
+        units[label] = unit or units[label]
+        numbers = present[0].values.astype(np.float64)
+        values[:, place] = np.where(np.isfinite(numbers), numbers, np.nan)
     return chunk, values

@@ -45,7 +45,7 @@ class ModelSpec:
         crystals: Crystals,
         names: tuple[str, ...],
         labels: NDArray[np.float64],
-        units: Sequence[str] | None = None,
+        units: Sequence[str] = (),
     ) -> ModelSpec:
         """From a training set and its labels (B, names), NaN where missing, with their units.
 
@@ -66,7 +66,7 @@ class ModelSpec:
             label_mean=tuple(float(x) for x in mean),
             label_sd=tuple(float(x) for x in sd),
             sizes=SizePrior.fit(crystals.n_atoms, (labels - mean) / sd),
-            label_unit=units_of(names) if units is None else tuple(units),
+            label_unit=tuple(units or units_of(names)),
         )
 
     def classes(self, atomic_numbers: NDArray[np.uint8]) -> NDArray[np.int64]:
