@@ -17,6 +17,7 @@ from typing import Any
 import tomli
 
 from pigen import resources
+from pigen.bounded import parse_json, read_text
 from pigen.errors import PigenError, UsageError
 
 PUBLISHED_BATCH = 10_000
@@ -147,26 +148,36 @@ class RunTable:
         """The table of a finished run; UsageError if there is none, PigenError if it is broken."""
         path = Path(run_folder) / "table.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_text(path))
         except FileNotFoundError:
             raise UsageError(f"{run_folder}: no table.json; {_unfinished(path.parent)}") from None
         except ValueError as error:
             raise PigenError(f"{path}: not valid JSON: {error}") from None
 
         def rate(counts: Mapping[str, Any]) -> Rate:
-            return Rate(int(counts["passed"]), int(counts["total"]))
+            passed, total = int(counts["passed"]), int(counts["total"])
+            if not 0 <= passed <= total < 2**63:
+                raise ValueError(f"{passed} passed of {total}")
+            return Rate(passed, total)
+
+        def texts(said: Mapping[str, Any]) -> dict[str, str]:
+            return {str(key): str(value) for key, value in said.items()}
 
         try:
-            return cls(
-                name=content["name"],
-                row=content["row"],
+            largest = content.get("largest_mled")
+            table = cls(
+                name=str(content["name"]),
+                row=str(content["row"]),
                 rates={key: rate(counts) for key, counts in content["rates"].items()},
                 funnel={key: rate(counts) for key, counts in content["funnel"].items()},
-                criteria=content["criteria"],
-                provenance=content["provenance"],
-                largest_mled=content.get("largest_mled"),
+                criteria=texts(content["criteria"]),
+                provenance=texts(content["provenance"]),
+                largest_mled=None if largest is None else float(largest),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            if not {"sequence", *table.criteria} <= table.rates.keys():
+                raise ValueError("a criterion without a rate")
+            return table
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PigenError(f"{path}: not a table of a run: {error!r}") from None
 
 

@@ -158,9 +158,18 @@ def build(
     help="Level of theory as the source of e_relaxed names it, e.g. 'chgnet 0.3.0'; energies of "
     "another are then refused.",
 )
+@click.option(
+    "--max-file-mib",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Largest file, unpacked.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing reference.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def import_(file: Path, output: Path, level: str, force: bool, as_json: bool) -> None:
+def import_(
+    file: Path, output: Path, level: str, max_file_mib: int, force: bool, as_json: bool
+) -> None:
     """Make a reference of energies you have.
 
     FILE is a CSV with the columns formula and energy (eV/atom), perhaps id, or a JSON list of
@@ -177,7 +186,7 @@ def import_(file: Path, output: Path, level: str, force: bool, as_json: bool) ->
         raise UsageError(
             f"{output} is not empty" + ("" if force else "; --force replaces a reference")
         )
-    reference = import_reference(file, level)
+    reference = import_reference(file, level, max_file_mib * 2**20)
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)
     if as_json:

@@ -10,11 +10,15 @@ DIR/001_Mg1O1/composition_only/
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from pigen.bounded import parse_json, read_text
+from pigen.elements import Z_OF
 from pigen.errors import PigenError, UsageError
 from pigen.files import write_atomically
 
@@ -23,6 +27,11 @@ MODES = ("seeded", "composition_only")
 """The two searches of a composition, which are also the names of their folders."""
 SEEDS = "seeds"
 """Folder in a seeded search: the originals, of which each run gets fresh copies."""
+
+MAX_SEARCH_ATOMS = 1000
+"""In a cell of a search."""
+MAX_FOLDER_NAME = 200
+"""Characters of the name of a composition's folder."""
 
 T = TypeVar("T")
 
@@ -90,6 +99,17 @@ class Composition:
     max_atoms: int
     random_seeds: Mapping[str, int]
 
+    def __post_init__(self) -> None:
+        """ValueError for what no search could be made of: a manifest may be a stranger's."""
+        check_folder_name(self.folder)
+        if not self.elements or not self.elements.keys() <= Z_OF.keys():
+            raise ValueError(f"elements: expected symbols of elements, got {self.elements!r:.60}")
+        sizes = (self.generated_atoms, self.seed_atoms, self.max_atoms, *self.elements.values())
+        if not all(1 <= n <= MAX_SEARCH_ATOMS for n in sizes):
+            raise ValueError(f"atoms in a cell: expected 1 … {MAX_SEARCH_ATOMS} (MAX_SEARCH_ATOMS)")
+        if self.random_seeds.keys() < set(MODES) or min(self.random_seeds.values()) < 0:
+            raise ValueError(f"random_seeds: expected numbers from 0 for {' and '.join(MODES)}")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -119,6 +139,17 @@ class Experiment:
     compositions: tuple[str, ...]
     pigen_version: str
 
+    def __post_init__(self) -> None:
+        """ValueError for a name that would lead out of the folder."""
+        for name in self.compositions:
+            check_folder_name(name)
+
+
+def check_folder_name(name: str) -> None:
+    """Raise ValueError unless a name is of a folder beside the manifest."""
+    if not re.fullmatch(r"\w[\w.+-]*", name, re.ASCII) or len(name) > MAX_FOLDER_NAME:
+        raise ValueError(f"folder: expected a plain name, got {name[:60]!r}")
+
 
 def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
     """Write it into its folder, whole or not at all."""
@@ -129,7 +160,10 @@ def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
 def read_experiment(folder: Path) -> Experiment:
     """The manifest at the top of a CSP folder; UsageError if none, PigenError if damaged."""
     content = _read(folder, "not a folder that pigen csp-seed wrote")
-    content["settings"] = _made(Settings, folder, content.get("settings", {}))
+    settings = content.get("settings", {})
+    if not isinstance(settings, dict):
+        raise PigenError(f"{folder / MANIFEST}: settings: expected an object")
+    content["settings"] = _made(Settings, folder, settings)
     return _made(Experiment, folder, content)
 
 
@@ -140,13 +174,19 @@ def read_composition(folder: Path) -> Composition:
 
 def compositions(folder: Path, experiment: Experiment) -> list[Composition]:
     """The manifests of all compositions, in order."""
-    return [read_composition(folder / name) for name in experiment.compositions]
+    found = []
+    for name in experiment.compositions:
+        composition = read_composition(folder / name)
+        if composition.folder != name:
+            raise PigenError(f"{folder / name / MANIFEST}: folder is {composition.folder!r}")
+        found.append(composition)
+    return found
 
 
 def _read(folder: Path, otherwise: str) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder}: no {MANIFEST}; {otherwise}") from None
     except ValueError as error:
@@ -156,9 +196,28 @@ def _read(folder: Path, otherwise: str) -> dict[str, Any]:
     return content
 
 
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value from JSON is of an annotated type, lists as tuples."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_fits(one, value) for one in args)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(args[0], one) for one in value)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_fits(args[1], one) for one in value.values())
+    if kind in (int, float):
+        number = isinstance(value, int if kind is int else int | float)
+        return number and not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, kind)
+
+
 def _made(kind: type[T], folder: Path, content: Mapping[str, Any]) -> T:
     fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    hints = get_type_hints(kind)
     try:
+        for key, value in fixed.items():
+            if key in hints and not _fits(hints[key], value):
+                raise ValueError(f"{key}: expected {hints[key]}, got {value!r:.60}")
         return kind(**fixed)
     except (TypeError, ValueError) as error:
         raise PigenError(f"{folder / MANIFEST}: {error}") from None

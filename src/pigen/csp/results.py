@@ -9,11 +9,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pigen.bounded import MAX_SIDE_FILE_BYTES, read_whole
 from pigen.crystals import Crystals
 from pigen.csp.fuse import FAILED
+from pigen.errors import UsageError
 from pigen.read import Limits
-from pigen.read.cif import parse_cif
-from pigen.read.entry import Refused
+from pigen.read.entry import Refused, clean_text
+from pigen.read.formats import parse
 
 STATUSES = ("converged", "unfinished", "killed", "failed", "never started")
 """In words: it ended for want of a new minimum; it ended otherwise (out of iterations, stopped); it
@@ -33,7 +35,7 @@ IMPLAUSIBLE = 1.5
 CHGNet puts dimers in a cell five times too large up to 15 eV/atom below. A search that falls into
 one finds nothing else."""
 
-_READ = re.compile(r"successfully read\s+(\d+)\s+structure")
+_READ = re.compile(r"successfully read\s+(\d{1,9})\s+structure")
 _LIMITS = Limits()
 
 
@@ -117,14 +119,15 @@ class Search:
 
 def read_search(folder: Path) -> Search:
     """Read the folder of one search, in whatever state it is."""
-    output = _text(folder / "output.txt")
+    output = text_of(folder / "output.txt")
     ended = (folder / GRAPH).is_file()
     running = folder / "restart" / GRAPH
-    table = _text(folder / GRAPH) if ended else _text(running)
+    table = text_of(folder / GRAPH) if ended else text_of(running)
     steps = parse_graph(table or "")
     engine, potential = "" if output is None and table is None else "FUSE", ""
     if output is not None and output.startswith(EMBEDDED):
-        engine, potential = "pigen csp-run", output.split("\n", 1)[0].removeprefix(EMBEDDED)
+        heading = output.split("\n", 1)[0].removeprefix(EMBEDDED)
+        engine, potential = "pigen csp-run", clean_text(heading)[:100]
     said = _READ.findall(output or "")
     status, reason = _status(output, steps, engine, ended=ended)
     n_seeds = int(said[-1]) if said else 0
@@ -154,39 +157,38 @@ def parse_graph(text: str) -> tuple[Step, ...]:
     or none at all, becomes infinity.
     """
     steps = []
+    csv.field_size_limit(MAX_SIDE_FILE_BYTES)
     for row in csv.DictReader(io.StringIO(text)):
         try:
             energy, slot = float(row["energy"]), int(float(row["step"]))
-            kind, file = row["type"].strip(), row["structure file name"]
+            kind, file, move = row["type"].strip(), row["structure file name"], row["move"]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
-        if kind not in ("I", "S") or file is None:
+        if kind not in ("I", "S") or file is None or slot < 0:
             continue
         failed = not energy < FAILED or math.isinf(energy)
         name = Path(file.strip()).name
-        steps.append(Step(kind == "I", slot, math.inf if failed else energy, name, row["move"]))
+        steps.append(Step(kind == "I", slot, math.inf if failed else energy, name, move or ""))
     return tuple(steps)
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """The text of a file, None where there is none of a size that can be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return read_whole(path).decode("utf-8", "replace").replace("\0", "")
+    except (OSError, ValueError, UsageError):  # not there, a folder or pipe, no name of a file
         return None
 
 
 def read_structure(path: Path) -> Crystals | None:
     """The structure of a CIF, None where there is no file or it holds none."""
-    text = _text(path)
+    text = text_of(path)
     return None if text is None else read_structure_text(text)
 
 
 def read_structure_text(text: str) -> Crystals | None:
     """The first structure in the text of a CIF, None where there is none."""
-    try:
-        found = parse_cif(text, _LIMITS)[0][1]
-    except Refused:
-        return None
+    found = parse(text, "cif", _LIMITS)[0][1]
     if isinstance(found, Refused):
         return None
     return Crystals.single(found.lattice, found.frac_coords, found.atomic_numbers)

@@ -25,6 +25,7 @@ from pigen.csp.results import (
     parse_graph,
     read_structure,
     read_structure_text,
+    text_of,
 )
 from pigen.csp.trace import draw_trace
 from pigen.errors import PigenError, UsageError
@@ -85,12 +86,12 @@ class SearchFolder:
         self._heading = f"{EMBEDDED}{potential}"
         output = path / "output.txt"
         if output.exists():
-            found = output.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+            found = (text_of(output) or "").split("\n", 1)[0]
             if not found.startswith(EMBEDDED):
                 raise UsageError(f"{path} holds results of FUSE; write another folder to search in")
             if found != self._heading:
                 raise UsageError(
-                    f"{path} holds results with potential {found.removeprefix(EMBEDDED)}"
+                    f"{path} holds results with potential {found.removeprefix(EMBEDDED)[:100]}"
                 )
 
     @property
@@ -104,6 +105,9 @@ class SearchFolder:
         Raises:
             PigenError: another process runs this search.
         """
+        for place in (".", "structures", "restart", "output.txt", f"restart/{GRAPH}"):
+            if (self.path / place).is_symlink():
+                raise UsageError(f"{self.path / place} is a link; a search writes in its folder")
         self._lock = Lock(self.path / GRAPH)
         (self.path / "structures").mkdir(exist_ok=True)
         (self.path / "restart").mkdir(exist_ok=True)
@@ -115,11 +119,12 @@ class SearchFolder:
             write_atomically(graph, ",".join(COLUMNS) + "\n")
             write_atomically(output, f"{self._heading}\npigen {__version__}\n{read}")
             return hopper
-        for move, energy, crystal in self._done_before(graph.read_text(encoding="utf-8")):
+        before = text_of(graph) or ""
+        for move, energy, crystal in self._done_before(before):
             if hopper.done:
                 break
             hopper.tell(move, energy, crystal)
-        kept = graph.read_text(encoding="utf-8").split("\n")[: hopper.n_told + 1]
+        kept = before.split("\n")[: hopper.n_told + 1]
         text = "\n".join([*kept, ""])
         write_atomically(graph, text)  # less a line cut off
         write_atomically(output, self._output_as_of(text))
@@ -128,7 +133,7 @@ class SearchFolder:
     def _output_as_of(self, graph: str) -> str:
         """output.txt without what it says of relaxations that are done again, and of the end."""
         done = {step.file.removesuffix(".cif") for step in parse_graph(graph)}
-        text = (self.path / "output.txt").read_text(encoding="utf-8", errors="replace")
+        text = text_of(self.path / "output.txt") or ""
         return "".join(
             line
             for line in text.splitlines(keepends=True)

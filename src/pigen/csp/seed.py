@@ -119,9 +119,9 @@ def model_name(bundle: Bundle) -> str:
     """The row, else the name, of the experiment that a bundle says it comes from."""
     try:
         said = tomli.loads(bundle.provenance.get("experiment", ""))
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return "unknown"
-    return published_name(str(said.get("row") or said.get("name") or "unknown"))
+    return published_name(str(said.get("row") or said.get("name") or "unknown")[:100])
 
 
 def published_name(row: str) -> str:

@@ -37,11 +37,14 @@ def collect(folder: Path, reference: Reference | None = None) -> tuple[Bundle, B
     if not (folder / EXPORTED).is_file():
         raise UsageError(f"{folder}: no {EXPORTED}; not a folder of `pigen dft-export`")
     exported = read_bundle(folder / EXPORTED)
+    for name in ("kind", "folder"):
+        if name not in exported.columns or exported.columns[name].kind != "str":
+            raise UsageError(f"{folder / EXPORTED}: no text column {name!r}")
     energies, status = np.full(len(exported), np.nan), [""] * len(exported)
     for i, crystal in enumerate(exported.crystals):
         try:
-            energies[i] = read_energy(folder / exported.columns["folder"].values[i], crystal)
-        except ValueError as error:
+            energies[i] = read_energy(_inside(folder, exported, i), crystal)
+        except (ValueError, OSError) as error:
             status[i] = str(error)
     bundle = exported.with_columns(
         {
@@ -52,6 +55,14 @@ def collect(folder: Path, reference: Reference | None = None) -> tuple[Bundle, B
     mine = bundle.columns["kind"].values == CANDIDATE
     candidates, competing = bundle.select(mine), bundle.select(~mine)
     return _with_hull(candidates, _reference(competing, reference)), competing
+
+
+def _inside(folder: Path, exported: Bundle, i: int) -> Path:
+    """The folder of a calculation; ValueError if it lies elsewhere."""
+    named = Path(exported.columns["folder"].values[i])
+    if named.is_absolute() or ".." in named.parts:
+        raise ValueError(f"outside the folder: {str(named)[:60]!r}")
+    return folder / named
 
 
 def _reference(competing: Bundle, given: Reference | None) -> Reference:

@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from pigen.bounded import read_whole
 from pigen.crystals import Crystals
 from pigen.elements import SYMBOLS
 from pigen.errors import UsageError
@@ -33,6 +34,12 @@ k-points come of KSPACING, so there is no KPOINTS.
 """
 MUST_AGREE = ("ENCUT", "KSPACING", "NSW", "ISPIN", "GGA", "METAGGA", "LDAU")
 """Settings that make energies incomparable where a calculation differs from its export."""
+
+
+MAX_XML_BYTES = 128 * 2**20
+"""Of a vasprun.xml, unpacked."""
+MAX_XML_MARKS = 5_000_000
+"""Of beginnings and ends of elements in it: each element takes far more memory than in the file."""
 
 
 @lru_cache(maxsize=1)
@@ -115,6 +122,7 @@ def read_energy(folder: Path, crystal: Crystals) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is checked here
         try:
+            _check_xml(path)
             run = Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
             found, energy = run.incar, float(run.final_energy)
             formula = Crystals.from_pymatgen([run.initial_structure]).reduced_formulas()
@@ -135,8 +143,17 @@ def read_energy(folder: Path, crystal: Crystals) -> float:
             )
     for title in run.potcar_symbols:
         kind, symbol = (*title.split(), "", "")[:2]
-        if kind != "PAW_PBE" or symbol != potential_of(symbol.partition("_")[0]):
+        if kind != "PAW_PBE" or symbol != _choices()[1].get(symbol.partition("_")[0]):
             raise ValueError(f"another potential: {title}")
     if not isfinite(energy):
         raise ValueError("unreadable: no total energy")
     return energy / n_atoms
+
+
+def _check_xml(path: Path) -> None:
+    """Raise for an XML that is not VASP's: too large, or with a document type and its entities."""
+    content = read_whole(path, MAX_XML_BYTES, "MAX_XML_BYTES")
+    if content.count(b"<") > MAX_XML_MARKS:
+        raise ValueError(f"more than {MAX_XML_MARKS} marks (MAX_XML_MARKS)")
+    if b"\0" in content or b"<!DOCTYPE" in content:
+        raise ValueError("a document type, which VASP never writes")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
+import re
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from pigen.bounded import MAX_SIDE_FILE_BYTES, parse_json, read_text
 from pigen.descriptors.novelty import canonical_formula
+from pigen.elements import SYMBOLS
 from pigen.errors import UsageError
 from pigen.hull.reference import Entry, Reference, read_entries
+from pigen.read.entry import MIN_VALUE_BYTES, Refused, atomic_number
+from pigen.read.source import clean_name
+
+_SYMBOLS = re.compile(r"([A-Z][a-z]?)([\d.]*)")
+_BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
-def import_reference(path: Path, level: str = "") -> Reference:
+def import_reference(
+    path: Path, level: str = "", max_bytes: int = MAX_SIDE_FILE_BYTES
+) -> Reference:
     """The reference in a file.
 
     Args:
@@ -22,19 +31,17 @@ def import_reference(path: Path, level: str = "") -> Reference:
             pymatgen's ComputedEntry or ComputedStructureEntry, whose corrected energies are taken.
             Either may be gzipped.
         level: of theory, as the source of the energies to compare with names it.
+        max_bytes: of the file, unpacked.
 
     Raises:
         UsageError: the file is of neither kind, or an entry of it is broken (named).
     """
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        text = content.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        text = read_text(path, max_bytes, "--max-file-mib")
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     if text.lstrip()[:1] in ("[", "{"):
-        entries = _computed_entries(text, path)
+        entries = _computed_entries(text, path, max_bytes // MIN_VALUE_BYTES)
     else:
         entries = tuple(read_entries(io.StringIO(text, newline=""), path))
     if not entries:
@@ -43,28 +50,48 @@ def import_reference(path: Path, level: str = "") -> Reference:
     return Reference(entries, level, note, {"made_by": "pigen hull import", "file": path.name})
 
 
-def _computed_entries(text: str, path: Path) -> tuple[Entry, ...]:
-    from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
-
+def _computed_entries(text: str, path: Path, most: int) -> tuple[Entry, ...]:
+    """Entries of pymatgen's JSON, read as plain data: its own decoder imports what a file names."""
     try:
-        listed: Any = json.loads(text)
+        listed: Any = parse_json(text, most)
     except ValueError as error:
         raise UsageError(f"{path}: not valid JSON: {error}") from None
     if isinstance(listed, dict):
         listed = listed.get("entries", [listed])
+    if not isinstance(listed, list):
+        raise UsageError(f"{path}: expected a list of pymatgen's computed entries")
     found = []
     for i, entry in enumerate(listed):
         try:
-            kind = ComputedStructureEntry if "structure" in entry else ComputedEntry
-            computed = kind.from_dict(entry)
-            formula = canonical_formula(computed.composition.formula.replace(" ", ""))
-            energy = float(computed.energy_per_atom)
-            if not isfinite(energy):
-                raise ValueError(f"energy {energy}")
-        except Exception as error:  # whatever pymatgen raises on a broken entry
+            found.append(_entry(entry))
+        except (*_BROKEN, Refused) as error:
             raise UsageError(
-                f"{path}: entry {i} is not one of pymatgen's computed entries: {error!r}"
+                f"{path}: entry {i} is not one of pymatgen's computed entries: {error!r:.200}"
             ) from None
-        name = computed.entry_id or computed.data.get("material_id") or formula
-        found.append(Entry(formula, energy, str(name)))
     return tuple(found)
+
+
+def _entry(entry: Mapping[str, Any]) -> Entry:
+    """One entry: its energy is uncorrected, and ``correction`` sums all adjustments."""
+    amounts = entry.get("composition") or _composition(entry["structure"])
+    if isinstance(amounts, str):
+        amounts = {symbol: float(n or 1) for symbol, n in _SYMBOLS.findall(amounts)}
+    amounts = {str(symbol): float(n) for symbol, n in amounts.items() if float(n)}
+    n_atoms = sum(amounts.values())
+    if not all(n > 0 and n == int(n) for n in amounts.values()):
+        raise ValueError("no whole numbers of atoms")
+    formula = canonical_formula("".join(f"{symbol}{int(n)}" for symbol, n in amounts.items()))
+    energy = (float(entry["energy"]) + float(entry.get("correction") or 0)) / n_atoms
+    if not isfinite(energy):
+        raise ValueError(f"energy {energy}")
+    name = entry.get("entry_id") or (entry.get("data") or {}).get("material_id") or formula
+    return Entry(formula, energy, clean_name(name, formula))
+
+
+def _composition(structure: Mapping[str, Any]) -> dict[str, float]:
+    amounts: dict[str, float] = {}
+    for site in structure["sites"]:
+        for species in site["species"]:
+            symbol = SYMBOLS[atomic_number(str(species["element"]))]
+            amounts[symbol] = amounts.get(symbol, 0.0) + float(species["occu"])
+    return amounts

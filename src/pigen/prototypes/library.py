@@ -79,8 +79,10 @@ class Library:
             order = np.where(np.isnan(given.values.astype(float)), np.inf, given.values)
         rows = fine[np.argsort(order[fine], kind="stable")]
         named, counted = bundle.columns.get("label"), bundle.columns.get("count")
-        labels = bundle.ids if named is None else named.values
-        counts = np.zeros(len(bundle)) if counted is None else counted.values
+        labels = bundle.ids if named is None or named.kind != "str" else named.values
+        counts = np.zeros(len(bundle))
+        if counted is not None and counted.kind != "str":
+            counts = np.nan_to_num(counted.values.astype(float), posinf=0.0, neginf=0.0)
         columns = {
             "rank": Column(np.arange(1, len(rows) + 1), "", source),
             "count": Column(counts[rows].astype(np.int64), "", source),
@@ -137,4 +139,7 @@ def load_library(path: Path) -> Library:
     bundle = read_bundle(path)
     if LIBRARY not in bundle.provenance:
         raise UsageError(f"{path}: not a library of prototypes; pigen prototypes build makes one")
+    for name, kind in (("rank", "int64"), ("count", "int64"), ("label", "str")):
+        if name not in bundle.columns or bundle.columns[name].kind != kind:
+            raise UsageError(f"{path}: a damaged library: no column {name!r} of {kind}")
     return Library(bundle)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pigen import __version__
+from pigen.bounded import parse_json, read_text
 from pigen.errors import UsageError
 from pigen.executor import SerialExecutor, Where, open_executor
 from pigen.files import check_writable, part_of, sha256_of, write_atomically
@@ -117,7 +118,10 @@ def _claim(out: Path, scale: Scale) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a folder")
     if mark.exists():
-        before = json.loads(mark.read_text(encoding="utf-8")).get("scale")
+        try:
+            before = parse_json(read_text(mark))["scale"]
+        except (ValueError, TypeError, LookupError) as error:
+            raise UsageError(f"{mark} is damaged: {error!r}; give another --out") from None
         if before != scale.name:
             raise UsageError(f"{out} holds the scale {before}; give another --out")
         return

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pigen.bounded import parse_json, read_text
 from pigen.files import write_atomically
 
 
@@ -63,12 +64,14 @@ class Stamp:
     def seconds(self) -> dict[str, float]:
         """How long the work took, by the clock and of its process; empty if it is not done."""
         found = self._read().get("seconds")
-        return {str(k): float(v) for k, v in found.items()} if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            return {}
+        return {str(k): float(v) for k, v in found.items() if isinstance(v, int | float)}
 
     def _read(self) -> dict[str, object]:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            content = parse_json(read_text(self.path))
+        except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 
