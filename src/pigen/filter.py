@@ -381,12 +381,13 @@ class Funnel:
     def lines(self) -> Iterator[str]:
         """The table of rates and the reasons, for people."""
         width = max([len(criterion.heading) for criterion in self.criteria] + [9])
-        column = 2 * len(str(self.read)) + 22
-        yield f"{'criterion':<{width}}   {'alone':<{column}} in sequence"
+        column = 2 * len(str(self.read)) + 20
+        yield f"{'criterion':<{width}}  {'alone':<{column}}  in sequence"
         for criterion in self.criteria:
             after = self.sequence(criterion)
-            alone = str(self.alone(criterion))
-            yield f"{criterion.heading:<{width}}   {alone:<{column}} {after or '–'}"
+            # Without the total, which stands beside it, a line keeps below 80 characters.
+            left = str(after).replace(f" / {after.total} ", " ", 1) if after else "–"
+            yield f"{criterion.heading:<{width}}  {self.alone(criterion)!s:<{column}}  {left}"
         for name, source in self.rests_on.items():
             yield f"{name}: {source}"
         yield ""

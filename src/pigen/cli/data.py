@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.terminal import heading
 from pigen.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -237,6 +239,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
             name: {"criterion": criterion, "passed": summary.passed[name]}
             for name, criterion in info.verdicts.items()
         },
+        "targets": {name: one.to_json() for name, one in summary.targets.items()},
         "rejects": dict(summary.rejects),
         "provenance": dict(info.provenance),
     }
@@ -269,29 +272,40 @@ def _as_text(path: Path, summary: Summary) -> Iterator[str]:
     )
     if not info.complete:
         yield "incomplete: its writer has not finished, or was stopped"
+    wide = max(map(len, (*summary.columns, *info.verdicts, "column ")))
     if summary.columns:
         yield ""
-        yield f"{'column':<28} {'unit':<8} {'min':>11} {'mean':>11} {'max':>11} {'missing':>8}"
+        ends = f"{'min':>11} {'mean':>11} {'max':>11} {'missing':>7}"
+        yield heading(f"{'column':<{wide}} {'unit':<9} {ends}")
     for name, column in summary.columns.items():
-        yield f"{name:<28} {column.unit:<8} {_range(column)} {column.n_missing:>8}"
+        yield f"{name:<{wide}} {column.unit:<9} {_range(column)} {column.n_missing:>7}"
     if info.verdicts:
         yield ""
-        yield f"{'verdict':<28} {'passed':>20}   criterion"
+        yield heading(f"{'verdict':<{wide}} {'passed':>19}   criterion")
     for name, criterion in info.verdicts.items():
         share = f"{summary.passed[name]} / {info.n_crystals}"
-        yield f"{name:<28} {share:>20}   {criterion}"
+        yield f"{name:<{wide}} {share:>19}   {criterion}"
+    if summary.targets:
+        yield ""
+        yield heading("target")
+    for name, comparison in summary.targets.items():
+        yield from textwrap.wrap(f"{name}: {comparison}", 80, subsequent_indent="    ")
     if summary.rejects:
         yield ""
-        yield "rejected"
+        yield heading("rejected")
     for reason, n in summary.rejects.items():
         yield f"{n:7d}  {reason}"
     if info.provenance:
         yield ""
-        yield "provenance"
+        yield heading("provenance")
     for key, value in info.provenance.items():
         lines = value.splitlines() or [""]
         more = f" … ({len(lines)} lines)" if len(lines) > 1 else ""
-        yield f"  {key}: {lines[0][:100]}{more}"
+        # A path or a hash stays whole.
+        said = f"  {key}: {lines[0][:200]}{more}"
+        yield from textwrap.wrap(
+            said, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
 
 
 def _range(column: ColumnSummary) -> str:

@@ -24,6 +24,7 @@ from pigen.cli.common import (
 from pigen.cli.data import limits_of, provenance_of
 from pigen.cli.existing import EXISTING
 from pigen.cli.shard import bundle_shard_option
+from pigen.cli.terminal import heading
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -193,7 +194,8 @@ def filter(
     if as_json:
         click.echo(json.dumps({**funnel.to_json(), "output": str(output)}, ensure_ascii=False))
     else:
-        click.echo("\n".join(funnel.lines()))
+        head, *lines = funnel.lines()
+        click.echo("\n".join([heading(head), *lines]))
         click.echo(f"{output}: {writer.n_written} crystals")
 
 
