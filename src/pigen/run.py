@@ -34,7 +34,8 @@ from pigen.bundle import (
     content_digest,
     iter_bundle,
 )
-from pigen.descriptors import column_source
+from pigen.bundle.targets import compare_targets
+from pigen.descriptors import column_source, get_descriptor, load_descriptors
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
@@ -102,6 +103,8 @@ def _run(
     say("filter: descriptors and verdicts")
     funnel = _evaluate(folder, criteria, executor, progress)
     provenance = _provenance(experiment, checkpoint, criteria)
+    for label, comparison in compare_targets(iter_bundle(folder.evaluated)).items():
+        provenance[f"target {label}"] = str(comparison)
     table = tabulate(experiment, funnel, provenance)
     if experiment.energy.relax:
         say("energy: relaxation and energies above the hull")
@@ -115,7 +118,13 @@ def _run(
 
 
 def check(experiment: Experiment) -> None:
-    """Raise UsageError for whatever is wrong with a request and can be seen before any work."""
+    """Raise UsageError for whatever is wrong with a request and can be seen before any work.
+
+    The experiment's files of descriptors are loaded, which runs them.
+    """
+    load_descriptors(experiment.descriptors)
+    for name in experiment.filter.where:
+        get_descriptor(name)  # samples have no other columns
     data = [Path(source) for source in (*experiment.data.train, *experiment.data.val)]
     for source in data:
         open_source(source)
@@ -141,6 +150,7 @@ def check(experiment: Experiment) -> None:
 def _check_model(experiment: Experiment) -> None:
     from pigen.device import resolve_device
     from pigen.model.checkpoint import find_checkpoint, read_header
+    from pigen.model.init_from import check_start
     from pigen.sample import check_request
 
     config = experiment.sample
@@ -150,6 +160,8 @@ def _check_model(experiment: Experiment) -> None:
         check_request(config, header, config.checkpoint)
         return
     resolve_device(experiment.train.device)
+    if experiment.train.init_from:
+        check_start(experiment.train.init_from, experiment.model, experiment.diffusion)
     if not experiment.data.train:
         raise UsageError(
             f"{experiment.name} has no checkpoint and nothing to train on; give "
@@ -171,7 +183,7 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
     if folder.samples.exists():  # samples are drawn only when training is over
         return folder.train / CHECKPOINT
     say(f"train: {', '.join(experiment.data.train)}")
-    return train(experiment, folder.train, resume=True, progress=progress)
+    return train(experiment, folder.train, resume=True, progress=progress, say=say)
 
 
 def _generate(
@@ -325,25 +337,27 @@ def _chunks(path: Path) -> Iterator[Bundle]:
 
 # -- table ---------------------------------------------------------------------------------------
 def tabulate(experiment: Experiment, funnel: Funnel, provenance: dict[str, str]) -> RunTable:
-    """The run's rates from a finished funnel over the paper's criteria."""
+    """The run's rates from a finished funnel over the paper's criteria, and others by name."""
     by_letter = {
         letter: criterion
         for letter, name in LETTERS.items()
         for criterion in funnel.criteria
         if criterion.name == name
     }
+    others = {c.name: c for c in funnel.criteria if c.name not in LETTERS.values()}
     sequence = {
         letter: rate
         for letter, criterion in by_letter.items()
         if (rate := funnel.sequence(criterion)) is not None
     }
-    rates = {letter: funnel.alone(criterion) for letter, criterion in by_letter.items()}
+    shown = {**by_letter, **others}
+    rates = {letter: funnel.alone(criterion) for letter, criterion in shown.items()}
     return RunTable(
         name=experiment.name,
         row=experiment.row,
         rates={**rates, "sequence": list(sequence.values())[-1]},
         funnel=sequence,
-        criteria={letter: _in_words(criterion) for letter, criterion in by_letter.items()},
+        criteria={letter: _in_words(criterion) for letter, criterion in shown.items()},
         provenance=provenance,
     )
 

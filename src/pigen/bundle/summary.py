@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle.memory import Bundle, count_rejects
 from pigen.bundle.reading import BundleInfo, bundle_info, iter_bundle
+from pigen.bundle.targets import Comparison, compare_targets
 
 _MOST_TEXTS = 10_000
 """Distinct texts of a column that are told apart; more are "many"."""
@@ -55,6 +56,7 @@ class Summary:
         rejects: count by reason, the most frequent first.
         elements: crystals holding each element, by atomic number.
         atoms: (fewest, most) atoms in a crystal; (0, 0) if there is none.
+        targets: what samples were asked for beside what they are, by label.
     """
 
     info: BundleInfo
@@ -63,6 +65,7 @@ class Summary:
     rejects: Mapping[str, int]
     elements: Mapping[int, int]
     atoms: tuple[int, int]
+    targets: Mapping[str, Comparison]
 
 
 def summarise(
@@ -80,9 +83,11 @@ def summarise(
     elements: Counter[int] = Counter()
     rejects: dict[str, int] = {}
     sizes: list[int] = []
+    targets: dict[str, Comparison] = {}
     for chunk in progress(iter_bundle(path)):
         if chunk.rejects:  # all in the first chunk
             rejects = count_rejects(chunk.rejects)
+        compare_targets([chunk], targets)
         for name, summary in columns.items():
             if name in texts:
                 _add_texts(summary, texts[name], chunk.columns[name].values)
@@ -97,7 +102,9 @@ def summarise(
     for name, found in texts.items():
         columns[name].distinct = len(found) if len(found) <= _MOST_TEXTS else None
     extent = (min(sizes), max(sizes)) if sizes else (0, 0)
-    return Summary(info, columns, dict(passed), rejects, dict(sorted(elements.items())), extent)
+    return Summary(
+        info, columns, dict(passed), rejects, dict(sorted(elements.items())), extent, targets
+    )
 
 
 def _add_numbers(summary: ColumnSummary, values: NDArray[np.float64]) -> None:
