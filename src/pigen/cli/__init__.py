@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
         module, attribute = verb.target.split(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
-        return _with_quiet(command)
+        return _completed(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -125,11 +125,11 @@ class LazyGroup(click.Group):
         sys.exit(result if isinstance(result, int) else 0)
 
 
-def _with_quiet(command: click.Command) -> click.Command:
-    """The verb with ``--quiet`` among its options; of a group, its verbs."""
+def _completed(command: click.Command) -> click.Command:
+    """The verb, or the verbs of a group, with ``--quiet`` and with numbers shown as N or X."""
     if isinstance(command, click.Group):
         for verb in command.commands.values():
-            _with_quiet(verb)
+            _completed(verb)
     elif not any(option.name == "quiet" for option in command.params):
         command.params.append(
             click.Option(
@@ -140,6 +140,11 @@ def _with_quiet(command: click.Command) -> click.Command:
                 help="No progress on stderr: only results and errors.",
             )
         )
+        for option in command.params:  # click would say INTEGER RANGE and FLOAT RANGE
+            if isinstance(option.type, click.types.IntParamType):
+                option.metavar = option.metavar or "N"
+            elif isinstance(option.type, click.types.FloatParamType):
+                option.metavar = option.metavar or "X"
     return command
 
 

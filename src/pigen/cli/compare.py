@@ -41,7 +41,7 @@ def compare(
     as_json: bool,
     **limits: int,
 ) -> None:
-    """How far generated structures are from real ones, as distributions.
+    """Compare generated structures with real ones: how far their distributions are apart.
 
     Medians and Wasserstein distances of volume per atom, C, M_LED, K and sizes; total variation
     distances of elements and space groups; validity, uniqueness, novelty. The floor beside each

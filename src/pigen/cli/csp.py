@@ -30,7 +30,7 @@ _SHOWN = 10
     "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="A new folder."
 )
 @click.option(
-    "--n", type=click.IntRange(min=1), default=20, show_default=True, help="Compositions."
+    "--n", type=click.IntRange(min=1), default=20, show_default=True, help="How many compositions."
 )
 @click.option(
     "--select",
@@ -196,15 +196,17 @@ def csp_seed(
     default=("reference", "aflow"),
     show_default=True,
     metavar="aflow|reference|PATH",
-    help="Known frameworks; may be given several times.",
+    help="Library of known frameworks. Repeatable.",
 )
-@click.option("--reference", type=_FOLDER, help="Of the hull; the shipped one by default.")
+@click.option(
+    "--reference", type=_FOLDER, help="Reference of the hull; the shipped one by default."
+)
 @click.option(
     "--tie",
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="meV/atom; energies that differ by no more are equal.",
+    help="Energies that differ by no more than this, in meV/atom, are equal.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -265,7 +267,12 @@ def csp_collect(
 
 @click.command("csp-run")
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="DIR...")
-@click.option("--only", multiple=True, metavar="SEARCH", help="Like 001_Mg1O1/seeded or 001_Mg1O1.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="SEARCH",
+    help="Only this search or composition, like 001_Mg1O1/seeded or 001_Mg1O1. Repeatable.",
+)
 @click.option(
     "--hours", type=click.FloatRange(min=0, min_open=True), help="Wall clock of this run."
 )

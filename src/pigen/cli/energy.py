@@ -38,7 +38,11 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
 )
 @click.option(
-    "--fmax", type=float, default=0.05, show_default=True, help="Goal, eV/Å, as ASE means it."
+    "--fmax",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="eV/Å at which a relaxation has converged.",
 )
 @click.option(
     "--max-steps",
@@ -51,7 +55,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option(
     "--reference",
     type=EXISTING,
-    help="Of the hull, made by `pigen hull`; the shipped one by default.",
+    help="Reference of the hull, made by `pigen hull`; the shipped one by default.",
 )
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")

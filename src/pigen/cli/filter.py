@@ -83,19 +83,41 @@ class WindowType(click.ParamType[Window]):
 
 @click.command("filter")
 @click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option("--min-distance", type=WindowType("low"), help="A′, Å; a number is the least.")
-@click.option("--spp", type=WindowType("high"), help="A; a number is the most.")
+@click.option(
+    "--min-distance",
+    type=WindowType("low"),
+    help="A′: distances between atoms, Å; a number is the least.",
+)
+@click.option(
+    "--spp", type=WindowType("high"), help="A: statistical proxy potential; a number is the most."
+)
 @click.option("--novel", is_flag=True, help="B: composition not among the known ones.")
-@click.option("--c", type=WindowType(""), help="C, compactness.")
-@click.option("--mled", type=WindowType("low"), help="D, bits; a number is the least.")
-@click.option("--ehull", type=WindowType("high"), help="E, eV/atom; a number is the most.")
+@click.option("--c", type=WindowType(""), help="C: compactness, e.g. 0.55:0.85.")
+@click.option(
+    "--mled",
+    type=WindowType("low"),
+    help="D: diversity of local environments, bits; a number is the least.",
+)
+@click.option(
+    "--ehull",
+    type=WindowType("high"),
+    help="E: energy above the hull, eV/atom; a number is the most.",
+)
 @click.option(
     "--prototypes",
     metavar="aflow|reference|PATH",
-    help="No known framework: not one of the top of a library.",
+    help="Framework not among the first of a library of known ones.",
 )
-@click.option("--top", type=click.IntRange(min=1), help="Of the library; 100 by default.")
-@click.option("--k", type=WindowType("low"), help="K, bits/atom; a number is the least.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    help="How many of the library, the most frequent first; 100 by default.",
+)
+@click.option(
+    "--k",
+    type=WindowType("low"),
+    help="K: crystallographic complexity, bits/atom; a number is the least.",
+)
 @click.option(
     "--where",
     "named",

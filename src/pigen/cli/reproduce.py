@@ -24,7 +24,7 @@ _FILE = click.Path(exists=True, path_type=Path)
     type=click.Choice(["smoke", "laptop", "paper"]),
     default="laptop",
     show_default=True,
-    help="Minutes; below 90 minutes on two cores; the paper's numbers, for GPUs.",
+    help="smoke: minutes; laptop: below 90 minutes on two cores; paper: its numbers, for GPUs.",
 )
 @click.option(
     "-o",
