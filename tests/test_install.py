@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -15,6 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL_BYTES = 32 * 2**20
+SOURCES = {
+    *(".ci", "benchmarks", "docs", "experiments", "src", "tests", "LICENSE", "CITATION.cff"),
+    *("Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml", "PKG-INFO", ".gitignore"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+}
+"""What stands at the top of the source distribution."""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +67,18 @@ def test_wheel_carries_the_package_data_and_nothing_else(wheel: Path) -> None:
         assert f"pigen/data/{needed}" in names
     assert not [name for name in names if name.endswith((".nbi", ".nbc", ".pyc"))]
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
+
+
+def test_sdist_carries_the_sources_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path]
+    subprocess.run([*command, ROOT], check=True, stdout=subprocess.DEVNULL)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        names = [name.split("/")[1:] for name in archive.getnames()]
+    assert {name[0] for name in names} == SOURCES
+    assert ["tests", "test_install.py"] in names
+    assert not [n for n in names if n[-1].endswith((".nbi", ".nbc", ".pyc", ".whl"))]
+    assert built.stat().st_size < MAX_WHEEL_BYTES
 
 
 def test_help_and_version_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:

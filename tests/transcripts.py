@@ -16,6 +16,7 @@ from pathlib import Path
 
 _CHECKER = doctest.OutputChecker()
 _LIMIT = 900  # seconds
+_NUMBER = re.compile(r"[+−]?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ def steps_of(page: Path) -> list[Step]:
     return steps
 
 
-def check(page: Path, step: Step, printed: str) -> None:
-    """Fail if a command printed something else than the page shows."""
+def check(page: Path, step: Step, printed: str, *, numbers: bool = True) -> None:
+    """Fail if a command printed something else than the page shows; numbers may differ if told."""
     where = f"{page.name}, line {step.line}: {step.command}"
-    same = _CHECKER.check_output(step.shown, printed, doctest.ELLIPSIS)
+    shown, found = (text if numbers else _NUMBER.sub("#", text) for text in (step.shown, printed))
+    same = _CHECKER.check_output(shown, found, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert same, f"{where}\nshows:\n{step.shown}\nprinted:\n{printed}"
 
 
-def run_page(page: Path, folder: Path) -> None:
+def run_page(page: Path, folder: Path, *, numbers: bool = True) -> None:
     """Run every command of a page in the folder, in order; fail at the first that differs."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIGEN")}
     environment["PATH"] = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
@@ -65,4 +67,4 @@ def run_page(page: Path, folder: Path) -> None:
             text=True,
             timeout=_LIMIT,
         )
-        check(page, step, done.stdout)
+        check(page, step, done.stdout, numbers=numbers)
