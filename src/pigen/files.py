@@ -97,10 +97,10 @@ def check_writable(folder: Path) -> None:
         raise kind(f"cannot write in {there}: {error.strerror}") from error
 
 
-def sha256_of(path: Path) -> str:
-    """First 16 digits of the hash of a file."""
+def sha256_of(path: Path, digits: int = 16) -> str:
+    """First digits of the hash of a file (64 are all); OSError if it can't be read."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(2**20):
             digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:digits]

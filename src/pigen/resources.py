@@ -11,6 +11,8 @@ import json
 from importlib import resources
 from pathlib import Path
 
+from pigen.files import sha256_of
+
 DATA = Path(str(resources.files("pigen"))) / "data"
 """Folder of the package data."""
 SPP_TABLE = DATA / "spp.npz"
@@ -40,15 +42,6 @@ def checkpoint(name: str) -> Path:
     return DATA / "checkpoints" / f"{name}.safetensors"
 
 
-def sha256_of(path: Path) -> str:
-    """The hash of a file, 64 hex digits; OSError if it can't be read."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def computed_files() -> list[Path]:
     """The package data that programs made: model, tables, libraries, reference compounds."""
     files = [SPP_TABLE, KNOWN_COMPOSITIONS, TRAINING_HISTOGRAMS]
@@ -67,14 +60,14 @@ def versions() -> dict[str, str]:
     level = json.loads((HULL / "reference.json").read_text(encoding="utf-8"))["level"]
     hull = hashlib.sha256(level.encode() + gzip.decompress((HULL / "entries.csv.gz").read_bytes()))
     return {
-        **{f"checkpoint {name}": sha256_of(checkpoint(name))[:16] for name in SHIPPED_CHECKPOINTS},
-        "pair potentials (SPP)": sha256_of(SPP_TABLE)[:16],
-        "known compositions": sha256_of(KNOWN_COMPOSITIONS)[:16],
-        **{f"prototypes {p.stem}": sha256_of(p)[:16] for p in sorted(PROTOTYPES.glob("*.h5"))},
+        **{f"checkpoint {name}": sha256_of(checkpoint(name)) for name in SHIPPED_CHECKPOINTS},
+        "pair potentials (SPP)": sha256_of(SPP_TABLE),
+        "known compositions": sha256_of(KNOWN_COMPOSITIONS),
+        **{f"prototypes {p.stem}": sha256_of(p) for p in sorted(PROTOTYPES.glob("*.h5"))},
         "hull reference": hull.hexdigest()[:16],
     }
 
 
 if __name__ == "__main__":
     for path in computed_files():
-        print(f"{sha256_of(path)}  {path.relative_to(DATA).as_posix()}")
+        print(f"{sha256_of(path, 64)}  {path.relative_to(DATA).as_posix()}")
