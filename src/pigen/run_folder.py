@@ -45,7 +45,9 @@ class RunFolder:
             raise UsageError(f"{path} is not a folder")
         check_writable(path)
         if path.is_dir() and not folder.experiment.exists() and folder._holds_something():
-            raise UsageError(f"{path} is not empty and not the folder of a run")
+            raise UsageError(
+                f"{path} is not empty and not the folder of a run; choose another with --out"
+            )
         path.mkdir(parents=True, exist_ok=True)
         with Lock(folder.experiment):
             if folder.experiment.exists() and not force:

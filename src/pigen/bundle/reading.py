@@ -150,7 +150,9 @@ def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     if not path.exists():
         raise UsageError(f"no such file: {path}")
     if not path.is_file() or not h5py.is_hdf5(path):
-        raise UsageError(f"{path} is not a PIGEN bundle (not an HDF5 file)")
+        raise UsageError(
+            f"{path} is not a PIGEN bundle (not an HDF5 file); `pigen import` makes one"
+        )
     try:
         with _open_patiently(path) as file:
             _check_schema(file, path)

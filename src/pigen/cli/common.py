@@ -194,7 +194,7 @@ def check_output(
     if output.exists() and not (force or resume):
         raise UsageError(f"{output} exists; --force replaces it")
     if not output.parent.is_dir():
-        raise UsageError(f"no such folder: {output.parent}")
+        raise UsageError(f"no such folder: {output.parent}; make it first")
     check_writable(output.parent)
 
 
