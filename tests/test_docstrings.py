@@ -59,11 +59,13 @@ def raised_by(node: ast.AST, private: dict[str, Function], seen: frozenset[str])
     """
     found: set[str] = set()
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function):
+            continue  # what it raises, it raises when it is called
         if isinstance(child, ast.Try) and child.handlers:
             for part in (*child.handlers, *child.orelse, *child.finalbody):
                 found |= raised_by(part, private, seen)
             continue
-        if isinstance(child, ast.With) and "suppress" in ast.unparse(child.items[0]):
+        if isinstance(child, ast.With) and any(handles(item, private) for item in child.items):
             continue
         if isinstance(child, ast.Raise) and child.exc is not None:
             raised = child.exc.func if isinstance(child.exc, ast.Call) else child.exc
@@ -76,6 +78,14 @@ def raised_by(node: ast.AST, private: dict[str, Function], seen: frozenset[str])
                 found |= raised_by(private[name], private, seen | {name})
         found |= raised_by(child, private, seen)
     return found
+
+
+def handles(item: ast.withitem, private: dict[str, Function]) -> bool:
+    """Whether a context catches errors: `contextlib.suppress`, or one of ours with handlers."""
+    called = item.context_expr
+    name = ast.unparse(called.func) if isinstance(called, ast.Call) else ""
+    inside = ast.walk(private[name]) if name in private else ()
+    return name.endswith("suppress") or any(isinstance(n, ast.ExceptHandler) for n in inside)
 
 
 def everything() -> list[Public]:

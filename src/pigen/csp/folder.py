@@ -173,7 +173,7 @@ def read_composition(folder: Path) -> Composition:
 
 
 def compositions(folder: Path, experiment: Experiment) -> list[Composition]:
-    """The manifests of all compositions, in order."""
+    """The manifests of all compositions, in order. Raises as `read_composition`."""
     found = []
     for name in experiment.compositions:
         composition = read_composition(folder / name)

@@ -103,6 +103,7 @@ class SearchFolder:
         """A hopper that knows all that was done before.
 
         Raises:
+            UsageError: a link where the search would write.
             PigenError: another process runs this search.
         """
         for place in (".", "structures", "restart", "output.txt", f"restart/{GRAPH}"):

@@ -112,7 +112,7 @@ class LocalPool(Executor):
             thread.start()
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Queue a task; function, arguments and result must pickle."""
+        """Queue a task; function, arguments and result must pickle. RuntimeError once shut down."""
         future: Future[R] = Future()
         with self._lock:
             if self._closed:
@@ -261,6 +261,7 @@ class Worker:
 
         Raises:
             PigenError: the worker was lost, and the function is not `Divisible`; or it can't start.
+            Lost: also the refusal of its one thing was lost.
             Exception: whatever the task raises.
         """
         try:
