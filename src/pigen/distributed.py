@@ -55,7 +55,7 @@ class Group:
     def from_first(self, what: str, make: Callable[[], _T]) -> _T:
         """What ``make`` returns on the first process, on all; ``what`` names it, used once.
 
-        The others wait as long as it takes.
+        The others wait as long as it takes. Raises LostContactError if a process is gone.
         """
         if self.size == 1:
             return make()
@@ -72,7 +72,7 @@ class Group:
         return made[0]  # type: ignore[return-value]
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Add up each tensor over the processes, in place. All have one type and device.
+        """Add up tensors of any shapes over the processes, in place. All have one type and device.
 
         Raises:
             LostContactError: a process is gone.
@@ -118,7 +118,7 @@ def processes(device: str) -> Iterator[Group]:
     from pigen.device import resolve_device
 
     where = resolve_device(device)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    if n_processes() == 1:
         yield Group(where)
         return
     if where.type == "cuda":
@@ -143,6 +143,11 @@ def processes(device: str) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
+def n_processes() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
 def is_first() -> bool:
     """Whether this is the first process of those that torchrun started, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -150,7 +155,7 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-    """Let the first process alone tell of what stops all: other processes end in silence."""
+    """Let the first process alone tell of what stops all: others end in silence (SystemExit)."""
     try:
         yield
     except LostContactError:

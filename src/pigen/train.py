@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pigen.descriptors import load_descriptors
 from pigen.device import fast_bf16
-from pigen.distributed import Group, LostContactError, processes
+from pigen.distributed import Group, LostContactError, n_processes, processes
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import Experiment, TrainConfig
 from pigen.files import check_writable, write_atomically
@@ -71,8 +71,8 @@ def train(
             trains in the folder.
         LostContactError: a process that torchrun started is gone; the state is saved.
     """
+    _check_batch_size(experiment.train, n_processes())
     with processes(experiment.train.device) as group, contextlib.ExitStack() as held:
-        _check_batch_size(experiment.train, group.size)
         data = group.from_first("data", lambda: _prepare(experiment, out_dir, resume))
         trainer = Trainer(experiment, data, out_dir, group)
 
@@ -102,12 +102,12 @@ def _prepare(experiment: Experiment, out_dir: Path, resume: bool) -> TrainingSet
     return data
 
 
-def _check_batch_size(config: TrainConfig, n_processes: int) -> None:
-    pieces = n_processes * config.accumulate
+def _check_batch_size(config: TrainConfig, size: int) -> None:
+    pieces = size * config.accumulate
     if config.batch_size < pieces:
         raise UsageError(
             f"train.batch_size = {config.batch_size} is the batch of all processes together, too "
-            f"small for {n_processes} of them with train.accumulate = {config.accumulate}: give at "
+            f"small for {size} of them with train.accumulate = {config.accumulate}: give at "
             f"least {pieces}"
         )
 
