@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pigen.bounded import READ_ERRORS, open_bytes
+from pigen.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.bundle import Reject
 from pigen.errors import PigenError, UsageError
 from pigen.read.entry import Limits
@@ -203,10 +203,11 @@ _BLOCK = 2**18
 def open_parquet(path: Path, limits: Limits) -> Source:
     """A parquet file with a column "cif" or "structure", as data sets on public hubs have it.
 
-    Integers and decimals are read as float64, null as NaN or "".
+    Integers and decimals are read as float64, null as NaN or "". Lists and structs are left out: a
+    row of them may stand for any number of values.
 
     Raises:
-        UsageError: not parquet, or no text column of structures.
+        UsageError: not parquet, no text column of structures, or a bomb.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -215,10 +216,17 @@ def open_parquet(path: Path, limits: Limits) -> Source:
         file = pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
         schema = file.schema_arrow
         total = int(file.metadata.num_rows)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UsageError(f"{path} is not a parquet file: {error}") from error
-    header = Header(path, schema.names)
+        packed, unpacked = _sizes(file.metadata)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise UsageError(f"{path} is not a parquet file: {clean_name(error, '')}") from error
+    if unpacked > SMALL and unpacked > MAX_RATIO * max(packed, 1):
+        raise UsageError(f"{path} is packed more than {MAX_RATIO} to 1 (MAX_RATIO): a bomb")
     types = pa.types
+    flat = [i for i, held in enumerate(schema.types) if not types.is_nested(held)]
+    schema = pa.schema([schema.field(i) for i in flat])
+    if len(set(schema.names)) < len(schema.names):
+        raise UsageError(f"{path} has two columns of one name")
+    header = Header(path, schema.names)
     held = schema.field(header.structure).type
     if not (types.is_string(held) or types.is_large_string(held)):
         raise UsageError(
@@ -230,17 +238,22 @@ def open_parquet(path: Path, limits: Limits) -> Source:
         number = types.is_integer(held) or types.is_floating(held) or types.is_decimal(held)
         kinds.append("float64" if number else "str")
     columns = tuple(zip(header.names, kinds, strict=True))
-    return Source(columns, _parquet_entries(path, file, header, kinds, limits), total)
+    return Source(columns, _parquet_entries(path, file, schema.names, header, kinds, limits), total)
 
 
 def _parquet_entries(
-    path: Path, file: Any, header: Header, kinds: Sequence[str], limits: Limits
+    path: Path,
+    file: Any,
+    names: list[str],
+    header: Header,
+    kinds: Sequence[str],
+    limits: Limits,
 ) -> Iterator[Record | Reject]:
     import pyarrow as pa
 
     name, index = stem(path), 0
     try:
-        for batch in file.iter_batches(_BATCH, use_threads=False):
+        for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
             fields = [_values(column) for column in batch.columns]
             for row in zip(*fields, strict=True):
                 key = header.id_of(row, index, name)
@@ -260,8 +273,23 @@ def _parquet_entries(
         yield Reject(f"{name}-{index}", f"{reason}; the rest of the file was not read")
 
 
-_BATCH = 128
+_BATCH = 16
 """Rows at once: a few kilobytes in the file may stand for large texts, repeated."""
+
+
+def _sizes(metadata: Any) -> tuple[int, int]:
+    """Bytes of the most packed column of a row group, in the file and unpacked."""
+    columns = (
+        group.column(k)
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for k in range(group.num_columns)
+    )
+    sizes = ((c.total_compressed_size, c.total_uncompressed_size) for c in columns)
+    return max(
+        ((packed, unpacked) for packed, unpacked in sizes if unpacked > SMALL),
+        key=lambda size: size[1] / max(size[0], 1),
+        default=(1, 0),
+    )
 
 
 def _values(column: Any) -> list[Any]:
