@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pigen import __version__, resources
 from pigen.files import sha256_of
+from pigen.memory import available_memory
 
 if TYPE_CHECKING:  # heavy: imported by the checks that need it
     import torch
@@ -167,32 +168,17 @@ def _folder(folder: Path) -> Iterator[Check]:
 
 
 def _memory() -> Iterator[Check]:
-    free = free_memory()
-    if free is None:
+    try:
+        free = available_memory()
+    except OSError:
         yield Check("memory", OK, "not known on this system")
-    elif free < _LEAST_MEMORY:
-        remedy = "close other programs, or set sample.batch_size and --executor local:1 lower"
-        yield Check("memory", WARN, f"{free / _GIB:.1f} GiB free", remedy)
+        return
+    found = f"{free / _GIB:.1f} GiB free"
+    if free < _LEAST_MEMORY:
+        remedy = "set sample.batch_size lower and take --executor local:1"
+        yield Check("memory", WARN, found, remedy)
     else:
-        yield Check("memory", OK, f"{free / _GIB:.1f} GiB free")
-
-
-def free_memory() -> int | None:
-    """Bytes that this process may still take, its control group considered; None if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    group = Path("/sys/fs/cgroup")
-    try:
-        most = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = (group / "memory.current").read_text(encoding="ascii").strip()
-        if most != "max":
-            found.append(int(most) - int(used))
-    except OSError:
-        pass  # not in a control group with a limit
-    return min(found, default=None)
+        yield Check("memory", OK, found)
 
 
 def _cores() -> int:
