@@ -88,6 +88,21 @@ def test_equals_chgnet(potential: CHGNetPotential, chgnet: Any) -> None:
     assert found.problems == ("",) * 4
 
 
+def test_out_of_memory_makes_passes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    crystals, potential = real("SrTiO3", "Si", "MgO"), CHGNetPotential("cpu")
+    whole, whole_pass = potential.evaluate(crystals), potential._pass
+
+    def small(some: Crystals) -> Any:
+        if len(some) > 1 or some.n_atoms[0] == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole_pass(some)
+
+    monkeypatch.setattr(potential, "_pass", small)
+    found = potential.evaluate(crystals)
+    assert found.problems == ("out of memory", "", "")
+    np.testing.assert_allclose(found.energy[1:], whole.energy[1:], atol=2e-6)
+
+
 def test_batch_equals_single_and_input_stays(potential: CHGNetPotential) -> None:
     crystals = real("SrTiO3", "Si", "MgO")
     before = crystals.frac_coords.copy()

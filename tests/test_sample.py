@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from click.testing import CliRunner
 
 import models
 from models import CRYSTALS
-from pigen.bundle import read_bundle
+from pigen.bundle import BundleWriter, read_bundle
 from pigen.cli import main
 from pigen.crystals import Crystals
 from pigen.diffusion.reverse import Draws, reverse_chain
 from pigen.errors import UsageError
+from pigen.executor import Where, open_executor
 from pigen.experiment import Experiment, SampleConfig
 from pigen.model.checkpoint import Header, save_checkpoint
 from pigen.sample import check_request, guided, plan, sample, sample_to_bundle
@@ -46,6 +48,35 @@ def test_a_sample_does_not_depend_on_those_beside_it() -> None:
         assert alone.atomic_numbers.tolist() == together[i].atomic_numbers.tolist()
         # The products of a batch are summed in another order: equal to single precision.
         np.testing.assert_allclose(alone.lattice, together[i].lattice, atol=1e-4)
+
+
+def test_out_of_memory_makes_the_batch_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, sizes = draw(CONFIG, list(range(7))), []
+
+    def small(*args: object, **options: object) -> object:
+        mask = args[2]
+        assert isinstance(mask, torch.Tensor)
+        sizes.append(len(mask))
+        if len(mask) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return reverse_chain(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sys.modules["pigen.sample"], "reverse_chain", small)
+    parts = draw(CONFIG, list(range(7)))
+    assert sizes == [7, 3, 3, 1]
+    assert parts.atomic_numbers.tolist() == whole.atomic_numbers.tolist()
+    np.testing.assert_allclose(parts.lattice, whole.lattice, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_workers_draw_what_one_process_draws(checkpoint: Path, tmp_path: Path) -> None:
+    experiment = Experiment(name="t", sample=replace(CONFIG, checkpoint=str(checkpoint)))
+    torch.set_num_threads(1)  # as a worker has: how sums are split decides about their last digits
+    sample_to_bundle(experiment, checkpoint, tmp_path / "here.h5", progress=False)
+    with open_executor(Where(2)) as executor:
+        path = tmp_path / "there.h5"
+        sample_to_bundle(experiment, checkpoint, path, progress=False, executor=executor)
+    assert_same(read_bundle(path), read_bundle(tmp_path / "here.h5"))
 
 
 def test_seed_and_index_decide() -> None:
@@ -162,9 +193,7 @@ def test_the_sampler_step_is_equivariant_in_float64() -> None:
 def test_resuming_equals_never_stopping(checkpoint: Path, tmp_path: Path) -> None:
     experiment = Experiment(name="t", sample=replace(CONFIG, checkpoint=str(checkpoint)))
     sample_to_bundle(experiment, checkpoint, tmp_path / "whole.h5", progress=False)
-    import pigen.sample
-
-    written = pigen.sample.BundleWriter.append
+    written = BundleWriter.append
     calls = 0
 
     def killed(self: object, chunk: object) -> None:
@@ -175,7 +204,7 @@ def test_resuming_equals_never_stopping(checkpoint: Path, tmp_path: Path) -> Non
         written(self, chunk)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pigen.sample.BundleWriter, "append", killed)
+        patch.setattr(BundleWriter, "append", killed)
         with pytest.raises(KeyboardInterrupt):
             sample_to_bundle(experiment, checkpoint, tmp_path / "parts.h5", progress=False)
     assert len(read_bundle(tmp_path / "parts.h5")) == 4

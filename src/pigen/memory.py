@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
 _SAID = ("not enough memory", "can't allocate memory", "out of memory")
 """What torch's errors of its CPU allocator and of CUDA libraries say."""
 
@@ -16,7 +24,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def available_memory() -> int:
-    """Bytes that this process and its children may still take, as far as the system tells."""
+    """Bytes that this process and its children may still take, as far as the system tells.
+
+    OSError if it tells nothing.
+    """
     found = [_of_machine(), *_of_groups()]
     return min(found)
 
@@ -53,3 +64,35 @@ def _inactive_file(path: Path) -> int:
         if name in ("inactive_file", "total_inactive_file"):
             return int(value)
     return 0
+
+
+class Halving:
+    """Does many things together, fewer once memory has run out; one at a time if need be."""
+
+    def __init__(self, what: str) -> None:
+        """``what`` is done, as the warning puts it; there is one warning each time it is halved."""
+        self._what = what
+        self._most = 0
+
+    def __call__(self, fn: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
+        """``fn`` of all items, which gives one result each; what it raises for one item alone."""
+        done: list[R] = []
+        while len(done) < len(items):
+            size = min(self._most or len(items), len(items) - len(done))
+            try:
+                done += fn(items[len(done) : len(done) + size])
+                continue
+            except Exception as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+            self._most = size // 2  # beyond the handler: the traceback holds what did not fit
+            _log.warning("out of memory: %s %d at a time", self._what, self._most)
+            _give_back()
+        return done
+
+
+def _give_back() -> None:
+    """Have torch return what it keeps of a device for later."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

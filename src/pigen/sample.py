@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +25,9 @@ from pigen.diffusion.reverse import Draws, reverse_chain
 from pigen.diffusion.state import Noised, Prediction
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
+from pigen.executor import map_ordered
 from pigen.experiment import Experiment, SampleConfig, dump_experiment
+from pigen.memory import Halving
 from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
 from pigen.model.data import niggli
 from pigen.model.layers import PairMatrices
@@ -109,16 +114,20 @@ def sample(
 ) -> Crystals:
     """Denoise the planned samples; crystals in the order of ``plans``, Niggli-reduced.
 
-    A chain that ends in a number that is not finite leaves an empty crystal (no atoms).
+    A chain that ends in a number that is not finite leaves an empty crystal (no atoms). Where
+    memory runs out, fewer go together.
     """
     order = np.argsort([p.n_atoms for p in plans], kind="stable")
     done: dict[int, Crystals] = {}
+    fitting = Halving("sampling")
+
+    def denoise(group: Sequence[Plan]) -> list[Crystals]:
+        return _sample_group(model, header, config, list(group), on_step)
+
     for first in range(0, len(order), _GROUP):
         rows = order[first : first + _GROUP]
         group = [plans[i] for i in rows]
-        for row, crystal in zip(
-            rows, _sample_group(model, header, config, group, on_step), strict=True
-        ):
+        for row, crystal in zip(rows, fitting(denoise, group), strict=True):
             done[int(row)] = crystal
     return niggli(Crystals.concatenate([done[i] for i in range(len(plans))]))
 
@@ -222,12 +231,12 @@ def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws
     coord, lattice = np.zeros((steps, b, n, 3)), np.zeros((steps, b, 6))
     uniform = np.zeros((2, steps, b, n))
     for row, one in enumerate(plans):
-        size = one.n_atoms
-        frac[row, :size] = one.rng.random((size, 3))
-        y[row] = one.rng.standard_normal(6)
-        coord[:, row, :size] = one.rng.standard_normal((steps, size, 3))
-        lattice[:, row] = one.rng.standard_normal((steps, 6))
-        uniform[:, :, row, :size] = one.rng.random((2, steps, size), dtype=np.float32)
+        size, rng = one.n_atoms, deepcopy(one.rng)  # which is drawn from again if memory runs out
+        frac[row, :size] = rng.random((size, 3))
+        y[row] = rng.standard_normal(6)
+        coord[:, row, :size] = rng.standard_normal((steps, size, 3))
+        lattice[:, row] = rng.standard_normal((steps, 6))
+        uniform[:, :, row, :size] = rng.random((2, steps, size), dtype=np.float32)
     tensors = [
         torch.as_tensor(x, dtype=torch.float32, device=device)
         for x in (frac, y, coord, lattice, *uniform)
@@ -249,11 +258,13 @@ def sample_to_bundle(
     resume: bool = False,
     progress: bool = True,
     shard: Shard | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Sample ``experiment.sample.n`` crystals into a bundle, written batch by batch.
 
     Columns: ``target_<label>`` for each target. A chain that failed is a counted reject. With
     ``resume`` the batches already in the bundle are kept; with ``shard`` only its batches are made.
+    With an ``executor`` each batch is a task of its workers; else all are drawn in this process.
 
     Raises:
         UsageError: the model can't do what is asked, or the bundle was made with other settings.
@@ -276,13 +287,43 @@ def sample_to_bundle(
             unit="step",
             disable=None if progress else True,
         ) as bar:
-            for number, batch in batches[-(-done // size) :]:
-                plans = [plan(i, experiment.seed, config, header) for i in batch]
-                crystals = sample(model, header, config, plans, on_step=bar.update)
-                drawn = _as_bundle(crystals, plans, header, experiment.name)
+            left = batches[-(-done // size) :]
+            stream: Iterator[Bundle]
+            if executor is None:
+                task = partial(_draw, (model, header), experiment, on_step=bar.update)
+                stream = map(task, (batch for _, batch in left))
+            else:
+                there = partial(_draw_there, checkpoint, experiment)
+                stream = map_ordered(executor, there, (batch for _, batch in left))
+            for (number, batch), drawn in zip(left, stream, strict=True):
                 if shard is not None:
-                    drawn = marked(drawn, Mark(number, _names(plans, experiment.name)))
+                    drawn = marked(drawn, Mark(number, _names(batch, experiment.name)))
                 writer.append(drawn)
+                if executor is not None:
+                    bar.update(len(batch) * config.steps)
+
+
+def _draw(
+    loaded: tuple[Denoiser, Header],
+    experiment: Experiment,
+    batch: Sequence[int],
+    on_step: Callable[[int], None] = lambda n: None,
+) -> Bundle:
+    """The samples of these numbers."""
+    model, header = loaded
+    plans = [plan(i, experiment.seed, experiment.sample, header) for i in batch]
+    crystals = sample(model, header, experiment.sample, plans, on_step=on_step)
+    return _as_bundle(crystals, plans, header, experiment.name)
+
+
+def _draw_there(checkpoint: Path, experiment: Experiment, batch: Sequence[int]) -> Bundle:
+    """`_draw` in a worker."""
+    return _draw(_loaded(checkpoint, experiment.sample.device), experiment, batch)
+
+
+@lru_cache(maxsize=1)
+def _loaded(checkpoint: Path, device: str) -> tuple[Denoiser, Header]:
+    return load_checkpoint(checkpoint, resolve_device(device))
 
 
 def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool = False) -> Bundle:
@@ -297,10 +338,8 @@ def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool
     parts = []
     with tqdm(total=config.n * config.steps, unit="step", disable=not progress or None) as bar:
         for first in range(0, config.n, config.batch_size):
-            last = min(first + config.batch_size, config.n)
-            plans = [plan(i, experiment.seed, config, header) for i in range(first, last)]
-            crystals = sample(model, header, config, plans, on_step=bar.update)
-            parts.append(_as_bundle(crystals, plans, header, experiment.name))
+            batch = range(first, min(first + config.batch_size, config.n))
+            parts.append(_draw((model, header), experiment, batch, bar.update))
     drawn = Bundle.concatenate(parts)
     return replace(drawn, provenance=_provenance(experiment, checkpoint))
 
@@ -315,12 +354,12 @@ def _provenance(experiment: Experiment, checkpoint: Path) -> dict[str, str]:
     }
 
 
-def _names(plans: list[Plan], name: str) -> tuple[str, ...]:
-    return tuple(f"{name}-{one.index:06d}" for one in plans)
+def _names(indices: Iterable[int], name: str) -> tuple[str, ...]:
+    return tuple(f"{name}-{index:06d}" for index in indices)
 
 
 def _as_bundle(crystals: Crystals, plans: list[Plan], header: Header, name: str) -> Bundle:
-    ids = np.array(_names(plans, name), dtype=object)
+    ids = np.array(_names((one.index for one in plans), name), dtype=object)
     failed = crystals.n_atoms == 0
     targets = np.stack([one.targets for one in plans])
     columns = {

@@ -13,10 +13,12 @@ import click
 
 from pigen.cli.common import Sources, check_output, potential_options, size_of
 from pigen.cli.data import limit_options, limits_of, provenance_of
+from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.shard import shard_option
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
     from pigen.shard import Shard
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -285,6 +287,7 @@ def csp_collect(
 )
 @shard_option("Do part I of N of the searches, as one of a job array; nothing needs to be merged.")
 @potential_options
+@executor_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def csp_run(
     folders: tuple[Path, ...],
@@ -294,13 +297,15 @@ def csp_run(
     shard: Shard | None,
     model: str,
     device: str,
+    where: Where,
     as_json: bool,
 ) -> None:
     """Run the searches in folders of `pigen csp-seed` here, without FUSE.
 
     Basin hopping on batched CHGNet: every search starts from random symmetric cells, the seeded
     ones from the generated structure too. Searches leave the files that FUSE leaves, and an energy
-    trace; one that was interrupted goes on where it was when the command is given again.
+    trace; one that was interrupted goes on where it was when the command is given again. This
+    process leads them; energies are computed by the workers of --executor.
 
     \b
     Example:
@@ -312,11 +317,17 @@ def csp_run(
 
     from pigen.csp.run import Progress
     from pigen.csp.run import csp_run as run
-    from pigen.energy.potential import load_potential
+    from pigen.device import resolve_device
+    from pigen.energy.elsewhere import PotentialElsewhere
+    from pigen.executor import open_executor
     from pigen.hull.lookup import hull_energies
 
-    potential = load_potential(model, device)
-    with tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar:
+    kind = resolve_device(device).type
+    with (
+        open_executor(where.for_few() if kind == "cuda" else where) as executor,
+        tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar,
+    ):
+        potential = PotentialElsewhere(model, kind, executor)
 
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"{progress.ended} of {progress.searches} ended", refresh=False)

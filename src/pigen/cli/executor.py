@@ -65,3 +65,15 @@ def executor_option(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         with_where = option(with_where)
     return with_where
+
+
+def batch_executor_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--executor`` to a verb that works in this process without it: ``where`` may be None."""
+    return click.option(
+        "--executor",
+        "where",
+        type=ExecutorType(),
+        help="Draw each batch (sample.batch_size) in a worker: of N processes here, of a Dask "
+        "scheduler, or of Slurm jobs; see docs/executors.md. By default all are drawn in this "
+        "process.",
+    )(command)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, output_of
+from pigen.cli.executor import batch_executor_option
 from pigen.cli.experiment import experiment_options
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.executor import Where
     from pigen.shard import Shard
 
 _RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlier call left.")
@@ -83,6 +85,7 @@ def train(
     help="Checkpoint to sample from, instead of the one the experiment names.",
 )
 @bundle_shard_option
+@batch_executor_option
 @_RESUME
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
@@ -91,6 +94,7 @@ def sample(
     output: Path | None,
     checkpoint: str | None,
     shard: Shard | None,
+    where: Where | None,
     resume: bool,
     force: bool,
     as_json: bool,
@@ -106,7 +110,10 @@ def sample(
     Example:
         pigen sample pigen_mled_c --set sample.n=500 --set seed=1 -o candidates.h5
     """
+    from contextlib import nullcontext
+
     from pigen.bundle import bundle_info
+    from pigen.executor import open_executor
     from pigen.experiment import load_experiment
     from pigen.model.checkpoint import find_checkpoint
     from pigen.sample import sample_to_bundle
@@ -123,7 +130,8 @@ def sample(
     output = output_of(output or Path(f"{loaded.name}.h5"), shard)
     check_output(output, (), force=force, resume=resume)
     found = find_checkpoint(loaded.sample.checkpoint)
-    sample_to_bundle(loaded, found, output, resume=resume, shard=shard)
+    with open_executor(where) if where else nullcontext() as executor:
+        sample_to_bundle(loaded, found, output, resume=resume, shard=shard, executor=executor)
     info = bundle_info(output)
     if as_json:
         counts = {"crystals": info.n_crystals, "rejects": info.n_rejects, "output": str(output)}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from pigen.crystals import Crystals
 from pigen.device import resolve_device
 from pigen.energy.graph import Graph, build_graph, count_bonds
 from pigen.energy.potential import Evaluation
+from pigen.memory import Halving, is_out_of_memory
 
 MAX_EDGES = {"cpu": 8_000, "cuda": 200_000}
 """Directed bonds and angles in one pass, 10 to 20 kB each: what bounds the memory."""
@@ -59,27 +60,38 @@ class CHGNetPotential:
         self.device = resolve_device(device) if isinstance(device, str) else device
         self.name = f"chgnet {network.version}"
         self._max_edges = max_edges or MAX_EDGES[self.device.type]
+        self._fitting = Halving("structures evaluated")
         self._network = _Network(network.requires_grad_(False).eval().to(self.device, dtype))
 
     def evaluate(self, crystals: Crystals) -> Evaluation:
-        """As `Potential.evaluate`, in as many passes as `max_edges` asks for."""
+        """As `Potential.evaluate`, in as many passes as `max_edges` asks for, or memory."""
         network = self._network
         known = np.ones(len(crystals), dtype=bool)
         np.logical_and.at(known, crystals.batch, crystals.atomic_numbers <= network.max_z)
         n_bonds, n_angles, why = count_bonds(crystals, network.cutoff, network.angle_cutoff)
-        problems = tuple(
+        problems = [
             reason if ok else "element unknown to CHGNet"
             for reason, ok in zip(why, known, strict=True)
-        )
+        ]
         energy = np.full(len(crystals), np.nan)
         forces = np.full((len(crystals.atomic_numbers), 3), np.nan)
         stress = np.full((len(crystals), 3, 3), np.nan)
         good = np.array([not problem for problem in problems], dtype=bool)
         work = 2 * n_bonds + n_angles
-        for rows in _groups(np.flatnonzero(good), work, self._max_edges):
+
+        def run(rows: Sequence[int]) -> Sequence[None]:
             atoms = np.isin(crystals.batch, rows)
-            energy[rows], forces[atoms], stress[rows] = self._pass(crystals[rows])
-        return Evaluation(energy, forces, stress, problems)
+            try:
+                energy[rows], forces[atoms], stress[rows] = self._pass(crystals[np.array(rows)])
+            except Exception as error:
+                if len(rows) > 1 or not is_out_of_memory(error):
+                    raise
+                problems[rows[0]] = "out of memory"
+            return [None] * len(rows)
+
+        for rows in _groups(np.flatnonzero(good), work, self._max_edges):
+            self._fitting(run, rows.tolist())
+        return Evaluation(energy, forces, stress, tuple(problems))
 
     def _pass(
         self, crystals: Crystals

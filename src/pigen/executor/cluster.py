@@ -7,6 +7,7 @@ import inspect
 import platform
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -85,9 +86,11 @@ class ClusterExecutor(Executor):
                 else:
                     outer.set_exception(_in_words(error))
 
+        weak = weakref.ref(inner)  # its end frees the result on the Dask worker: let no cycle wait
+
         def cancel(done: Future[R]) -> None:
-            if done.cancelled():
-                inner.cancel()
+            if done.cancelled() and (still := weak()) is not None:
+                still.cancel()
 
         inner.add_done_callback(pass_on)
         outer.add_done_callback(cancel)
@@ -101,7 +104,8 @@ class ClusterExecutor(Executor):
             cancel_futures: cancel what has not ended.
         """
         self._ended.set()
-        self._executor.shutdown(wait=wait and not cancel_futures)
+        if self._client.status == "running":
+            self._executor.shutdown(wait=wait and not cancel_futures)
 
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK):
@@ -110,7 +114,7 @@ class ClusterExecutor(Executor):
             except (OSError, RuntimeError):  # the scheduler or the client is gone
                 continue
             for lines, changed in (
-                ("lost; what it was doing runs again on another", self._there.keys() - there),
+                ("is lost; what it was doing runs again on another", self._there.keys() - there),
                 ("joined", there.keys() - self._there),
             ):
                 for one in sorted(changed):
