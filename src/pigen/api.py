@@ -191,6 +191,8 @@ def filter(
         "e_hull": ehull,
         "k": k,
     }
+    for name in (where or {}).keys() & {*windows, "novel", "prototype"}:
+        raise UsageError(f"where: {name} has an argument of its own")
     judged = []
     runs = executor or SerialExecutor()
     with tempfile.TemporaryDirectory() as folder:
