@@ -107,7 +107,7 @@ def load_reference(folder: Path | None = None) -> Reference:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is damaged: {error!r}") from None
     if version != FORMAT:
-        raise UsageError(f"{path} has format {version}; this PIGEN reads {FORMAT}")
+        raise UsageError(f"{path} has format {str(version)[:40]!r}; this PIGEN reads {FORMAT}")
     path = folder / ENTRIES
     try:
         text = read_text(path)
