@@ -23,6 +23,7 @@ from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.shard import bundle_shard_option
+from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -162,7 +163,8 @@ def energy(
         click.echo(f"  {n:7d}  {status}")
     for reason, n in no_hull.most_common():
         click.echo(f"  {n:7d}  {reason}")
-    click.echo(f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {model}")
+    said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {model}"
+    show_markdown(f"{said}\n")
 
 
 def _reference(path: Path | None, settings: RelaxSettings) -> Reference | None:

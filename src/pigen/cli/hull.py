@@ -19,6 +19,7 @@ from pigen.cli.common import (
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -144,7 +145,7 @@ def build(
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(f"{output}: {reference.note}")
+    show_markdown(f"{output}: {reference.note}\n")
     for reason, n in failed.most_common():
         click.echo(f"  {n:7d}  {reason}")
 
@@ -193,7 +194,7 @@ def import_(
         counts = {"entries": len(reference.entries), "digest": reference.digest}
         click.echo(json.dumps({**counts, "output": str(output)}))
         return
-    click.echo(f"{output}: {reference.note}")
+    show_markdown(f"{output}: {reference.note}\n")
 
 
 @hull.command(short_help="Give relaxed structures their energy above a hull.")
@@ -253,4 +254,4 @@ def evaluate(
     click.echo(f"{output}: e_hull of {counts['with_e_hull']} of {n} structures")
     for reason, count in reasons.most_common():
         click.echo(f"  {count:7d}  {reason}")
-    click.echo(f"hull of {loaded.note}")
+    show_markdown(f"hull of {loaded.note}\n")
