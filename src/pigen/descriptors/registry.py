@@ -162,8 +162,8 @@ def descriptor(
     """Register the decorated function under ``name``; the first column is its main value.
 
     The module that registered a name may register it again, as a notebook does when its cell is
-    run twice. The decorator raises UsageError if the name, or that of a column, belongs to another
-    descriptor, or if there is no column.
+    run twice, and so may a copy of its file. The decorator raises UsageError if the name, or that
+    of a column, belongs to another descriptor, or if there is no column.
     """
 
     def register(compute: Callable[..., Evaluated]) -> DescriptorFunction:
@@ -175,7 +175,8 @@ def descriptor(
         for other in _REGISTRY.values():
             names = {name, *(spec.name for spec in columns)}
             shared = names & {other.name, *(spec.name for spec in other.columns)}
-            if shared and (other.name != name or other.module != made.module):
+            alike = other.module == made.module or (other.origin == made.origin and not made.ours)
+            if shared and not (alike and other.name == name):
                 raise UsageError(
                     f"{min(shared)!r} is taken by the descriptor {other.name!r} of {other.origin}"
                 )
