@@ -180,9 +180,12 @@ def stem_of(source: Path) -> str:
 
 
 def check_output(
-    output: Path, sources: Sequence[Path], *, force: bool, resume: bool = False
+    output: Path, sources: Sequence[Path], *, force: bool, resume: bool | None = None
 ) -> None:
-    """UsageError unless a file may be written there, or gone on with."""
+    """UsageError unless a file may be written there, or gone on with.
+
+    ``resume`` is None where a verb has no such option.
+    """
     from pigen.files import check_writable
 
     if force and resume:
@@ -192,7 +195,8 @@ def check_output(
     if output.is_dir():
         raise UsageError(f"{output} is a folder")
     if output.exists() and not (force or resume):
-        raise UsageError(f"{output} exists; --force replaces it")
+        goes_on = "" if resume is None else "--resume goes on with it, "
+        raise UsageError(f"{output} exists; {goes_on}--force replaces it")
     if not output.parent.is_dir():
         raise UsageError(f"no such folder: {output.parent}; make it first")
     check_writable(output.parent)

@@ -143,7 +143,7 @@ def csp_seed(
     from pigen.csp.seed import Request
     from pigen.csp.seed import csp_seed as write
     from pigen.errors import UsageError
-    from pigen.executor import SerialExecutor
+    from pigen.executor import Where
 
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     try:
@@ -162,8 +162,8 @@ def csp_seed(
     )
     opened = Sources(sources, limits)
     chunks = []
-    with opened.bar() as bar:
-        for chunk in opened.chunks(SerialExecutor()):
+    with opened.executor(Where()) as executor, opened.bar() as bar:
+        for chunk in opened.chunks(executor):
             chunks.append(chunk)
             bar.update(size_of(chunk))
     experiment = write(

@@ -57,14 +57,15 @@ def dft_export(
     """
     from pigen.bundle import Bundle
     from pigen.dft.export import export
-    from pigen.executor import SerialExecutor
+    from pigen.executor import Where
     from pigen.hull import load_reference
 
     if reference is not None and not competing:
         raise UsageError("--reference is of --competing, which is not given")
     tags = dict(_tag(change) for change in changes)
     opened = Sources(sources, limits_of(**limits))
-    candidates = Bundle.concatenate(list(opened.chunks(SerialExecutor())))
+    with opened.executor(Where()) as executor:
+        candidates = Bundle.concatenate(list(opened.chunks(executor)))
     exported = export(
         candidates,
         output,

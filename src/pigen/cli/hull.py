@@ -223,7 +223,7 @@ def evaluate(
         pigen hull evaluate relaxed.h5 --reference ref -o against_mine.h5
     """
     from pigen.bundle import BundleWriter
-    from pigen.executor import SerialExecutor
+    from pigen.executor import Where
     from pigen.hull import Hull, load_reference, with_e_hull
 
     check_output(output, sources, force=force)
@@ -232,8 +232,12 @@ def evaluate(
     opened = Sources(sources, limits_of(**limits))
     reasons: Counter[str] = Counter()
     provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
-    with BundleWriter(output, provenance) as writer, opened.bar() as bar:
-        for chunk in opened.chunks(SerialExecutor()):
+    with (
+        opened.executor(Where()) as executor,
+        BundleWriter(output, provenance) as writer,
+        opened.bar() as bar,
+    ):
+        for chunk in opened.chunks(executor):
             if len(chunk):
                 chunk = with_e_hull(chunk, loaded, made)
                 reasons.update(r for r in chunk.columns["e_hull_reason"].values if r)

@@ -80,7 +80,7 @@ class LocalPool(Executor):
     def __init__(
         self, workers: int, *, time_limit: float | None = None, memory: int | None = None
     ) -> None:
-        """Start the workers.
+        """No processes yet: each starts with its first task.
 
         Args:
             workers: how many.
@@ -147,8 +147,6 @@ class LocalPool(Executor):
 
     def _serve(self, one: Worker) -> None:
         """Run tasks in one worker, in the thread that the worker's life hangs on."""
-        with contextlib.suppress(OSError):  # its first task will find it
-            one.start()
         while (job := self._jobs.get()) is not None:
             future, fn, args = job
             if not future.set_running_or_notify_cancel():
@@ -221,8 +219,8 @@ class Worker:
         self._closed = False
         self._lock = threading.Lock()
 
-    def start(self) -> None:
-        """Have a process, which starts while this one does other things."""
+    def _start(self) -> None:
+        """Have a process."""
         with self._lock:
             if self._process is not None or self._closed:
                 return
@@ -307,7 +305,7 @@ class Worker:
 
     def _begin(self, order: bytes) -> tuple[int, bytes]:
         """Hand the process an order, and wait until it has loaded what that needs."""
-        self.start()
+        self._start()
         if self._process is None:
             raise PigenError("interrupted")
         with contextlib.suppress(OSError):  # it has died: the answer tells

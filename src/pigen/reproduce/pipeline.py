@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +23,7 @@ from typing import TypeVar
 from pigen import __version__
 from pigen.bounded import parse_json, read_text
 from pigen.errors import UsageError
-from pigen.executor import SerialExecutor, Where, open_executor
+from pigen.executor import Where, open_executor
 from pigen.files import check_writable, part_of, sha256_of, write_atomically
 from pigen.lock import Lock, lock_of
 from pigen.reproduce.display import Display
@@ -88,7 +89,7 @@ def reproduce(
     check_writable(out)
     _claim(out, scale)
     with Lock(out / MARK):
-        return _reproduce(out, scale, rows, not_run, where, say)
+        return _reproduce(out, scale, rows, not_run, where or Where(), say)
 
 
 def _reproduce(
@@ -101,7 +102,7 @@ def _reproduce(
 ) -> Done:
     work = _Work(rows, scale, say)
     try:
-        with open_executor(where or Where()) as executor:
+        with open_executor(where) as executor:
             work.run_rows(executor)
             sets = search_sets(scale, rows)
             work.run_searches(sets, executor)
@@ -245,7 +246,9 @@ def _watch_nothing(under_way: Sequence[SearchSet]) -> None:
 
 
 def _run_row(row: Row, executor: Executor | None = None) -> None:
-    run_row(row, executor or SerialExecutor())
+    """Run a row; in a worker with a worker of its own, which bad structures may take away."""
+    with nullcontext(executor) if executor else open_executor(Where(workers=1)) as inner:
+        run_row(row, inner)
 
 
 def _search_set(one: SearchSet) -> None:
