@@ -179,7 +179,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _fail(message: str, code: int, ctx: click.Context | None = None) -> NoReturn:
     hint = f" (see '{ctx.command_path} --help')" if ctx else ""
-    click.echo(f"pigen: error: {' '.join(message.split()).rstrip('.')}{hint}", err=True)
+    # A message may quote a stranger's file: nothing in it may command the terminal.
+    said = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
+    click.echo(f"pigen: error: {said.rstrip('.')}{hint}", err=True)
     sys.exit(code)
 
 

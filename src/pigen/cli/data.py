@@ -220,7 +220,10 @@ def show(bundle: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(summary), allow_nan=False))
     else:
-        click.echo("\n".join(_as_text(bundle, summary)))
+        from pigen.read.entry import clean_text
+
+        # A stranger's names and texts must not reach the terminal as its commands.
+        click.echo("\n".join(map(clean_text, _as_text(bundle, summary))))
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:
