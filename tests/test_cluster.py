@@ -116,7 +116,7 @@ def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
 def client() -> Iterator[Any]:
     with (
         distributed.LocalCluster(
-            n_workers=4, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=4, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -191,7 +191,7 @@ def test_another_version_on_the_workers(client: Any, monkeypatch: pytest.MonkeyP
 def test_a_scheduler_that_goes_away() -> None:
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster, timeout=2) as client,
     ):
