@@ -65,7 +65,7 @@ class Written:
         for name, (kind, unit, source, per_atom) in self.columns.items():
             stored = rows.columns.get(name)
             values = stored.values if stored is not None else np.zeros(0)
-            columns[name] = Column(_restored(values, kind), unit, source, per_atom)
+            columns[name] = Column(restored(values, kind), unit, source, per_atom)
         verdicts = {
             name: replace(rows.verdicts[name], source=source)
             for name, source in self.verdicts.items()
@@ -123,8 +123,8 @@ def read_record(text: str) -> Written:
         raise ValueError(f"no record of a chunk: {error!r}") from error
 
 
-def _restored(values: NDArray[Any], kind: str) -> NDArray[Any]:
-    """Values in the kind they had before `convert` brought them to that of the whole column."""
+def restored(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Values (n,) in the kind they had before `convert` brought them to that of all chunks."""
     if kind_of(values) == kind:
         return values
     if kind == "str":
