@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +145,36 @@ def test_only_the_first_process_tells_what_stops_all(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit, match="2"), one_voice():
         raise UsageError("wrong")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["kill one", "interrupt all"])
+def test_under_torchrun_all_end_and_the_state_is_saved(
+    folder: Path, tmp_path: Path, end: str
+) -> None:
+    out = tmp_path / "m"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["-m", "pigen", "train", "pigen_c", "--out", str(out)]
+    for one in (f"data.train=['{folder / 'train.h5'}']", "train.epochs=100000", "model.layers=1"):
+        command += ["--set", one]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as torchrun:
+        wait_for(lambda: (out / "metrics.csv").exists())
+        ranks = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
+        if end == "kill one":
+            os.kill(int(ranks[1]), signal.SIGKILL)
+        else:
+            torchrun.terminate()
+        _, said = torchrun.communicate(timeout=120)
+    expected = "another process of the training is gone" if end == "kill one" else "interrupted"
+    spoken = [line for line in said.splitlines() if line.startswith("pigen: error:")]
+    assert len(spoken) == 1, said
+    assert expected in spoken[0]
+    assert int(state(out)["step"]) > 0  # type: ignore[call-overload]
+    wait_for(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks))
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 200
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert reached()
