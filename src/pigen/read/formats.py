@@ -196,7 +196,8 @@ def _places(properties: str) -> dict[str, int]:
 def parse_json(text: str, limits: Limits) -> Parsed:
     """Structures written by pymatgen: one, a list, or a mapping from id to structure.
 
-    A structure may also stand under "structure" in a document, beside its id.
+    A structure may also stand under "structure" in a document, beside its id. The scalars among its
+    "properties" become values.
 
     Raises:
         Refused: it holds none of these.
@@ -245,7 +246,20 @@ def _from_dict(data: Mapping[str, Any], limits: Limits) -> Structure:
             frac.append(np.array(site["abc"], dtype=float))
         else:
             frac.append(to_fractional(np.array(site["xyz"], dtype=float), lattice))
-    return Structure(lattice, np.array(frac).reshape(-1, 3), np.array(numbers, dtype=np.int64))
+    coords = np.array(frac).reshape(-1, 3)
+    return Structure(lattice, coords, np.array(numbers, dtype=np.int64), _scalars(data))
+
+
+def _scalars(data: Mapping[str, Any]) -> dict[str, float | str]:
+    """Numbers and words among the ``properties`` of a structure."""
+    stated = data.get("properties")
+    values: dict[str, float | str] = {}
+    for key, value in stated.items() if isinstance(stated, dict) else ():
+        if isinstance(value, str):
+            values[key] = value
+        elif isinstance(value, bool | int | float) and abs(value) < 1e308:
+            values[key] = float(value)
+    return {key: value for key, value in values.items() if key not in ID_KEYS}
 
 
 PARSERS: dict[str, Callable[[str, Limits], Parsed]] = {

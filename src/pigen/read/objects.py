@@ -30,7 +30,7 @@ def open_objects(objects: Sequence[object]) -> Source:
 
     They go the way of files: whatever can be no crystal (a disordered site, no cell) is a reject.
     A structure is named by the key ``material_id``, ``id`` or ``entry_id`` of its ``properties``
-    or ``info``, else by its place. The scalars in ``info`` of Atoms become columns.
+    or ``info``, else by its place. The scalars there become columns.
 
     Raises:
         UsageError: anything else among the objects.
