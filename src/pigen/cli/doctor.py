@@ -27,8 +27,9 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if a check fails.
 
     \b
-    Example:
+    Examples:
         pigen doctor
+        pigen doctor --json > doctor.json
     """
     from pigen.doctor import FAIL, examine
     from pigen.doctor import as_json as to_json
