@@ -324,6 +324,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(
     assert "ImportError: no such library" in result.stdout
     assert "experiments is missing; spp.npz differs" in result.stdout
     assert "→ install again" in result.stdout
+    assert "→ install the tested versions" in result.stdout
     assert "checks failed" in result.stdout.splitlines()[-1]
     assert max(map(len, result.stdout.splitlines())) <= WIDTH
 
@@ -336,6 +337,14 @@ def test_doctor_compares_versions_with_requirements() -> None:
     assert numpy.remedy == "pip install 'numpy<1'"
     assert absent.found == "not installed"
     assert fine.found.startswith("1 as required: click ")
+
+
+def test_doctor_tells_of_a_gpu_that_torch_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    cpu, cuda = doctor._torch()
+    assert (cpu.name, cuda.status) == ("cpu", doctor.WARN)
+    assert "pytorch.org" in cuda.remedy
 
 
 def test_doctor_knows_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

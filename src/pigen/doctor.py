@@ -28,7 +28,8 @@ _LEAST_MEMORY = 4 * _GIB
 """Below it, sampling and relaxation in the usual batches may not fit."""
 _LEAST_DISK = 2 * _GIB
 """Below it, a large run may fill the disk."""
-_REINSTALL = "install again: pip install --force-reinstall --no-deps pigen"
+_REINSTALL = "install again, in the repository: pip install --force-reinstall --no-deps ."
+_PINNED = "install the tested versions, in the repository: pip install -c constraints.txt ."
 _SALT = {"c": 0.6381, "mled": 6.3047, "k": 1.0}
 """Labels of rock salt, a = 5.64 Å."""
 
@@ -76,7 +77,7 @@ def examine(folder: Path) -> Iterator[Check]:
             yield from check()
         except Exception as error:  # a broken installation breaks in any way
             text = " ".join(str(error).split())
-            yield Check(name, FAIL, f"{type(error).__name__}: {text}"[:300], _REINSTALL)
+            yield Check(name, FAIL, f"{type(error).__name__}: {text}"[:300], _PINNED)
 
 
 # -- what is installed ---------------------------------------------------------------------------
@@ -291,8 +292,7 @@ def _self_test() -> Iterator[Check]:
         yield Check("self test", OK, f"labels of rock salt: {said} ({took})")
     else:
         expected = ", ".join(f"{name} {value:.4f}" for name, value in _SALT.items())
-        remedy = "the versions of packages may be at fault: pip install -c constraints.txt pigen"
-        yield Check("self test", FAIL, f"labels of rock salt: {said}; expected {expected}", remedy)
+        yield Check("self test", FAIL, f"labels of rock salt: {said}; expected {expected}", _PINNED)
 
 
 def _chgnet() -> Iterator[Check]:
