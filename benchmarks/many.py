@@ -27,7 +27,7 @@ BATCH_SIZE = 256
 
 
 def main() -> None:
-    if sys.argv[1] == "--start":
+    if sys.argv[1:2] == ["start"]:
         start(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, metavar="SRC")
@@ -64,7 +64,7 @@ def measure_start(bundle: Path, n: int) -> None:
     python = [sys.executable]
     if n > 1:
         python += ["-m", "torch.distributed.run", "--nproc-per-node", str(n)]
-    command = [*python, __file__, "--start", bundle, str(time.time())]
+    command = [*python, __file__, "start", bundle, str(time.time())]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if len(lines) != n:

@@ -16,13 +16,14 @@ import torch
 from click.testing import CliRunner
 
 from models import CONFIG, CRYSTALS, labels_of
-from pigen.bundle import Bundle, Column, write_bundle
+from pigen.bundle import Bundle, Column, read_bundle, write_bundle
 from pigen.cli import main
 from pigen.crystals import Crystals
 from pigen.distributed import Group
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import DataConfig, Experiment, TrainConfig
 from pigen.model.checkpoint import read_header
+from pigen.model.loss import NoisedBatch
 from pigen.train import CHECKPOINT, Trainer, learning_rate, train
 from pigen.training_set import Labelled, known_only, read_labelled, read_training_set
 
@@ -167,6 +168,23 @@ def test_interrupted_anywhere_a_run_goes_on_as_if_it_had_not_been(
     assert_same_training(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_out_of_memory_is_told_and_goes_on_in_parts(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Trainer._losses
+
+    def filled(self: Trainer, model: object, batch: NoisedBatch, guess_first: bool) -> object:
+        if self.step == 4 and len(batch.labels) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return real(self, model, batch, guess_first)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_losses", filled)
+    with pytest.raises(PigenError, match=r"at step 4, with 8 .* --set train\.accumulate=2"):
+        train(experiment(source, epochs=2), tmp_path / "m", progress=False)
+    train(experiment(source, epochs=2, accumulate=2), tmp_path / "m", resume=True, progress=False)
+    assert len(rows(tmp_path / "m")) == 2
+
+
 def test_learning_rate_warms_up_and_decays() -> None:
     rates = [learning_rate(step, 4000, 1e-3) for step in range(4000)]
     assert rates[0] < 1e-5
@@ -191,6 +209,16 @@ def test_validation_leaves_out_elements_the_training_set_lacks() -> None:
     found = known_only(Labelled(CRYSTALS, labels_of(CRYSTALS), {}), [11, 17, 14, 8])
     assert len(found.crystals) == 2
     assert found.left_out == {"an element absent from the training set": 2}
+
+
+def test_a_validation_set_of_other_elements_alone_is_refused(source: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(source)
+    copper = np.array([29 in one.atomic_numbers for one in bundle.crystals])
+    for name, chosen in (("train", ~copper), ("val", copper)):
+        write_bundle(tmp_path / f"{name}_.h5", bundle.select(chosen))
+    data = DataConfig(train=(str(tmp_path / "train_.h5"),), val=(str(tmp_path / "val_.h5"),))
+    with pytest.raises(UsageError, match=r"data\.val: nothing is left of it: .*absent from"):
+        read_training_set(replace(experiment(source), data=data))
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:

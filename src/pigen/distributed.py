@@ -30,7 +30,11 @@ _PATIENCE = timedelta(minutes=10)
 _LAST_WORD_S = 3.0
 
 
-class LostContactError(PigenError):
+class OneProcessError(PigenError):
+    """What one process may be the only one to know of."""
+
+
+class LostContactError(OneProcessError):
     """The other processes don't answer: one was killed, or a machine or the network is down."""
 
 
@@ -158,8 +162,8 @@ def one_voice() -> Iterator[None]:
     """Let the first process alone tell of what stops all: others end in silence (SystemExit)."""
     try:
         yield
-    except LostContactError:
-        raise  # it may be the first that is gone
+    except OneProcessError:
+        raise  # the first may not know, or be gone
     except (PigenError, KeyboardInterrupt) as error:
         if is_first():
             raise

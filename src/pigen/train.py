@@ -26,12 +26,13 @@ from tqdm import tqdm
 
 from pigen.descriptors import load_descriptors
 from pigen.device import fast_bf16
-from pigen.distributed import Group, LostContactError, n_processes, processes
+from pigen.distributed import Group, OneProcessError, n_processes, processes
 from pigen.errors import PigenError, UsageError
 from pigen.experiment import Experiment, TrainConfig
 from pigen.files import check_writable, write_atomically
 from pigen.interrupts import interrupts_noted
 from pigen.lock import Lock
+from pigen.memory import is_out_of_memory
 from pigen.model.checkpoint import Header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels
 from pigen.model.init_from import check_start
@@ -69,7 +70,8 @@ def train(
             batch smaller than the number of processes.
         PigenError: the loss became NaN or infinite; the last good checkpoint stays. Another run
             trains in the folder.
-        LostContactError: a process that torchrun started is gone; the state is saved.
+        OneProcessError: memory ran out, or a process that torchrun started is gone; the state is
+            saved.
     """
     _check_batch_size(experiment.train, n_processes())
     with processes(experiment.train.device) as group, contextlib.ExitStack() as held:
@@ -233,9 +235,18 @@ class Trainer:
         shares = [(share, 1.0) for share in self._shares(n)]
         # A process without a structure has to have gradients too, of what the others have.
         for share, weight in shares or [(slice(0, 1), 0.0)]:
-            found = self._losses(self.model, batch.part(share), guess_first)
-            total = weight * found.total(self.experiment.loss)
-            total.backward()  # type: ignore[no-untyped-call]
+            try:
+                found = self._losses(self.model, batch.part(share), guess_first)
+                total = weight * found.total(self.experiment.loss)
+                total.backward()  # type: ignore[no-untyped-call]
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise OneProcessError(
+                    f"out of memory at step {self.step}, with {n} structures on {self.group.size} "
+                    "processes; go on with --resume --set "
+                    f"train.accumulate={2 * self.config.accumulate}"
+                ) from error
             components = [getattr(found, name) for name in _COMPONENTS]
             values += torch.stack([total, *(weight * one for one in components)]).detach()
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -273,7 +284,7 @@ class Trainer:
                         self._stop_if_interrupted()
                         if self._epoch_has_ended():
                             break
-            except (KeyboardInterrupt, LostContactError):
+            except (KeyboardInterrupt, OneProcessError):
                 self.save()
                 raise
             self.save()
