@@ -266,6 +266,7 @@ def test_what_it_returns_is_checked(tmp_path: Path, body: str, says: str) -> Non
         ("def (\n", "SyntaxError"),
         ("x = 1\n", "registers no descriptor"),
         (OWN.format(name="c", body="pass"), "'c' is taken by the descriptor 'c' of pigen"),
+        (OWN.format(name="e_hull", body="pass"), "that `pigen energy` makes"),
     ],
 )
 def test_a_file_that_registers_nothing_is_refused(tmp_path: Path, text: str, says: str) -> None:

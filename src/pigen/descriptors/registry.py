@@ -154,6 +154,8 @@ def _origin_of(module: str) -> str:
 
 
 _REGISTRY: dict[str, DescriptorFunction] = {}
+_MADE_ELSEWHERE = {"e_hull"}
+"""Columns that no descriptor may take the place of."""
 
 
 def descriptor(
@@ -170,6 +172,8 @@ def descriptor(
         made = DescriptorFunction(name, columns, compute)
         if not columns:
             raise UsageError(f"descriptor {name!r} needs a column")
+        if _MADE_ELSEWHERE & {name, *(spec.name for spec in columns)}:
+            raise UsageError(f"descriptor {name!r}: e_hull is the column that `pigen energy` makes")
         if not made.ours:
             _load_all()
         for other in _REGISTRY.values():
