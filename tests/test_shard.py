@@ -356,6 +356,18 @@ def test_a_damaged_record_is_no_crash(three: list[Path], tmp_path: Path, text: s
     assert f"{odd} is damaged" in said
 
 
+def test_names_that_occur_twice_cannot_be_joined_in_parts(
+    sources: list[Path], tmp_path: Path
+) -> None:
+    values = tmp_path / "values.csv"
+    values.write_text("id,density\nmp-0,1.5\n")
+    label = ["label", *sources, "--columns", "c", "--values", values]
+    shards = sharded(2, tmp_path / "part.h5", *label)
+    said = pigen("merge", *shards, "-o", tmp_path / "b.h5", expect=1).stderr
+    assert "two entries named 'mp-" in said
+    assert "label without --shard" in said
+
+
 def test_kinds_of_columns_are_given_back() -> None:
     """A shard's file brings a column to one kind; merging undoes that, chunk by chunk."""
     values = {

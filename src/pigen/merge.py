@@ -98,7 +98,8 @@ def merge(
         watch: told how many chunks are done, after each.
 
     Raises:
-        PigenError: a shard is damaged, or the output cannot be written.
+        PigenError: a shard is damaged, the output cannot be written, or names that occur twice
+            were joined with values.
     """
     names = Names()
     by_parent = shards.provenance.get("made_by") in _NAMED_BY_PARENT
@@ -109,7 +110,14 @@ def merge(
         for number in range(shards.n_chunks):
             cursor = cursors[number % len(cursors)]
             parts = cursor.take(number)
-            renamed = _renamed(parts, names, by_parent)
+            try:
+                renamed = _renamed(parts, names, by_parent)
+            except KeyError as error:
+                raise PigenError(
+                    f"{cursor.path} is damaged: chunk {number} has no entry {error}"
+                ) from error
+            if "values" in shards.provenance:
+                _check_joined(parts, renamed)
             for (written, _), part in zip(parts, renamed, strict=True):
                 if written.state:
                     counts = _plus(counts, cursor.counted(written.state))
@@ -120,10 +128,10 @@ def merge(
 
 
 class _Cursor:
-    """Goes through the chunks of one shard."""
+    """Goes through the chunks of one shard, the file ``path``."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._n, _ = chunks_of_shard(path)
         self._place = self._row = self._reject = 0
         self._next: tuple[Written, Bundle] | None = None
@@ -131,7 +139,7 @@ class _Cursor:
 
     def counted(self, state: str) -> dict[str, Any]:
         """What the shard has counted since it was asked before."""
-        before, self._counts = self._counts, _counts(state, self._path)
+        before, self._counts = self._counts, _counts(state, self.path)
         return _minus(self._counts, before)
 
     def take(self, number: int) -> list[tuple[Written, Bundle]]:
@@ -139,13 +147,13 @@ class _Cursor:
         parts: list[tuple[Written, Bundle]] = []
         while self._place < self._n:
             written, chunk = self._next or read_marked(
-                self._path, self._place, self._row, self._reject
+                self.path, self._place, self._row, self._reject
             )
             if parts and written.mark.number != number:
                 self._next = written, chunk
                 break
             if written.mark.number != number:
-                raise PigenError(f"{self._path} is damaged: chunk {number} is not where it belongs")
+                raise PigenError(f"{self.path} is damaged: chunk {number} is not where it belongs")
             self._next = None
             self._place += 1
             self._row += len(chunk)
@@ -179,6 +187,17 @@ def _with_names(chunk: Bundle, name_of: Mapping[str, str], named_by_parent: bool
     added = [i[len(p) :] for i, p in zip(chunk.ids, chunk.parents, strict=True)]
     ids = strings(p + more for p, more in zip(parents, added, strict=True))
     return replace(chunk, ids=ids, parents=strings(parents), rejects=rejects)
+
+
+def _check_joined(parts: list[tuple[Written, Bundle]], renamed: list[Bundle]) -> None:
+    """PigenError if crystals that `label --values` joined by name have another in one piece."""
+    for (_, before), after in zip(parts, renamed, strict=True):
+        for old, new in zip(before.ids, after.ids, strict=True):
+            if old != new:
+                raise PigenError(
+                    f"the sources have two entries named {old!r}, which `label --values` joins "
+                    f"otherwise in parts than in one piece: label without --shard"
+                )
 
 
 # -- what stages count: JSON of numbers, of texts, and of objects of them ------------------------
