@@ -4,7 +4,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run reproduce test check bench docs dist setup clean
+.PHONY: run reproduce test test-faults check bench docs dist setup clean
 
 run: $(VENV)/installed
 	$(BIN)/pigen run experiments/pigen_mled_c.toml --out runs/pigen_mled_c --force
@@ -16,6 +16,10 @@ reproduce: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Kills, full disks, hostile files (docs/resilience.md); minutes. PIGEN_KILLS=100 kills more often.
+test-faults: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/faults -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

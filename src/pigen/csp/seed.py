@@ -28,7 +28,7 @@ from pigen.csp.select import Seed, ordered, seeds
 from pigen.elements import SYMBOLS
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
-from pigen.files import write_atomically
+from pigen.files import check_writable, write_atomically
 
 ENGINES = ("fuse", *WRITERS)
 
@@ -70,11 +70,13 @@ def csp_seed(
         sources: where the structures came from, for the manifest.
 
     Raises:
-        UsageError: the folder holds something, or the bundle lacks what the choice needs.
+        UsageError: the folder holds something or can't be written in, or the bundle lacks what the
+            choice needs.
         PigenError: no structure can be a seed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder")
+    check_writable(out)
     # What a filter took out has been counted there, and was no candidate here.
     unread = () if KEPT_BY in bundle.provenance else bundle.rejects
     refused = [*unread]
