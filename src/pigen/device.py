@@ -5,14 +5,20 @@ from __future__ import annotations
 import torch
 
 from pigen.errors import UsageError
+from pigen.memory import unlimit_memory
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA where present; UsageError for CUDA where there is none."""
+    """``auto`` is CUDA where present; UsageError for CUDA where there is none.
+
+    A worker that takes CUDA is freed of its limit of memory.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("device = 'cuda', but this machine has no usable CUDA device; use 'auto'")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        unlimit_memory()
     return torch.device(name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +65,18 @@ def _inactive_file(path: Path) -> int:
         if name in ("inactive_file", "total_inactive_file"):
             return int(value)
     return 0
+
+
+def limit_memory(size: int) -> None:
+    """Let this process hold so many bytes of data; more is a MemoryError, or an abort."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, most))
+
+
+def unlimit_memory() -> None:
+    """Undo `limit_memory`: CUDA takes addresses far beyond what it uses."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 class Halving:

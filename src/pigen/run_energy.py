@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from pigen.bundle import BundleWriter, bundle_info, content_digest, iter_bundle, read_bundle
 from pigen.descriptors.novelty import read_formulas
 from pigen.device import resolve_device
-from pigen.executor import SerialExecutor
+from pigen.executor import Where, open_executor
 from pigen.experiment import EnergyConfig
 from pigen.label import skip_entries
 from pigen.read import read_chunks
@@ -35,7 +36,7 @@ def relax_survivors(
     """Write the survivors of a run, relaxed, with ``e_hull``; goes on where it was stopped."""
     if is_complete(folder.relaxed):
         return
-    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
+    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream, source_of
     from pigen.hull import Hull, load_reference, with_e_hull
 
     device = resolve_device(config.device).type
@@ -46,11 +47,15 @@ def relax_survivors(
     provenance = {
         **info.provenance,
         "parent": f"{folder.survivors.name} content {content_digest(folder.survivors)}",
-        "relaxed_by": settings.source,
         "reference": reference.digest,
     }
     with (
-        BundleWriter(folder.relaxed, provenance, resume=True) as writer,
+        open_executor(Where(workers=1)) if device == "cuda" else nullcontext(executor) as pool,
+        BundleWriter(
+            folder.relaxed,
+            {**provenance, "relaxed_by": source_of(settings, pool)},
+            resume=True,
+        ) as writer,
         tqdm(
             total=info.n_crystals,
             initial=writer.n_written,
@@ -63,7 +68,6 @@ def relax_survivors(
         # The rejects of the filters stay where they are.
         survivors = (replace(c, rejects=()) for c in iter_bundle(folder.survivors, CHUNK[device]))
         chunks = skip_entries(survivors, writer.n_written + writer.n_rejected)
-        pool = SerialExecutor() if device == "cuda" else executor
         for chunk in relax_stream(chunks, settings, pool):
             writer.append(with_e_hull(chunk, reference, hull))
             bar.update(len(chunk))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,6 @@ from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.energy.stage import RelaxSettings
     from pigen.executor import Where
     from pigen.hull import Reference
     from pigen.shard import Shard
@@ -93,11 +93,9 @@ def energy(
         pigen energy good.h5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
-    import torch
-
     from pigen.bundle import BundleWriter, iter_bundle
     from pigen.device import resolve_device
-    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
+    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream, source_of
     from pigen.hull import Hull, with_e_hull
     from pigen.label import skip_entries
 
@@ -105,26 +103,25 @@ def energy(
     check_output(output, sources, force=force, resume=resume)
     allowed = limits_of(**limits)
     device = resolve_device(device).type
-    torch.set_num_threads(1)  # as in a worker: how sums are split decides about their last digits
     settings = RelaxSettings(model, device, fmax, max_steps, only_passed)
-    loaded = _reference(reference, settings)
-    hull = Hull(loaded) if loaded else None
-    provenance = {
-        **provenance_of("pigen energy", sources),
-        "relaxed_by": settings.source,
-        "reference": loaded.digest if loaded else "",
-        "device": device,
-        "only_passed": str(only_passed),
-        **limits_said(allowed),
-        **shard_of(shard),
-    }
     opened = Sources(sources, allowed, chunk_size=CHUNK[device], shard=shard)
     if device == "cuda":
         where = where.for_few()
-    with (
-        opened.executor(where, few=CHUNK[device]) as executor,
-        BundleWriter(output, provenance, resume=resume) as writer,
-    ):
+    with ExitStack() as stack:
+        executor = stack.enter_context(opened.executor(where, few=CHUNK[device]))
+        source = source_of(settings, executor)
+        loaded = _reference(reference, source)
+        hull = Hull(loaded) if loaded else None
+        provenance = {
+            **provenance_of("pigen energy", sources),
+            "relaxed_by": source,
+            "reference": loaded.digest if loaded else "",
+            "device": device,
+            "only_passed": str(only_passed),
+            **limits_said(allowed),
+            **shard_of(shard),
+        }
+        writer = stack.enter_context(BundleWriter(output, provenance, resume=resume))
         done = writer.n_written + writer.n_rejected
         chunks = skip_entries(opened.chunks(executor), done)
         with opened.bar(done) as bar:
@@ -167,14 +164,14 @@ def energy(
     show_markdown(f"{said}\n")
 
 
-def _reference(path: Path | None, settings: RelaxSettings) -> Reference | None:
+def _reference(path: Path | None, source: str) -> Reference | None:
     """The reference to take; None if the shipped one is of another potential than is asked for."""
     from pigen.hull import load_reference
     from pigen.hull.stage import check_level
 
     reference = load_reference(path)
     try:
-        check_level(settings.source, reference)
+        check_level(source, reference)
     except UsageError:
         if path is not None:
             raise

@@ -84,8 +84,7 @@ def build(
         pigen hull build train.csv.gz --origin "the Materials Project" -o ref
     """
     from pigen.device import resolve_device
-    from pigen.energy.potential import load_potential
-    from pigen.energy.stage import CHUNK, RelaxSettings
+    from pigen.energy.stage import CHUNK, RelaxSettings, level_of, source_of
     from pigen.hull.build import (
         RELAXED,
         RELAXED_SUBSTITUTES,
@@ -98,10 +97,8 @@ def build(
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
     device = resolve_device(device).type
     settings = RelaxSettings(model=model, device=device)
-    level = load_potential(model, device).name
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
     output.mkdir(parents=True, exist_ok=True)
-    provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": settings.source}
     if device == "cuda":
         where = where.for_few()
     relaxed = [output / RELAXED]
@@ -109,6 +106,8 @@ def build(
         opened.executor(where, few=CHUNK[device] - substitute) as executor,
         opened.bar() as bar,
     ):
+        source, level = source_of(settings, executor), level_of(settings, executor)
+        provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": source}
         relax_reference(
             opened.chunks(executor),
             relaxed[0],
@@ -132,7 +131,7 @@ def build(
                 advance=bar.update,
             )
     said = origin or ", ".join(source.name for source in sources)
-    made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": settings.source}
+    made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": source}
     if substitute:
         made["substitutes"] = f"{substitute} at most"
     reference, failed = make_reference(relaxed, output, level, said, made)

@@ -59,6 +59,24 @@ class RelaxSettings:
         return f"pigen {__version__} relax(model={name}, {limits})"
 
 
+def source_of(settings: RelaxSettings, executor: Executor) -> str:
+    """`RelaxSettings.source` from a worker, which needs the potential anyway: it takes seconds."""
+    return executor.submit(_source, settings).result()
+
+
+def level_of(settings: RelaxSettings, executor: Executor) -> str:
+    """Name and version of the potential, from a worker."""
+    return executor.submit(_level, settings).result()
+
+
+def _source(settings: RelaxSettings) -> str:
+    return settings.source
+
+
+def _level(settings: RelaxSettings) -> str:
+    return _potential(settings.model, settings.device).name
+
+
 def relax_bundle(bundle: Bundle, settings: RelaxSettings | None = None) -> Bundle:
     """Relax every crystal of a bundle.
 

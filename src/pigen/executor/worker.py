@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
-import resource
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pigen.executor.mapping import Divisible
-from pigen.memory import is_out_of_memory
+from pigen.memory import is_out_of_memory, limit_memory
 
 STARTED, ALIVE, DONE, FAILED, NO_MEMORY = range(5)
 """First byte of an answer. A task is answered by STARTED, ALIVE any number of times, and then DONE
@@ -57,7 +56,7 @@ def main(descriptor: int, parent: int, memory: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     if memory:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        limit_memory(memory)
     connection = Connection(descriptor)
     code = 0
     try:
