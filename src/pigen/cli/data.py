@@ -220,10 +220,15 @@ def show(bundle: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(summary), allow_nan=False))
     else:
-        from pigen.read.entry import clean_text
+        click.echo("\n".join(map(_harmless, _as_text(bundle, summary))))
 
-        # A stranger's names and texts must not reach the terminal as its commands.
-        click.echo("\n".join(map(clean_text, _as_text(bundle, summary))))
+
+def _harmless(line: str) -> str:
+    """A line in which a stranger's names and texts are no commands of the terminal's."""
+    from pigen.read.entry import clean_text
+
+    ours = heading(clean_text(click.unstyle(line)))
+    return line if line == ours else clean_text(line)
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:
