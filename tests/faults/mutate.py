@@ -68,7 +68,7 @@ def mutate(path: Path, rng: Random) -> None:
         return
     content = path.read_bytes()
     textual = not content[:512].count(0) and knowing in (None, _json)
-    for _ in range(rng.randint(1, 5)):
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
         content = _edit(content, rng) if textual and rng.random() < 0.8 else _flip(content, rng)
     path.write_bytes(content)
 
@@ -260,7 +260,7 @@ def _forge(file: h5py.File, rng: Random) -> None:
         data = item[()]
         del file[name]
         options = rng.choice(({"compression": "lzf"}, {"compression": 9}, {"scaleoffset": 2}))
-        chunks = tuple(max(n, 1) * rng.choice((1, 1000)) for n in data.shape) or None
+        chunks = (max(len(data), 1) * rng.choice((1, 1000)), *data.shape[1:]) if data.ndim else None
         maxshape = (None,) * data.ndim
         if data.ndim:
             file.create_dataset(name, data=data, chunks=chunks, maxshape=maxshape, **options)

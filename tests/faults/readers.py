@@ -228,7 +228,9 @@ def _make_dft(folder: Path) -> None:
     where = Column(strings(["candidate/a"]), "", "test")
     bundle = Bundle(crystals=NACL, ids=strings(["a"]), columns={"kind": column, "folder": where})
     write_bundle(folder / EXPORTED, bundle)
-    (place / "vasprun.xml").write_text(vasprun(NACL, -6.8))
+    (place / "vasprun.xml").write_text(
+        vasprun(NACL, -6.8, titles={"Na": "PAW_PBE Na_pv 01Jan2000"})
+    )
     (place / "INCAR").write_text(incar({}))
 
 

@@ -202,6 +202,7 @@ def parse_json(text: str, limits: Limits) -> Parsed:
     Raises:
         Refused: it holds none of these.
     """
+    check_count(sum(map(text.count, ",[{")), limits.max_values, "values")
     data = json_value(text, limits.max_values)
     entries: Iterable[tuple[str, Any]] = [("", data)]
     if isinstance(data, list):
