@@ -13,15 +13,16 @@ _T = TypeVar("_T")
 
 
 def cached_file(maxsize: int) -> Callable[[Callable[[Path], _T]], Callable[[str | Path], _T]]:
-    """Decorate a function of a path: its results stay until time or size of the file changes.
+    """Decorate a function of a path: its results stay until the file is another.
 
-    The decorated function raises UsageError, with the system's reason, for a file that isn't there
+    That is one of another time, size or place on disk: the time alone tells little where a clock
+    was set back. The decorated function raises UsageError, with the system's reason, for a file that isn't there
     or can't be looked at.
     """
 
     def decorate(load: Callable[[Path], _T]) -> Callable[[str | Path], _T]:
         @lru_cache(maxsize=maxsize)
-        def cached(path: Path, mtime_ns: int, size: int) -> _T:
+        def cached(path: Path, mtime_ns: int, size: int, inode: int) -> _T:
             return load(path)
 
         @wraps(load)
@@ -31,7 +32,7 @@ def cached_file(maxsize: int) -> Callable[[Callable[[Path], _T]], Callable[[str 
                 stamp = path.stat()
             except OSError as error:
                 raise UsageError(f"{path}: {error.strerror}") from None
-            return cached(path, stamp.st_mtime_ns, stamp.st_size)
+            return cached(path, stamp.st_mtime_ns, stamp.st_size, stamp.st_ino)
 
         return look_first
 

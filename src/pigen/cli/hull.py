@@ -85,6 +85,7 @@ def build(
     """
     from pigen.device import resolve_device
     from pigen.energy.stage import CHUNK, RelaxSettings, level_of, source_of
+    from pigen.files import check_writable
     from pigen.hull.build import (
         RELAXED,
         RELAXED_SUBSTITUTES,
@@ -95,6 +96,7 @@ def build(
 
     if output.exists() and any(output.iterdir()) and not (resume or force):
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
+    check_writable(output)
     device = resolve_device(device).type
     settings = RelaxSettings(model=model, device=device)
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
@@ -179,6 +181,7 @@ def import_(
     Example:
         pigen hull import my_phases.csv -o ref
     """
+    from pigen.files import check_writable
     from pigen.hull.imports import import_reference
     from pigen.hull.reference import META
 
@@ -186,6 +189,7 @@ def import_(
         raise UsageError(
             f"{output} is not empty" + ("" if force else "; --force replaces a reference")
         )
+    check_writable(output)
     reference = import_reference(file, level, max_file_mib * 2**20)
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)

@@ -15,7 +15,7 @@ from pigen.dft.vasp import incar, potential_of, write_inputs
 from pigen.elements import SYMBOLS
 from pigen.errors import UsageError
 from pigen.export import safe_name
-from pigen.files import replaced
+from pigen.files import check_writable, replaced
 from pigen.hull import Hull, Reference
 
 EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
@@ -62,6 +62,7 @@ def export(
     """
     if folder.exists():
         raise UsageError(f"{folder} exists; export to another folder, or remove it")
+    check_writable(folder)
     if not len(candidates):
         raise UsageError("no candidates to export")
     parts = [_only_structures(candidates, CANDIDATE)]
