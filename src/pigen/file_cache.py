@@ -16,8 +16,8 @@ def cached_file(maxsize: int) -> Callable[[Callable[[Path], _T]], Callable[[str 
     """Decorate a function of a path: its results stay until the file is another.
 
     That is one of another time, size or place on disk: the time alone tells little where a clock
-    was set back. The decorated function raises UsageError, with the system's reason, for a file that isn't there
-    or can't be looked at.
+    was set back. The decorated function raises UsageError, with the system's reason, for a file
+    that isn't there or can't be looked at.
     """
 
     def decorate(load: Callable[[Path], _T]) -> Callable[[str | Path], _T]:
