@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -26,14 +27,14 @@ def niggli(crystals: Crystals) -> Crystals:
     os.environ.setdefault("SPGLIB_OLD_ERROR_HANDLING", "false")
     import spglib
 
-    change = np.tile(np.eye(3), (len(crystals), 1, 1))
+    reduced = crystals.lattice.copy()
     for i, lattice in enumerate(crystals.lattice):
-        try:
-            # spglib may rotate the cell; only the change of basis is wanted, in integers.
-            change[i] = spglib.niggli_reduce(lattice) @ np.linalg.inv(lattice)
-        except (spglib.SpglibError, np.linalg.LinAlgError):
-            continue
-    change = np.rint(change)
+        with contextlib.suppress(spglib.SpglibError):
+            reduced[i] = spglib.niggli_reduce(lattice)
+    # spglib may rotate the cell; only the change of basis is wanted, in integers.
+    change = np.tile(np.eye(3), (len(crystals), 1, 1))
+    whole = np.linalg.det(crystals.lattice) != 0
+    change[whole] = np.rint(reduced[whole] @ np.linalg.inv(crystals.lattice[whole]))
     change[~np.isclose(np.abs(np.linalg.det(change)), 1.0)] = np.eye(3)
     inverse = np.rint(np.linalg.inv(change))
     return Crystals(
