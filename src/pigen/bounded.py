@@ -96,10 +96,14 @@ def read_text(
     """The text of a file in UTF-8, with or without its mark.
 
     Raises:
-        UnicodeDecodeError: it is none, which is a ValueError.
+        ValueError: it is none.
         UsageError, OSError: as `read_whole`.
     """
-    return read_whole(path, limit, name).decode("utf-8-sig")
+    content = read_whole(path, limit, name)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:  # which quotes all of it
+        raise ValueError(f"not text in UTF-8: byte {error.start}") from None
 
 
 def parse_json(text: str | bytes, most: int = MAX_VALUES) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pigen.bounded import parse_json
 from pigen.bundle import Bundle, BundleWriter, Reject, bundle_info, strings
 from pigen.bundle.marks import Written
 from pigen.bundle.reading import chunks_of_shard, read_marked
@@ -203,7 +204,7 @@ def _check_joined(parts: list[tuple[Written, Bundle]], renamed: list[Bundle]) ->
 # -- what stages count: JSON of numbers, of texts, and of objects of them ------------------------
 def _counts(state: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(state)
+        found = parse_json(state)
     except ValueError as error:
         raise PigenError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):

@@ -46,6 +46,8 @@ SELF_CONDITIONING = 0.5
 
 CHECKPOINT = "model.safetensors"
 _STATE = "state.pt"
+_MISFITS = (LookupError, ValueError, TypeError, AttributeError)
+"""What a state raises that holds other things than ours."""
 _METRICS = "metrics.csv"
 _COMPONENTS = tuple(field.name for field in fields(Losses))
 
@@ -400,7 +402,7 @@ class Trainer:
             self.take(path.read_bytes())
         except UsageError as error:
             raise UsageError(f"cannot resume {path}: {error}") from None
-        except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError) as error:
+        except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, *_MISFITS) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(
                 f"{path} can't be gone on with ({first}); remove it to train anew"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +16,13 @@ from pigen.bounded import READ_ERRORS, open_bytes
 from pigen.bundle import Bundle, Column
 from pigen.errors import UsageError
 from pigen.files import sha256_of
+from pigen.read.entry import MAX_ENTRY_BYTES
 from pigen.read.files import text_form
 from pigen.read.formats import ID_KEYS
-from pigen.read.tables import DESCRIPTOR_COLUMNS, UNITS
+from pigen.read.tables import DESCRIPTOR_COLUMNS, UNITS, Lines
+
+MAX_FIELDS = 5_000_000
+"""Of a table: it is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,19 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and fields of every row that is not empty."""
     try:
         with open_bytes(path) as stream:
-            reader = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
-            return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (*READ_ERRORS, csv.Error, UnicodeDecodeError) as error:
+            lines = Lines(stream, MAX_ENTRY_BYTES)
+            reader = csv.reader(lines)
+            rows: list[tuple[int, list[str]]] = []
+            n_fields = 0
+            for row in reader:
+                lines.since_row = 0
+                n_fields += len(row)
+                if n_fields > MAX_FIELDS:
+                    raise UsageError(f"{path}: more than {MAX_FIELDS} fields (MAX_FIELDS)")
+                if any(map(str.strip, row)):
+                    rows.append((reader.line_num, row))
+            return rows
+    except (*READ_ERRORS, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
 
 

@@ -247,7 +247,7 @@ def _settings(text: str) -> dict[str, str]:
     """Dotted key → value of a text of TOML; none of any other text."""
     try:
         tables = [("", tomli.loads(text))]
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also of endless numbers, and of nesting
         return {}
     found = {}
     while tables:

@@ -53,7 +53,7 @@ def read_formulas(path: Path) -> frozenset[str]:
     """
     try:
         text = read_text(path)
-    except UnicodeDecodeError:
+    except ValueError:
         raise UsageError(f"{path}: not a text file of formulas") from None
     formulas = set()
     for number, line in enumerate(io.StringIO(text), start=1):

@@ -235,7 +235,7 @@ def read_slurm(path: Path) -> SlurmJobs:
 
     try:
         said = tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from None
     jobs, adapt = said.pop("jobs", None), said.pop("adapt", None)
     known = _slurm_keys()

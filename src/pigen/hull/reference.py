@@ -105,7 +105,7 @@ def load_reference(folder: Path | None = None) -> Reference:
             "`pigen hull import`"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged: {error!r}") from None
+        raise UsageError(f"{path} is damaged: {error!r:.200}") from None
     if version != FORMAT:
         raise UsageError(f"{path} has format {str(version)[:40]!r}; this PIGEN reads {FORMAT}")
     path = folder / ENTRIES

@@ -155,7 +155,7 @@ def _csv_rows(path: Path, limits: Limits) -> Iterator[list[str] | Reject]:
     csv.field_size_limit(limits.max_entry_bytes)
     try:
         with open_bytes(path) as stream:
-            lines = _Lines(stream, limits.max_entry_bytes)
+            lines = Lines(stream, limits.max_entry_bytes)
             for row in csv.reader(lines):
                 lines.since_row = 0
                 if row:
@@ -168,17 +168,19 @@ def _csv_rows(path: Path, limits: Limits) -> Iterator[list[str] | Reject]:
         yield Reject("", f"unreadable row: {reason}; the rest of the file was not read")
 
 
-class _Lines:
-    """Lines of a text file, taken in blocks: neither a line nor a row may fill the memory.
+class Lines:
+    """Lines of a CSV file, taken in blocks: neither a line nor a row may fill the memory.
 
     Attributes:
         since_row: characters taken since the reader of rows set it to 0.
     """
 
     def __init__(self, stream: io.BufferedReader, limit: int) -> None:
+        """Of a stream, with a limit to the bytes of a row; csv.Error for a longer one."""
         self._stream, self._limit, self.since_row = stream, limit, 0
 
     def __iter__(self) -> Iterator[str]:
+        """Each with its end."""
         rest = ""
         decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         # What can be had at once: all of it counts if the file then turns out to be damaged.
