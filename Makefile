@@ -40,6 +40,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/sample.py
 	$(BIN)/python benchmarks/relax.py
 	$(BIN)/python benchmarks/csp.py
+	$(BIN)/python benchmarks/executor.py --data $(DATA)
 
 # The pages of docs/, two of them written from the code; the site goes to build/site.
 docs: $(VENV)/installed-docs

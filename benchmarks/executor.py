@@ -1,10 +1,10 @@
-"""Dask against the local pool: the filters A′ A B C on 20,000 real structures.
+"""Dask against the local pool: all filters of the paper on 20,000 real structures.
 
     python benchmarks/executor.py [--data ../shared/data] [--n 20000] [--workers 2] [--rounds 3]
 
-Both have as many workers, and go through the same chunks of one bundle, in turns; workers are started and warm before the
-clock runs. Processor times are those of all processes, Dask's scheduler and workers included.
-Needs the extra `cluster`.
+Both have as many workers, and go through the same chunks of one bundle, in turns; workers are
+started and warm before the clock runs. Processor times are those of all processes, Dask's scheduler
+and workers included. Needs the extra `cluster`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pigen.executor.cluster import ClusterExecutor
 from pigen.filter import judge, paper_criteria
 from pigen.read import read_chunks
 
-CRITERIA = tuple(c for c in paper_criteria() if c.name in ("min_distance", "spp", "novel", "c"))
+CRITERIA = paper_criteria()
 
 
 def main() -> None:
