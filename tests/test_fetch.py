@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -18,11 +19,14 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
+from known_structures import known_structures
 from pigen import fetch as fetching
 from pigen.cli import main
 from pigen.errors import PigenError
 from pigen.fetch import DATASETS, Dataset, fetch
+from pigen.label import label
 from pigen.lock import Lock
+from pigen.read import read
 
 TRAIN = "material_id,energy_above_hull,cif\n" + "mp-1,0.01,nothing\n" * 40_000
 
@@ -250,6 +254,30 @@ def test_the_verb(
     assert said.exit_code == 0, said.output
     assert json.loads(said.stdout)["tables"] == ["mp-20/train.csv", "mp-20/val.csv"]
     assert "cite nobody" in CliRunner().invoke(main, ["data", "fetch", "mp-20"]).stdout
+
+
+def test_what_is_fetched_can_be_labelled(tmp_path: Path) -> None:
+    """A table with the columns of Alex-MP-20, in its archive."""
+    cif = known_structures()["MgO"].crystals.to_pymatgen()[0].to(fmt="cif")
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(
+        ["material_id", "reduced_formula", "space_group", "num_sites", "cif", "energy_above_hull"]
+    )
+    rows.writerow(["agm1", "MgO", 225, 2, cif, 0.02])
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("alex_mp_20/train.csv", table.getvalue())
+    data = made.getvalue()
+    (tmp_path / "small.zip").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    (train,) = fetch(replace(dataset_at(9), size=len(data), sha256=digest), tmp_path)
+    labelled, missing = label(read(train), ["c"])
+    assert not missing
+    assert labelled.ids.tolist() == ["agm1"]
+    assert labelled.columns["e_hull"].values.tolist() == [0.02]
+    assert labelled.columns["e_hull"].unit == "eV/atom"
+    assert labelled.columns["c"].values[0] == pytest.approx(0.8063, abs=1e-3)
 
 
 def test_what_can_be_fetched_is_what_the_help_says() -> None:
