@@ -68,10 +68,10 @@ class Group:
         made = [make() if self.first else None]
         if self.first:
             self.store.set(what, "made")
-        # Not inside the broadcast: it has a time limit, and no signal gets through to us there.
-        while not self.store.check([what]):
-            time.sleep(0.05)
         with _answered():
+            # Not inside the broadcast: it has a time limit, and no signal gets through to us there.
+            while not self.store.check([what]):
+                time.sleep(0.05)
             dist.broadcast_object_list(made, src=0)
         return made[0]  # type: ignore[return-value]
 
