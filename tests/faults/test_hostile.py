@@ -497,6 +497,29 @@ def test_manifests_that_no_search_could_follow(searches: Path, values: dict[str,
     assert "manifest.json" in refusal(lambda: read_outcomes(searches))
 
 
+def test_results_of_searches_in_any_state(searches: Path) -> None:
+    from pigen.csp.results import COLUMNS, parse_graph, read_search
+
+    head = ",".join(COLUMNS)
+    row = "initial,I,0,-3.0,0.02,0.0,-3.0,{},-"
+    for text in (
+        "\r" * 5,
+        f"{head}\r{row.format('a.cif')}",
+        head + "\n" + "x" * 200_000,
+        '"' * 99_999,
+    ):
+        parse_graph(text)
+    (place, *_) = sorted(searches.glob("*/seeded"))
+    for name in ("..", "x" * 5000, "/etc/passwd", "", "a\0b"):
+        (place / "graph_output.csv").write_text(f"{head}\n{row.format(name)}\n")
+        (place / "output.txt").write_text("successfully read " + "9" * 5000 + " structures")
+        read_search(place).minimum()
+    os.mkfifo(place / "pipe")
+    (place / "output.txt").unlink()
+    (place / "output.txt").symlink_to(place / "pipe")
+    assert read_search(place).engine == "FUSE"
+
+
 def test_a_search_writes_through_no_link(searches: Path, tmp_path: Path) -> None:
     from pigen.csp.folder import compositions, read_experiment
     from pigen.csp.search_folder import SearchFolder, plan_of

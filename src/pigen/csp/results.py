@@ -158,7 +158,7 @@ def parse_graph(text: str) -> tuple[Step, ...]:
     """
     steps = []
     csv.field_size_limit(MAX_SIDE_FILE_BYTES)
-    for row in csv.DictReader(io.StringIO(text)):
+    for row in csv.DictReader(io.StringIO(text.replace("\r", "\n"))):
         try:
             energy, slot = float(row["energy"]), int(float(row["step"]))
             kind, file, move = row["type"].strip(), row["structure file name"], row["move"]
