@@ -202,3 +202,28 @@ def test_a_scheduler_that_goes_away() -> None:
         with pytest.raises(PigenError, match="scheduler is gone"):
             future.result(60)
         executor.shutdown(cancel_futures=True)
+
+
+@slow
+def test_jobs_of_a_slurm_that_runs_them_here(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From the file to results, with `sbatch` and `scancel` that start and end the job's script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (
+        ("sbatch", 'setsid bash "$1" >/dev/null 2>&1 & echo "Submitted batch job $!"'),
+        ("scancel", 'kill -- -"$1"'),
+    ):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    toml.write_text(
+        "cores = 1\nmemory = '2GB'\njobs = 2\ninterface = 'lo'\nwalltime = '00:10:00'\n"
+        f"local_directory = '{tmp_path}'\nscheduler_options = {{dashboard_address = ':0'}}\n"
+    )
+    with open_executor(Where.parse(f"slurm:{toml}")) as executor:
+        found = list(map_ordered(executor, slow_square, range(10)))
+    assert found == [x * x for x in range(10)]
+    assert "Dask at tcp://" in capfd.readouterr().err
