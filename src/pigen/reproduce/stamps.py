@@ -66,7 +66,8 @@ class Stamp:
         found = self._read().get("seconds")
         if not isinstance(found, dict):
             return {}
-        return {str(k): float(v) for k, v in found.items() if isinstance(v, int | float)}
+        numbers = {str(k): v for k, v in found.items() if isinstance(v, int | float)}
+        return {key: float(v) for key, v in numbers.items() if abs(v) < 2**63}
 
     def _read(self) -> dict[str, object]:
         try:
