@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: run reproduce test test-faults check bench docs dist setup clean
 
 run: $(VENV)/installed
-	$(BIN)/pigen run experiments/pigen_mled_c.toml --out runs/pigen_mled_c --force
+	$(BIN)/pigen run pigen_mled_c --out runs/pigen_mled_c --force
 
 # Every table and figure of the paper; SCALE is smoke, laptop or paper (docs/reproduce.md).
 SCALE ?= laptop

@@ -17,20 +17,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL_BYTES = 32 * 2**20
 SOURCES = {
-    *(".ci", "benchmarks", "docs", "experiments", "src", "tests", "LICENSE", "CITATION.cff"),
+    *(".ci", "benchmarks", "docs", "src", "tests", "LICENSE", "CITATION.cff"),
     *("Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml", "PKG-INFO", ".gitignore"),
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", ".pre-commit-config.yaml"),
 }
 """What stands at the top of the source distribution."""
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the working tree with the build backend at hand."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps"]
-    subprocess.run([*command, "--no-build-isolation", "-w", str(folder), str(ROOT)], check=True)
-    (built,) = folder.glob("*.whl")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an sdist of the working tree and of the wheel made of that sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    """The wheel."""
+    (built,) = dist.glob("*.whl")
     return built
 
 
@@ -69,10 +75,8 @@ def test_wheel_carries_the_package_data_and_nothing_else(wheel: Path) -> None:
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
 
 
-def test_sdist_carries_the_sources_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path]
-    subprocess.run([*command, ROOT], check=True, stdout=subprocess.DEVNULL)
-    (built,) = tmp_path.glob("*.tar.gz")
+def test_sdist_carries_the_sources_and_nothing_else(dist: Path) -> None:
+    (built,) = dist.glob("*.tar.gz")
     with tarfile.open(built) as archive:
         names = [name.split("/")[1:] for name in archive.getnames()]
     assert {name[0] for name in names} == SOURCES

@@ -15,8 +15,9 @@ from pigen.cli import main
 from pigen.experiment import load_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
-CAMPAIGN = ROOT / "experiments" / "alex_mp_20"
-TOMLS = sorted((ROOT / "experiments").rglob("*.toml"))
+EXPERIMENTS = ROOT / "src" / "pigen" / "data" / "experiments"
+CAMPAIGN = EXPERIMENTS / "alex_mp_20"
+TOMLS = sorted(EXPERIMENTS.rglob("*.toml"))
 SCRIPTS = sorted([*CAMPAIGN.glob("*.sbatch"), *CAMPAIGN.glob("*.sh")])
 DOCS = ROOT / "docs" / "scaling.md"
 
