@@ -60,7 +60,9 @@ def refusal(path: Path | str, *overrides: str) -> str:
 # -- the shipped experiments ---------------------------------------------------------------------
 def test_every_experiment_of_the_tables_is_shipped() -> None:
     assert list(shipped_experiments()) == NAMES
-    assert (ROOT / "experiments").resolve() == (ROOT / "src/pigen/data/experiments").resolve()
+    link = ROOT / "experiments"  # a source distribution has none
+    if link.exists() or (ROOT / ".git").exists():
+        assert link.resolve() == (ROOT / "src/pigen/data/experiments").resolve()
 
 
 @pytest.mark.parametrize("name", NAMES)
