@@ -131,6 +131,7 @@ def energy(
     statuses = Counter(
         status.split(":")[0]
         for chunk in iter_bundle(output)
+        if len(chunk)
         for status in chunk.columns["status"].values
     )
     no_hull = Counter(
