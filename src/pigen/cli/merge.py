@@ -56,7 +56,7 @@ def _lines(counts: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
     """What the run counted, such as the funnel of `pigen filter`."""
     for key, value in counts.items():
         if isinstance(value, dict):
-            yield f"{indent}{key}"
+            yield from [f"{indent}{key}"] * bool(value)
             yield from _lines(value, indent + "  ")
         elif isinstance(value, int):
             yield f"{indent}{value:7d}  {key}"
