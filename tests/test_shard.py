@@ -261,6 +261,7 @@ def test_a_shard_goes_on_where_it_was_stopped(
         assert content(a) == content(b)
 
 
+@pytest.mark.slow
 def test_searches_are_shared_out(tmp_path: Path) -> None:
     fcc = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     crystals = [
