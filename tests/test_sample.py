@@ -21,7 +21,7 @@ from pigen.diffusion.reverse import Draws, reverse_chain
 from pigen.errors import UsageError
 from pigen.executor import Where, open_executor
 from pigen.experiment import Experiment, SampleConfig
-from pigen.model.checkpoint import Header, save_checkpoint
+from pigen.model.checkpoint import Header, load_checkpoint, save_checkpoint
 from pigen.sample import check_request, guided, plan, sample, sample_to_bundle
 from real_crystals import assert_same
 
@@ -215,10 +215,12 @@ def test_resuming_equals_never_stopping(checkpoint: Path, tmp_path: Path) -> Non
     assert set(whole.columns) == {"target_c", "target_mled"}
 
 
-def test_a_diverged_chain_is_a_counted_reject(checkpoint: Path, tmp_path: Path) -> None:
-    broken = {k: w.clone() for k, w in MODEL.state_dict().items()}
-    broken["coord_head.weight"].fill_(float("nan"))
-    save_checkpoint(checkpoint, broken, HEADER)
+def test_a_diverged_chain_is_a_counted_reject(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, header = load_checkpoint(checkpoint, torch.device("cpu"))
+    broken.state_dict()["coord_head.weight"].fill_(float("nan"))  # which a file may not hold
+    monkeypatch.setattr(sys.modules["pigen.sample"], "load_checkpoint", lambda *_: (broken, header))
     experiment = Experiment(name="t", sample=replace(CONFIG, n=3, checkpoint=str(checkpoint)))
     sample_to_bundle(experiment, checkpoint, tmp_path / "b.h5", progress=False)
     found = read_bundle(tmp_path / "b.h5")
