@@ -178,7 +178,7 @@ class RunTable:
                 raise ValueError("a criterion without a rate")
             return table
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise PigenError(f"{path}: not a table of a run: {error!r}") from None
+            raise PigenError(f"{path}: not a table of a run: {error!r:.200}") from None
 
 
 def _unfinished(folder: Path) -> str:

@@ -107,7 +107,7 @@ class Composition:
         sizes = (self.generated_atoms, self.seed_atoms, self.max_atoms, *self.elements.values())
         if not all(1 <= n <= MAX_SEARCH_ATOMS for n in sizes):
             raise ValueError(f"atoms in a cell: expected 1 … {MAX_SEARCH_ATOMS} (MAX_SEARCH_ATOMS)")
-        if self.random_seeds.keys() < set(MODES) or min(self.random_seeds.values()) < 0:
+        if not self.random_seeds.keys() >= set(MODES) or min(self.random_seeds.values()) < 0:
             raise ValueError(f"random_seeds: expected numbers from 0 for {' and '.join(MODES)}")
 
 

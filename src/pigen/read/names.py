@@ -8,6 +8,9 @@ from dataclasses import replace
 from pigen.bundle import Bundle, Reject, strings
 from pigen.read.entry import clean_text
 
+UNNAMED = "unnamed"
+"""What an entry is called whose source gives it an empty name."""
+
 
 class Names:
     """Makes names unique over a stream: the second "a" becomes "a#2"."""
@@ -19,7 +22,7 @@ class Names:
     def make_unique(self, bundle: Bundle) -> Bundle:
         """The bundle with its crystals, then its rejects, named as no entry before."""
         crystals, rejects = raw_names(bundle)
-        reasons = (reject.reason for reject in bundle.rejects)
+        reasons = (clean_text(reject.reason) or "no reason given" for reject in bundle.rejects)
         return replace(
             bundle,
             ids=strings(self.take(crystals)),
@@ -43,4 +46,5 @@ class Names:
 
 def raw_names(bundle: Bundle) -> tuple[list[str], list[str]]:
     """What the source calls a bundle's crystals, and its rejects."""
-    return [clean_text(i) for i in bundle.ids], [reject.id for reject in bundle.rejects]
+    refused = [clean_text(reject.id) or UNNAMED for reject in bundle.rejects]
+    return [clean_text(i) or UNNAMED for i in bundle.ids], refused
