@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pigen import __version__, resources
+from pigen.executor import available_cores
 from pigen.files import sha256_of
 from pigen.memory import available_memory
 
@@ -182,12 +183,6 @@ def _memory() -> Iterator[Check]:
         yield Check("memory", OK, found)
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _torch() -> Iterator[Check]:
     import torch
 
@@ -196,9 +191,9 @@ def _torch() -> Iterator[Check]:
     cpu = torch.device("cpu")
     threads = torch.get_num_threads()
     bf16 = "fast" if fast_bf16(cpu) else "slow, not used"
-    found = f"torch {torch.__version__}, {_cores()} cores, {threads} threads, bf16 {bf16}"
-    if threads > _cores():
-        remedy = f"more threads than cores are slow: export OMP_NUM_THREADS={_cores()}"
+    found = f"torch {torch.__version__}, {available_cores()} cores, {threads} threads, bf16 {bf16}"
+    if threads > available_cores():
+        remedy = f"more threads than cores are slow: export OMP_NUM_THREADS={available_cores()}"
         yield Check("cpu", WARN, found, remedy)
     else:
         yield Check("cpu", OK, found)

@@ -113,4 +113,10 @@ def _has_ended(holder: str) -> bool:
     words = holder.split()
     if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
         return False
-    return not Path(f"/proc/{words[1]}").exists()
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        return False
+    return False

@@ -268,6 +268,10 @@ def _reserve(path: Path, n_bytes: int) -> None:
     HDF5 crashes the process when a disk fills up under it; this fails with a plain OSError before
     it comes to that. HDF5 gives back what it does not need when it closes the file.
     """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        if shutil.disk_usage(path).free < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, n_bytes)

@@ -18,8 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pigen import __version__
 from pigen.errors import PigenError, UsageError
-from pigen.executor.pool import LEAST_MEMORY, Task, Worker, like_this_process, no_keywords
-from pigen.memory import available_memory
+from pigen.executor.pool import Task, Worker, like_this_process, no_keywords, share_of_memory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -293,8 +292,8 @@ def _run(task: Task, versions: Mapping[str, str]) -> bytes:
     if not hasattr(_own, "worker"):
         from distributed import get_worker
 
-        share = available_memory() // max(get_worker().state.nthreads, 1)
-        _own.worker = Worker(like_this_process(), max(share, LEAST_MEMORY))
+        share = share_of_memory(max(get_worker().state.nthreads, 1))
+        _own.worker = Worker(like_this_process(), share)
     return bytes(_own.worker.run(task))
 
 

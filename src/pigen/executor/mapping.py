@@ -70,7 +70,9 @@ class SerialExecutor(Executor):
 
 def available_cores() -> int:
     """Cores this process may use, which a job scheduler may have made fewer than there are."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def map_ordered(

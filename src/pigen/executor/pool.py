@@ -98,7 +98,7 @@ class LocalPool(Executor):
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.workers = workers
         if memory is None:
-            memory = max(available_memory() // workers, LEAST_MEMORY)
+            memory = share_of_memory(workers)
         preparation = like_this_process()
         self._time_limit = time_limit
         self._crew = [Worker(preparation, memory) for _ in range(workers)]
@@ -191,6 +191,14 @@ def no_keywords(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[Any
     if keywords:
         raise TypeError("tasks take positional arguments only")
     return args
+
+
+def share_of_memory(workers: int) -> int:
+    """Bytes that each of so many workers may hold; 0, no limit, where the system tells nothing."""
+    try:
+        return max(available_memory() // workers, LEAST_MEMORY)
+    except OSError:  # macOS
+        return 0
 
 
 def like_this_process() -> dict[str, Any]:

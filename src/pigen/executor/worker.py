@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -51,8 +52,11 @@ def main(descriptor: int, parent: int, memory: int) -> None:
         memory: bytes of data that this process may hold; 0 for no limit.
     """
     global _connection
-    # The owner's thread that started this process lives as long as it wants this process to.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        # The owner's thread that started this process lives as long as it wants this process to.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
     if memory:
@@ -71,6 +75,13 @@ def main(descriptor: int, parent: int, memory: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # libraries take their time to leave
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its owner, unless it is in a call that lets no thread run."""
+    while os.getppid() == parent:
+        time.sleep(_BEAT)
+    os._exit(1)
 
 
 def _prepare(data: dict[str, Any]) -> None:
