@@ -25,9 +25,10 @@ from distributed import Client, LocalCluster
 from filter import cifs, write
 from pigen.bundle import Bundle, BundleWriter, iter_bundle
 from pigen.cli.common import CHUNK
+from pigen.criteria import paper_criteria
 from pigen.executor import Where, open_executor
 from pigen.executor.cluster import ClusterExecutor
-from pigen.filter import judge, paper_criteria
+from pigen.filter import judge
 from pigen.read import read_chunks
 
 CRITERIA = paper_criteria()

@@ -24,11 +24,13 @@ import numpy as np
 import torch
 
 from pigen.bundle import Bundle, strings
+from pigen.criteria import paper_criteria
 from pigen.crystals import Crystals
 from pigen.energy import CHGNetPotential, relax
 from pigen.executor import SerialExecutor
 from pigen.experiment import load_experiment
-from pigen.filter import Funnel, judge, paper_criteria
+from pigen.filter import judge
+from pigen.funnel import Funnel
 from pigen.model.checkpoint import find_checkpoint, load_checkpoint
 from pigen.read import read
 from pigen.sample import plan, sample

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from pigen.bundle import Bundle
+from pigen.criteria import paper_criteria
 from pigen.crystals import Crystals
 from pigen.diffusion.state import Noised
 from pigen.executor import SerialExecutor
 from pigen.experiment import FilterConfig, SampleConfig
-from pigen.filter import Funnel, judge, paper_criteria
+from pigen.filter import judge
+from pigen.funnel import Funnel
 from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
 from pigen.model.network import Denoiser
 from pigen.sample import plan, sample

@@ -46,6 +46,7 @@ LAYERS = [
         "sample",
         "filter",
         "criteria",
+        "funnel",
         "label",
         "tables",
         "table_cells",

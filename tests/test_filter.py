@@ -11,22 +11,21 @@ import pytest
 
 from known_structures import every_element, known_structures, mp20_crystals, nasty_crystals
 from pigen.bundle import KEPT_BY, Bundle, Column, Reject, strings
+from pigen.criteria import (
+    Criterion,
+    check_criteria,
+    in_paper_order,
+    known_compositions,
+    paper_criteria,
+)
 from pigen.crystals import Crystals
 from pigen.descriptors import evaluate
 from pigen.descriptors.novelty import read_formulas
 from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import FilterConfig
-from pigen.filter import (
-    Criterion,
-    Funnel,
-    apply_filters,
-    check_criteria,
-    in_paper_order,
-    judge,
-    known_compositions,
-    paper_criteria,
-)
+from pigen.filter import apply_filters, judge
+from pigen.funnel import Funnel
 
 DENSE = Criterion("c", low=0.55, high=0.85)
 COMPLEX = Criterion("k", low=0.95)

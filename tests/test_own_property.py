@@ -16,13 +16,14 @@ from known_structures import displaced, known_structures
 from pigen.bundle import Bundle, Column, read_bundle, strings, write_bundle
 from pigen.bundle.targets import compare_targets
 from pigen.cli import main
+from pigen.criteria import window_on
 from pigen.crystals import Crystals
 from pigen.descriptors import descriptor_names, load_descriptors, registry
 from pigen.descriptors import own as own_descriptors
 from pigen.errors import UsageError
 from pigen.executor import LocalPool
 from pigen.experiment import DiffusionConfig, load_experiment
-from pigen.filter import apply_filters, judge, window_on
+from pigen.filter import apply_filters, judge
 from pigen.label import label, label_stream
 from pigen.model.checkpoint import Header, load_checkpoint, read_header, save_checkpoint
 from pigen.model.init_from import Start, check_start

@@ -23,10 +23,11 @@ from known_structures import (
 )
 from pigen.bundle import Bundle, Column, read_bundle, strings, write_bundle
 from pigen.cli import main
+from pigen.criteria import Criterion, check_criteria, in_paper_order
 from pigen.crystals import Crystals
 from pigen.errors import PigenError, UsageError
 from pigen.executor import SerialExecutor
-from pigen.filter import Criterion, apply_filters, check_criteria, in_paper_order
+from pigen.filter import apply_filters
 from pigen.prototypes.assignment import _assign, _is_unique, all_within_reach
 from pigen.prototypes.build import Frameworks, Usage
 from pigen.prototypes.invariant import average_distances

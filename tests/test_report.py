@@ -26,10 +26,10 @@ from pigen.bundle import (
     write_bundle,
 )
 from pigen.cli import main
+from pigen.criteria import Criterion, paper_criteria
 from pigen.crystals import Crystals
 from pigen.experiment import FilterConfig
 from pigen.export import to_cif
-from pigen.filter import Criterion, paper_criteria
 from pigen.report import Report, prepare, report_of_chunks, report_of_run, to_html
 from pigen.report.content import Distribution
 from pigen.report.gather import parse_criterion

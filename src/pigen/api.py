@@ -24,7 +24,8 @@ from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import Experiment
 from pigen.experiment.load import checked_settings
-from pigen.filter import Funnel, judge
+from pigen.filter import judge
+from pigen.funnel import Funnel
 from pigen.label import DEFAULT_LABELS, label_stream
 from pigen.read import Limits, open_source, stream
 from pigen.read.objects import is_object, open_objects

@@ -1,24 +1,174 @@
-"""The criteria that somebody asks for, in words or from Python."""
+"""Criteria on descriptors: what they are, the paper's, and those that somebody asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pigen.bundle import Bundle
+from pigen.descriptors import column_source, descriptor_names, get_descriptor
+from pigen.descriptors.novelty import write_formulas
 from pigen.errors import UsageError
-from pigen.filter import (
-    Criterion,
-    check_criteria,
-    in_paper_order,
-    known_compositions,
-    paper_criteria,
-    window_on,
-)
+from pigen.experiment import FilterConfig
+from pigen.read import read_chunks
+from pigen.tables import LETTERS, SEQUENCE
 
 Ends = tuple[float | None, float | None]
+
+_LETTER_OF = {
+    **{name: letter.replace("_prime", "′") for letter, name in LETTERS.items()},
+    "e_hull": "E",
+}
+_ORDER = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
+"""The paper's order, and frameworks after motifs: the matcher takes the most time."""
+
+MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
+"""Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A window on the main value of a descriptor; ends are excluded.
+
+    Attributes:
+        name: the descriptor, or a column that is there before; also the verdict's name.
+        low: values must exceed it; None for no lower end.
+        high: values must be below it. Both ends None: the value itself must be true.
+        absent: the value is a name, and there must be none.
+        settings: of the descriptor.
+        in_sequence: whether failing it takes a structure out; otherwise it is only counted alone.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    absent: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    in_sequence: bool = True
+
+    @property
+    def text(self) -> str:
+        """Like ``0.55 < c < 0.85``, ``spp < 0.362``, ``novel`` or ``no prototype``."""
+        if self.absent:
+            return f"no {self.name}"
+        if self.low is not None and self.high is None:
+            return f"{self.name} > {self.low:g}"
+        low = f"{self.low:g} < " if self.low is not None else ""
+        return low + self.name + (f" < {self.high:g}" if self.high is not None else "")
+
+    @property
+    def letter(self) -> str:
+        """What the paper calls the criterion, "" for one that it does not have."""
+        return _LETTER_OF.get(self.name, "")
+
+    @property
+    def heading(self) -> str:
+        """The text after the letter."""
+        return f"{self.letter:<3}{self.text}{' ' + self.unit if self.unit else ''}"
+
+    @property
+    def made_before(self) -> bool:
+        """Whether it is on a column that no descriptor computes."""
+        return self.name in MADE_BEFORE or self.name not in descriptor_names()
+
+    @property
+    def unit(self) -> str:
+        """Of the window, "" for a dimensionless one and where only the column would tell."""
+        if self.made_before:
+            return MADE_BEFORE.get(self.name, ("", ""))[0]
+        return get_descriptor(self.name).columns[0].unit
+
+
+def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
+    """All that verdicts depend on, to the last digit: for the provenance of a bundle.
+
+    Raises:
+        UsageError: a settings file that can't be read.
+    """
+    said = {}
+    for criterion in criteria:
+        name, ends = criterion.name, f"low={criterion.low}, high={criterion.high}"
+        made = "" if criterion.made_before else column_source(name, criterion.settings)
+        where = "in sequence" if criterion.in_sequence else "alone"
+        said[f"criterion {name}"] = "; ".join(filter(None, (ends, where, made)))
+    return said
+
+
+def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
+    """The paper's A′ A B C D K with the thresholds of a config, in the paper's order.
+
+    A–D are in sequence, as in its Table 1; A′, K and those of ``config.where`` are counted alone.
+    Without ``config.novel`` there is no B.
+
+    Raises:
+        UsageError: a window of ``config.where`` that is none.
+    """
+    config = config or FilterConfig()
+    spp_settings = {"table": Path(config.spp_table)} if config.spp_table else {}
+    novel_settings = {"known": Path(config.known)} if config.known else {}
+    criteria = [
+        Criterion("min_distance", low=config.min_distance),
+        Criterion("spp", high=config.spp, settings=spp_settings),
+        Criterion("novel", settings=novel_settings),
+        Criterion("c", low=config.c[0], high=config.c[1]),
+        Criterion("mled", low=config.mled),
+        Criterion("k", low=config.k),
+    ]
+    sequence = {LETTERS[letter] for letter in SEQUENCE}
+    return tuple(
+        replace(criterion, in_sequence=criterion.name in sequence)
+        for criterion in criteria
+        if config.novel or criterion.name != "novel"
+    ) + tuple(window_on(name, ends, in_sequence=False) for name, ends in config.where.items())
+
+
+def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:
+    """The criterion that a descriptor or column lies between two ends; an infinite one is open.
+
+    Raises:
+        UsageError: both ends are open, or the lower one is not below the upper.
+    """
+    low, high = (None if end is None or math.isinf(end) else end for end in ends)
+    if low is None and high is None:
+        raise UsageError(f"{name}: neither a lower nor an upper end")
+    if low is not None and high is not None and not low < high:
+        raise UsageError(f"{name}: the lower end {low:g} must be below the upper, {high:g}")
+    return Criterion(name, low, high, in_sequence=in_sequence)
+
+
+def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
+    """The criteria in one order, A′ A B C D E prototype K and others, however they were typed."""
+    place = {name: i for i, name in enumerate(_ORDER)}
+    return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(_ORDER)), one.name)))
+
+
+def known_compositions(source: Path, folder: Path, executor: Executor | None = None) -> Path:
+    """A file of formulas for the descriptor ``novel``, from formulas or from structures.
+
+    Args:
+        source: a text file of formulas (.txt, .txt.gz), or any source of structures.
+        folder: where the formulas of structures are written.
+        executor: where structures are parsed.
+
+    Returns:
+        The source itself if it is a text file, else the file written.
+
+    Raises:
+        UsageError: no structure in the source could be read.
+    """
+    name = source.name.lower().removesuffix(".gz")
+    if name.endswith(".txt") and source.is_file():
+        return source
+    path = folder / f"{source.name}.compositions.txt.gz"
+    chunks = read_chunks([source], executor=executor)
+    formulas = (formula for chunk in chunks for formula in chunk.crystals.reduced_formulas())
+    if not write_formulas(path, formulas, f"reduced formulas of {source.name}"):
+        raise UsageError(f"{source}: no structure in it could be read")
+    return path
 
 
 def criteria_of(
@@ -72,3 +222,15 @@ def criteria_of(
     criteria = tuple(replace(c, settings=chosen.get(c.name, {})) for c in criteria)
     check_criteria(criteria)
     return criteria
+
+
+def check_criteria(criteria: Sequence[Criterion]) -> None:
+    """Raise UsageError for a setting or a settings file that is wrong, before any work."""
+    for criterion in criteria:
+        if criterion.made_before:
+            if criterion.settings:
+                raise UsageError(f"{criterion.name} is no descriptor, and has no settings")
+            continue
+        column_source(criterion.name, criterion.settings)
+        # An evaluation of nothing loads the tables and lists that the settings name.
+        get_descriptor(criterion.name)(Bundle.empty().crystals, **criterion.settings)

@@ -35,6 +35,13 @@ from pigen.bundle import (
     iter_bundle,
 )
 from pigen.bundle.targets import compare_targets
+from pigen.criteria import (
+    Criterion,
+    check_criteria,
+    known_compositions,
+    paper_criteria,
+    provenance_of,
+)
 from pigen.descriptors import column_source, get_descriptor, load_descriptors
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.elements import SYMBOLS, Z_OF
@@ -42,15 +49,8 @@ from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import Experiment, dump_experiment
 from pigen.files import sha256_of
-from pigen.filter import (
-    Criterion,
-    Funnel,
-    check_criteria,
-    judge,
-    known_compositions,
-    paper_criteria,
-    provenance_of,
-)
+from pigen.filter import judge
+from pigen.funnel import Funnel
 from pigen.label import skip_entries
 from pigen.pseudo_random import pseudo_random_bundles
 from pigen.read import open_source, read_chunks

@@ -169,9 +169,10 @@ def filter(
     """
     from pigen.bundle import JUDGED_BY, KEPT_BY, BundleWriter
     from pigen.criteria import criteria_of
+    from pigen.criteria import provenance_of as provenance_of_criteria
     from pigen.descriptors import load_descriptors
-    from pigen.filter import Funnel, entries_of, judge
-    from pigen.filter import provenance_of as provenance_of_criteria
+    from pigen.filter import judge
+    from pigen.funnel import Funnel, entries_of
     from pigen.label import skip_entries
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_passed.h5"), shard)

@@ -10,9 +10,10 @@ import numpy as np
 
 from pigen import __version__
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, bundle_info, iter_bundle, read_bundle
+from pigen.criteria import Criterion, paper_criteria
 from pigen.descriptors import evaluate
 from pigen.errors import PigenError, UsageError
-from pigen.filter import Criterion, apply_filters, paper_criteria
+from pigen.filter import apply_filters
 from pigen.report.content import Distribution, RateRow, Report, Step
 from pigen.report.gather import (
     DRAWN,
@@ -41,9 +42,6 @@ from pigen.tables import (
 
 _EXPERIMENT = "experiment"
 """Provenance key of a text of many lines, shown apart."""
-_LETTER_OF = {name: letter.replace("_prime", "′") for letter, name in LETTERS.items()} | {
-    E_HULL: "E"
-}
 _QUANTITIES = {
     "c": ("Compactness", "C", ""),
     "mled": ("Local environment diversity", "M_LED", "bits"),
@@ -91,7 +89,7 @@ def report_of_chunks(
         )
     rates = tuple(
         RateRow(
-            _LETTER_OF.get(criterion.name, ""),
+            criterion.letter,
             _words(found, criterion),
             _count(found.funnel.alone(criterion)),
             _percent(found.funnel.alone(criterion)),
@@ -136,7 +134,11 @@ def report_of_run(path: Path, most: int) -> Report:
             raise UsageError(f"{stage} is not there or not whole; `pigen run --resume` finishes it")
     sequence = frozenset(LETTERS[letter] for letter in table.funnel if letter in LETTERS)
     found = gather(map(prepare, iter_bundle(folder.evaluated)), most, sequence)
-    counted = {_LETTER_OF.get(name, name): n for name, n in found.funnel.left.items()}
+    counted = {
+        criterion.letter or criterion.name: found.funnel.left[criterion.name]
+        for criterion in found.funnel.criteria
+        if criterion.in_sequence
+    }
     if counted != {letter: rate.passed for letter, rate in table.funnel.items()}:
         raise PigenError(f"{path}: table.json and evaluated.h5 are not of the same run")
     structures = read_bundle(folder.relaxed) if relaxed else None
@@ -168,7 +170,7 @@ def _steps(found: Gathered) -> Iterator[Step]:
     for criterion in found.funnel.criteria:
         rate = found.funnel.sequence(criterion)
         if rate is not None:
-            yield Step(_LETTER_OF.get(criterion.name, ""), _words(found, criterion), rate)
+            yield Step(criterion.letter, _words(found, criterion), rate)
 
 
 def _stable_steps(table: RunTable) -> Iterator[Step]:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Column, count_rejects
+from pigen.criteria import Criterion, in_paper_order
 from pigen.crystals import Crystals
 from pigen.errors import UsageError
-from pigen.filter import Criterion, Funnel, in_paper_order
+from pigen.funnel import Funnel
 from pigen.tables import LETTERS
 
 DRAWN = ("spp", "c", "mled", "k")
