@@ -29,6 +29,7 @@ LAYERS = [
         "device",
         "distributed",
         "bounded",
+        "counts",
         "file_cache",
         "files",
         "interrupts",

@@ -274,4 +274,4 @@ def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
         )
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
-    assert done.stdout == "Bundle(1 crystals, 0 rejects, columns [], verdicts [])\n", done.stderr
+    assert done.stdout == "Bundle(1 crystal, 0 rejects, columns [], verdicts [])\n", done.stderr

@@ -357,6 +357,20 @@ def test_a_damaged_record_is_no_crash(three: list[Path], tmp_path: Path, text: s
     assert f"{odd} is damaged" in said
 
 
+@pytest.mark.parametrize("notes", [["[]", "{}"], ['{"a":1}', '{"a":{}}'], ['{"a":{}}', '{"a":1}']])
+def test_counts_of_other_kinds_are_no_crash(
+    three: list[Path], tmp_path: Path, notes: list[str]
+) -> None:
+    def damage(file: h5py.File) -> None:
+        records = file["shard/chunks"]
+        for i, note in enumerate(notes):
+            records[i] = json.dumps({**json.loads(records[i]), "state": note})
+
+    odd = edited(three[0], tmp_path / "odd.h5", damage)
+    said = pigen("merge", odd, *three[1:], "-o", tmp_path / "b.h5", expect=1).stderr
+    assert f"{odd} is damaged" in said
+
+
 def test_names_that_occur_twice_cannot_be_joined_in_parts(
     sources: list[Path], tmp_path: Path
 ) -> None:

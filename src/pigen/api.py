@@ -179,7 +179,7 @@ def filter(
         >>> cell = [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]
         >>> salt = pigen.Crystals.single(cell, [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
         >>> pigen.filter(salt, c=(0.55, 0.85))
-        Bundle(1 crystals, 0 rejects, columns ['c'], verdicts ['c'])
+        Bundle(1 crystal, 0 rejects, columns ['c'], verdicts ['c'])
         >>> pigen.filter(salt, c=(0.55, 0.85), k=3.9).rejects
         (Reject(id='crystal-0', reason='k not above 3.9: 1'),)
     """

@@ -118,7 +118,7 @@ def fidelity(
     rng = np.random.default_rng(seed)
     drawn = rng.choice(len(of_known), min(len(of_samples), len(of_known)), replace=False)
     return Fidelity(
-        len(samples) + len(samples.rejects),
+        samples.n_entries,
         len(of_known),
         tuple(_distances(of_samples, of_known, drawn)),
         _rates(samples, of_samples, known, of_known, executor),
@@ -202,7 +202,7 @@ def _total_variation(p: NDArray[np.int64], q: NDArray[np.int64]) -> float:
 def _rates(
     samples: Bundle, of_samples: Sample, known: list[Bundle], of_known: Sample, executor: Executor
 ) -> dict[str, Rate]:
-    total, config = len(samples) + len(samples.rejects), FilterConfig()
+    total, config = samples.n_entries, FilterConfig()
     with np.errstate(invalid="ignore"):
         apart = samples.columns["min_distance"].values > config.min_distance
         usual = samples.columns["spp"].values < config.spp

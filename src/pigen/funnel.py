@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pigen.bundle import KEPT_BY, Bundle, Reject
+from pigen.counts import EVERY, counts_text, parse_counts
 from pigen.criteria import Criterion
 from pigen.tables import Rate
+
+_STATE: dict[str, Any] = {
+    "unread": 0,
+    "judged": 0,
+    "passed": {EVERY: 0},
+    "left": {EVERY: 0},
+    "reasons": {EVERY: 0},
+    "rests_on": {EVERY: ""},
+}
+"""What a state holds, each with an example."""
 
 
 @dataclass
@@ -38,17 +49,20 @@ class Funnel:
     rests_on: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def resumed(cls, criteria: tuple[Criterion, ...], state: str) -> Funnel:
-        """The funnel whose `state` that was; an empty one of no state."""
-        counts: dict[str, Any] = json.loads(state or "{}")
+    def resumed(cls, criteria: tuple[Criterion, ...], state: str, path: Path) -> Funnel:
+        """The funnel whose `state` the bundle ``path`` holds; an empty one of no state.
+
+        Raises:
+            PigenError: it is no state of a funnel.
+        """
+        counts = parse_counts(state, path, _STATE)
         for key in ("passed", "left", "reasons"):
             counts[key] = Counter(counts.get(key, {}))
         return cls(criteria, **counts)
 
     def state(self) -> str:
         """All counts so far, for `resumed`."""
-        counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "criteria"}
-        return json.dumps(counts, ensure_ascii=False)
+        return counts_text({name: getattr(self, name) for name in _STATE})
 
     def add(self, judged: Bundle) -> Bundle:
         """Count a chunk from `apply_filters`; returns its survivors.
@@ -66,7 +80,7 @@ class Funnel:
         for criterion in self.criteria:
             verdict = judged.verdicts[criterion.name]
             self.passed[criterion.name] += int(verdict.passed.sum())
-            if criterion.made_before and len(judged):
+            if criterion.made_before and len(judged) and criterion.name in judged.columns:
                 self.rests_on[criterion.name] = judged.columns[criterion.name].source
             if not criterion.in_sequence:
                 continue

@@ -62,13 +62,8 @@ def _joined(parts: Sequence[tuple[Bundle, Counter[str]]]) -> tuple[Bundle, Count
     return Bundle.concatenate([bundle for bundle, _ in parts]), missing
 
 
-def entries_of(chunk: Bundle) -> int:
-    """Entries of the source that a chunk stands for."""
-    return len(chunk) + len(chunk.rejects)
-
-
 def skip_entries(
-    chunks: Iterable[Bundle], n: int, count: Callable[[Bundle], int] = entries_of
+    chunks: Iterable[Bundle], n: int, count: Callable[[Bundle], int] = lambda chunk: chunk.n_entries
 ) -> Iterator[Bundle]:
     """The chunks after the first ``n`` entries, which must fill whole chunks.
 

@@ -7,16 +7,15 @@ and appends them as the run would have done: so the file is the same to the byte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pigen.bounded import parse_json
 from pigen.bundle import Bundle, BundleWriter, Reject, bundle_info, strings
 from pigen.bundle.marks import Written
 from pigen.bundle.reading import chunks_of_shard, read_marked
+from pigen.counts import EVERY, counts_text, parse_counts
 from pigen.errors import PigenError, UsageError
 from pigen.read.names import Names
 from pigen.shard import SHARD, Shard
@@ -121,8 +120,8 @@ def merge(
                 _check_joined(parts, renamed)
             for (written, _), part in zip(parts, renamed, strict=True):
                 if written.state:
-                    counts = _plus(counts, cursor.counted(written.state))
-                    state = json.dumps(counts, ensure_ascii=False)
+                    counts = cursor.counted(written.state, counts)
+                    state = counts_text(counts)
                 writer.append(part, state)
             watch(number + 1)
     return Merged(writer.n_written, writer.n_rejected, counts)
@@ -138,10 +137,15 @@ class _Cursor:
         self._next: tuple[Written, Bundle] | None = None
         self._counts: dict[str, Any] = {}
 
-    def counted(self, state: str) -> dict[str, Any]:
-        """What the shard has counted since it was asked before."""
-        before, self._counts = self._counts, _counts(state, self.path)
-        return _minus(self._counts, before)
+    def counted(self, state: str, before: dict[str, Any]) -> dict[str, Any]:
+        """Counts with what this shard has counted since it was asked the last time."""
+        own, self._counts = self._counts, parse_counts(state, self.path, {EVERY: None})
+        try:
+            return _plus(before, _minus(self._counts, own))
+        except (TypeError, AttributeError, RecursionError):  # one has texts, the other numbers
+            raise PigenError(
+                f"{self.path} is damaged: its counts are of other kinds than those before"
+            ) from None
 
     def take(self, number: int) -> list[tuple[Written, Bundle]]:
         """The parts of the chunk with this number, which is the next of this shard."""
@@ -202,16 +206,6 @@ def _check_joined(parts: list[tuple[Written, Bundle]], renamed: list[Bundle]) ->
 
 
 # -- what stages count: JSON of numbers, of texts, and of objects of them ------------------------
-def _counts(state: str, path: Path) -> dict[str, Any]:
-    try:
-        found = parse_json(state)
-    except ValueError as error:
-        raise PigenError(f"{path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise PigenError(f"{path} is damaged: its counts are no JSON object")
-    return found
-
-
 def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(one)
     for key, value in other.items():

@@ -102,7 +102,9 @@ class Rate:
         return sqrt(self.fraction * (1 - self.fraction) / self.total) if self.total else 0.0
 
     def __str__(self) -> str:
-        """``n / N (x.x ± s.e. %)``."""
+        """``n / N (x.x ± s.e. %)``, with – for the share of none."""
+        if not self.total:
+            return f"{self.passed} / 0 (–)"
         percent, error = 100 * self.fraction, 100 * self.standard_error
         return f"{self.passed} / {self.total} ({percent:.1f} ± {error:.1f} %)"
 

@@ -150,10 +150,15 @@ class Bundle:
         """Number of crystals B."""
         return len(self.crystals)
 
+    @property
+    def n_entries(self) -> int:
+        """Crystals and rejects: what was read."""
+        return len(self) + len(self.rejects)
+
     def __repr__(self) -> str:
         """Counts and names: the arrays are too long to print."""
         return (
-            f"Bundle({len(self)} crystals, {len(self.rejects)} rejects, "
+            f"Bundle({_count(len(self), 'crystal')}, {_count(len(self.rejects), 'reject')}, "
             f"columns {list(self.columns)}, verdicts {list(self.verdicts)})"
         )
 
@@ -372,3 +377,7 @@ def _as_rows(rows: Rows | Sequence[int] | Sequence[bool]) -> Rows:
         return rows
     array = np.asarray(rows)
     return array.astype(np.int64) if array.size == 0 and array.dtype != bool else array
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"

@@ -142,11 +142,6 @@ class Sources:
         )
 
 
-def size_of(chunk: Bundle) -> int:
-    """Entries of the source that a chunk stands for."""
-    return len(chunk) + len(chunk.rejects)
-
-
 def settings_of(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Settings by descriptor from ``descriptor.setting=value`` texts, typed as their defaults.
 

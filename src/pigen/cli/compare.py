@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, size_of
+from pigen.cli.common import Sources
 from pigen.cli.data import limit_options, limits_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
@@ -64,7 +64,7 @@ def compare(
             known = []
             for chunk in theirs.chunks(executor):
                 known.append(chunk)
-                bar.update(size_of(chunk))
+                bar.update(chunk.n_entries)
         if not any(len(chunk) for chunk in known):
             raise UsageError(f"{references[0]}: no structure to compare with")
         found = fidelity(Bundle.concatenate(chunks), known, executor)

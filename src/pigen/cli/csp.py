@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import Sources, check_output, potential_options, size_of
+from pigen.cli.common import Sources, check_output, potential_options
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
@@ -165,7 +165,7 @@ def csp_seed(
     with opened.executor(Where()) as executor, opened.bar() as bar:
         for chunk in opened.chunks(executor):
             chunks.append(chunk)
-            bar.update(size_of(chunk))
+            bar.update(chunk.n_entries)
     experiment = write(
         Bundle.concatenate(chunks), request, output, tuple(str(source) for source in sources)
     )

@@ -66,7 +66,7 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
         with tqdm(total=total, unit=what, delay=1.0, disable=not sys.stderr.isatty()) as bar:
             for chunk in chunks:
                 yield chunk
-                bar.update(len(chunk) + len(chunk.rejects))
+                bar.update(chunk.n_entries)
 
     return wrap
 

@@ -17,7 +17,6 @@ from pigen.cli.common import (
     output_of,
     potential_options,
     shard_of,
-    size_of,
     stem_of,
 )
 from pigen.cli.data import limit_options, limits_of, provenance_of
@@ -127,7 +126,7 @@ def energy(
         with opened.bar(done) as bar:
             for chunk in relax_stream(chunks, settings, executor):
                 writer.append(with_e_hull(chunk, loaded, hull) if loaded and hull else chunk)
-                bar.update(size_of(chunk))
+                bar.update(chunk.n_entries)
     statuses = Counter(
         status.split(":")[0]
         for chunk in iter_bundle(output)

@@ -18,7 +18,6 @@ from pigen.cli.common import (
     output_of,
     settings_of,
     shard_of,
-    size_of,
     stem_of,
 )
 from pigen.cli.data import limits_of, provenance_of
@@ -206,14 +205,14 @@ def filter(
             if writer.complete:
                 _say_complete(writer, output, as_json)
                 return
-            funnel = Funnel.resumed(criteria, writer.state)
+            funnel = Funnel.resumed(criteria, writer.state, output)
             chunks = skip_entries(opened.chunks(executor), funnel.read, entries_of)
             with opened.bar(funnel.read) as bar:
                 for chunk in judge(chunks, criteria, executor):
                     survivors = funnel.add(chunk)
                     writer.append(chunk if keep_all else survivors, funnel.state())
                     bar.set_postfix_str(funnel.running(), refresh=False)
-                    bar.update(size_of(chunk))
+                    bar.update(entries_of(chunk))
     if as_json:
         click.echo(json.dumps({**funnel.to_json(), "output": str(output)}, ensure_ascii=False))
     else:

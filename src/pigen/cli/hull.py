@@ -14,7 +14,6 @@ from pigen.cli.common import (
     check_output,
     origin_of,
     potential_options,
-    size_of,
 )
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
@@ -245,7 +244,7 @@ def evaluate(
                 chunk = with_e_hull(chunk, loaded, made)
                 reasons.update(r for r in chunk.columns["e_hull_reason"].values if r)
             writer.append(chunk)
-            bar.update(size_of(chunk))
+            bar.update(chunk.n_entries)
     n = writer.n_written
     counts = {
         "read": n + writer.n_rejected,

@@ -20,7 +20,6 @@ from pigen.cli.common import (
     output_of,
     settings_of,
     shard_of,
-    size_of,
 )
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
@@ -78,6 +77,7 @@ def label(
         pigen label cifs/ --values mine.csv --descriptors density.py -o data.h5
     """
     from pigen.bundle import BundleWriter
+    from pigen.counts import EVERY, counts_text, parse_counts
     from pigen.descriptors import column_source, column_specs, load_descriptors
     from pigen.label import DEFAULT_LABELS, label_stream, skip_entries
     from pigen.values import read_values
@@ -106,7 +106,7 @@ def label(
         BundleWriter(output, provenance, resume=resume) as writer,
     ):
         done = writer.n_written + writer.n_rejected
-        missing: Counter[str] = Counter(json.loads(writer.state or "{}"))
+        missing: Counter[str] = Counter(parse_counts(writer.state, output, {EVERY: 0}))
         chunks = skip_entries(opened.chunks(executor), done)
         if table is not None:
             chunks = map(table.join, chunks)
@@ -115,8 +115,8 @@ def label(
                 missing.update(lacking)
                 if table is not None:
                     missing.update(table.missing(chunk))
-                writer.append(chunk, json.dumps(missing, ensure_ascii=False))
-                bar.update(size_of(chunk))
+                writer.append(chunk, counts_text(missing))
+                bar.update(chunk.n_entries)
     counts = {
         "read": writer.n_written + writer.n_rejected,
         "labelled": writer.n_written,
@@ -225,6 +225,6 @@ def _crystals(
         def batches() -> Iterator[Crystals]:
             for chunk in sources.chunks(executor):
                 yield chunk.crystals
-                bar.update(size_of(chunk))
+                bar.update(chunk.n_entries)
 
         yield batches()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of
+from pigen.cli.common import Sources, check_output
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
@@ -82,7 +82,7 @@ def build(
         for prepared in prepare(opened.chunks(executor), executor):
             counter.add(prepared)
             n += len(prepared[0])
-            bar.update(size_of(prepared[0]))
+            bar.update(prepared[0].n_entries)
     named = ", ".join(source.name for source in sources)
     source = f"counted in {n} structures of {named}"
     library = counter.library(source, least=least, most=most)
@@ -160,7 +160,7 @@ def match(
                 matched += int((ranks > 0).sum())
                 unmatched += int((ranks == 0).sum())
                 failed += missing.total()
-                bar.update(size_of(chunk))
+                bar.update(chunk.n_entries)
     counts = {"matched": matched, "unmatched": unmatched, "failed": failed}
     if as_json:
         click.echo(json.dumps({**counts, "output": str(output)}))
@@ -210,7 +210,7 @@ def unique(
             first = distinct.add(prepared)
             writer.append(prepared[0].with_columns({"unique": Column(first, "", SOURCE)}))
             n += int(first.sum())
-            bar.update(size_of(prepared[0]))
+            bar.update(prepared[0].n_entries)
     if as_json:
         counts = {"unique": n, "duplicates": writer.n_written - n, "output": str(output)}
         click.echo(json.dumps(counts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, size_of, stem_of
+from pigen.cli.common import Sources, check_output, stem_of
 from pigen.cli.data import limit_options, limits_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
@@ -77,7 +77,7 @@ def report(
                 task = KeepingAll(prepare, Bundle.concatenate)
                 for chunk in map_ordered(executor, task, opened.chunks(executor)):
                     yield chunk
-                    bar.update(size_of(chunk))
+                    bar.update(chunk.n_entries)
 
             complete = not is_bundle or bundle_info(source).complete
             made = report_of_chunks(judged(), source.name, most, complete=complete)

@@ -113,7 +113,7 @@ def _relax(
         advance(done)
         for chunk in relax_stream(skip_entries(chunks, done), settings, executor):
             writer.append(chunk)
-            advance(len(chunk) + len(chunk.rejects))
+            advance(chunk.n_entries)
 
 
 def _with_elements(chunks: Iterable[Bundle]) -> Iterator[Bundle]:

@@ -146,7 +146,7 @@ def _stream(
     jobs = _jobs(sources, chunk_size, limits)
     own = jobs if shard is None else shard.own(jobs)
     for place, bundle in enumerate(_parsed(own, executor)):
-        n_read += len(bundle) + len(bundle.rejects)
+        n_read += bundle.n_entries
         if n_read > limits.max_entries:
             raise PigenError(f"more than {limits.max_entries} entries (--max-entries)")
         columns.update(bundle.columns)
