@@ -225,9 +225,7 @@ def test_rows_that_cannot_be_run_say_what_is_needed(
     order = [row.experiment.row for row in found]
     assert order == sorted(order, key=published_rows().index)
     assert "--mattergen FILE" in not_run["MatterGen"]
-    for name in ("diffcsp", "diffcsp_pi", "diffcsp_cfg"):  # unless a checkpoint ships
-        if name not in names:
-            assert any(f"pigen run {name} --set" in why for why in not_run.values())
+    assert {"diffcsp", "diffcsp_pi", "diffcsp_cfg"} < set(names)
     structures = tmp_path / "theirs.cif"
     structures.write_text("data_x", encoding="utf-8")
     found, not_run = plan(SCALES["smoke"], tmp_path, {"mattergen": structures}, {})
@@ -237,12 +235,13 @@ def test_rows_that_cannot_be_run_say_what_is_needed(
         plan(SCALES["smoke"], tmp_path, {"pigen_c": structures}, {})
 
 
-def test_a_checkpoint_given_makes_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_given_takes_the_place_of_the_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped = {path.stem: path for path in sorted(resources.EXPERIMENTS.glob("*.toml"))}
     monkeypatch.setattr(rows_module, "shipped_experiments", lambda: shipped)
     given = {"diffcsp": resources.checkpoint("pigen")}
-    found, not_run = plan(SCALES["smoke"], tmp_path, {}, given)
-    assert "DiffCSP" not in not_run
+    found, _ = plan(SCALES["smoke"], tmp_path, {}, given)
     (diffcsp,) = [row for row in found if row.name == "diffcsp"]
     assert diffcsp.experiment.sample.checkpoint == str(given["diffcsp"].resolve())
 

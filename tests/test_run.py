@@ -23,7 +23,7 @@ from pigen.tables import COLUMNS, LETTERS, SEQUENCE, RunTable
 TINY_MODEL = [
     *("--set", "model.scalars=8", "--set", "model.vectors=4", "--set", "model.messages=4"),
     *("--set", "model.layers=1", "--set", "train.epochs=2", "--set", "train.batch_size=8"),
-    *("--set", "sample.n=3", "--set", "sample.steps=3"),
+    *("--set", "sample.n=3", "--set", "sample.steps=3", "--set", "sample.checkpoint=''"),
 ]
 
 
@@ -264,9 +264,9 @@ def test_bad_requests_stop_before_any_work(trained: Path, tmp_path: Path) -> Non
         ("pigen_c", ["sample.elements_allowed=['Xx']"], "'Xx' is not allowed"),
         ("pigen_c", ["sample.n_atoms=21"], "sample.n_atoms"),
         ("pigen_c", ["sample.device=cuda"], "CUDA"),
-        ("diffcsp", [], "nothing to train on"),
+        ("diffcsp", ["sample.checkpoint=''"], "nothing to train on"),
         ("diffcsp", ["data.train=['gone.h5']"], "no such file"),
-        ("diffcsp", [f"data.train=['{tmp_path / 'table.npz'}']"], "table.npz"),
+        ("diffcsp", ["sample.checkpoint=''", f"data.train=['{tmp_path / 'table.npz'}']"], "table.npz"),
         ("pigen_q", [], "no such file, and no shipped experiment"),
     ):
         if says == "CUDA" and has_cuda():

@@ -235,7 +235,7 @@ def sample(
     Args:
         n: how many.
         targets: label → value, or ``(lo, hi)`` to draw each crystal's target from.
-        checkpoint: a file that `pigen train` wrote, or the shipped ``pigen``.
+        checkpoint: a file that `pigen train` wrote, or the name of a shipped one.
         seed: crystal i depends on it and on i alone.
         progress: show a bar where there is a terminal.
         settings: others of the table ``[sample]`` of an experiment, such as ``guidance``,

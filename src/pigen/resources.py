@@ -33,8 +33,9 @@ CHECKSUMS = DATA / "SHA256SUMS"
 """SHA-256 of every computed file of the package data, as ``sha256sum`` writes it."""
 
 
-SHIPPED_CHECKPOINTS = ("pigen",)
-"""Names of the checkpoints that travel with the package."""
+SHIPPED_CHECKPOINTS = ("base", "pi", "cfg", "pigen")
+"""Names of the checkpoints that travel with the package: without compactness loss and labels,
+with the loss, with the labels, with both."""
 
 
 def checkpoint(name: str) -> Path:

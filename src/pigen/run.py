@@ -177,6 +177,11 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
     if experiment.sample.checkpoint:
         from pigen.model.checkpoint import find_checkpoint
 
+        if experiment.data.train:
+            say(
+                f"train: nothing, {experiment.name} samples from {experiment.sample.checkpoint}; "
+                "--set 'sample.checkpoint=\"\"' trains on data.train"
+            )
         return find_checkpoint(experiment.sample.checkpoint)
     from pigen.train import CHECKPOINT, train
 

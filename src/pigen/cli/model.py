@@ -32,7 +32,7 @@ _RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlie
 @click.option(
     "--init-from",
     metavar="FILE",
-    help="Start from a checkpoint, or the shipped one (pigen), not from random weights.",
+    help="Start from a checkpoint, a file or a shipped one, not from random weights.",
 )
 @_RESUME
 def train(

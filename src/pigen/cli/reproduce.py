@@ -46,7 +46,7 @@ _FILE = click.Path(exists=True, path_type=Path)
     "checkpoints",
     multiple=True,
     metavar="NAME=FILE",
-    help="Checkpoint of an experiment, e.g. diffcsp=FILE for one that would have to train.",
+    help="Your own checkpoint for an experiment, e.g. diffcsp=FILE; else the shipped one.",
 )
 @executor_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")

@@ -46,7 +46,7 @@ def run(
     \b
     Examples:
         pigen run pigen_mled_c --set sample.n=200 --out runs/first
-        pigen run diffcsp --set 'data.train=["train.h5"]'
+        pigen run mine.toml --set 'data.train=["train.h5"]' --out runs/mine
     """
     from pigen.errors import UsageError
     from pigen.executor import open_executor

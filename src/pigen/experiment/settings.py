@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pigen.elements import SYMBOLS
+from pigen.resources import SHIPPED_CHECKPOINTS
 
 LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
 """Structure labels a model is conditioned on unless its experiment names others."""
@@ -143,9 +144,9 @@ class TrainConfig:
     )
     init_from: str = setting(
         "",
-        "Checkpoint to start from: a file, or the shipped one (pigen); empty: random weights.",
+        "Checkpoint to start from: a file, or a shipped one by name; empty: random weights.",
         path=True,
-        names=("", "pigen"),
+        names=("", *SHIPPED_CHECKPOINTS),
     )
     checkpoint_minutes: float = setting(3.0, "Time between checkpoints.", unit="min", above=0.0)
     device: str = setting(
@@ -197,9 +198,9 @@ class SampleConfig:
     batch_size: int = setting(64, "Structures denoised together; no effect on results.", lo=1)
     checkpoint: str = setting(
         "",
-        "A checkpoint file, the shipped one (pigen), or empty: train first.",
+        "A checkpoint file, a shipped one (base, pi, cfg, pigen), or empty: train first.",
         path=True,
-        names=("", "pigen"),
+        names=("", *SHIPPED_CHECKPOINTS),
     )
     device: str = setting(
         "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")

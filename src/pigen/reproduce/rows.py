@@ -90,7 +90,7 @@ def plan(
         scale: how many structures of each.
         root: folder of the reproduction.
         given: name of an experiment that takes structures made elsewhere → source of them.
-        checkpoints: name of an experiment that would train → its checkpoint.
+        checkpoints: name of an experiment → checkpoint in place of the shipped one.
 
     Raises:
         UsageError: something given for an experiment that has no use for it.
@@ -109,8 +109,9 @@ def plan(
         found: Experiment | str = experiment
         if shipped.generator == "import":
             found = _importing(experiment, given.get(name))
-        elif shipped.generator == "model":
-            found = _with_model(experiment, checkpoints.get(name))
+        elif name in checkpoints:
+            own = str(checkpoints[name].resolve())
+            found = replace(experiment, sample=replace(experiment.sample, checkpoint=own))
         if isinstance(found, str):
             not_run[shipped.row] = found
         else:
@@ -133,25 +134,6 @@ def _importing(experiment: Experiment, source: Path | None) -> Experiment | str:
         return f"needs structures of MatterGen: --{option} FILE, a zip of CIFs or extxyz"
     imported = replace(experiment.imported, source=str(source.resolve()))
     return replace(experiment, imported=imported)
-
-
-def _with_model(experiment: Experiment, given: Path | None) -> Experiment | str:
-    """The experiment with a checkpoint that is there: given, its own, or one of its name."""
-    shipped = resources.checkpoint(experiment.name)
-    if given is not None:
-        checkpoint = str(given.resolve())
-    elif experiment.sample.checkpoint:
-        checkpoint = experiment.sample.checkpoint
-    elif shipped.is_file():
-        checkpoint = str(shipped)
-    else:
-        name = experiment.name
-        data = "--set 'data.train=[\"train.h5\"]'"
-        return (
-            f"needs training: pigen run {name} {data} --out runs/{name}, "
-            f"then --checkpoint {name}=runs/{name}/train/model.safetensors"
-        )
-    return replace(experiment, sample=replace(experiment.sample, checkpoint=checkpoint))
 
 
 def _stamp(experiment: Experiment, root: Path) -> Stamp:
