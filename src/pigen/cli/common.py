@@ -57,8 +57,6 @@ def potential_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a verb that evaluates descriptors on a stream into a bundle."""
     for option in (
-        click.option("--force", is_flag=True, help="Replace an existing output."),
-        click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON."),
         click.option(
             "--set",
             "assignments",

@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Structures to compare with, such as the training set. Repeatable.",
 )
 @executor_option
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @limit_options
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def compare(
     samples: Path,
     references: tuple[Path, ...],

@@ -14,7 +14,7 @@ import click
 from pigen.cli.common import Sources, check_output, potential_options
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, sources_argument
 from pigen.cli.shard import shard_option
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -27,7 +27,7 @@ _SHOWN = 10
 
 
 @click.command("csp-seed")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option(
     "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="A new folder."
 )
@@ -113,8 +113,8 @@ _SHOWN = 10
 @click.option(
     "--name", "model", default="", help="Name in the table; that of the experiment by default."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 @limit_options
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def csp_seed(
     sources: tuple[Path, ...],
     output: Path,
@@ -210,8 +210,8 @@ def csp_seed(
     show_default=True,
     help="Energies that differ by no more than this, in meV/atom, are equal.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@force_option
+@json_option
 def csp_collect(
     folder: Path,
     output: Path | None,

@@ -14,6 +14,7 @@ import click
 
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, output_option, sources_argument
 from pigen.cli.terminal import heading
 from pigen.errors import PigenError, UsageError
 
@@ -72,14 +73,12 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
 
 
 @click.command("import")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
-)
+@sources_argument
+@output_option
 @executor_option
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
+@force_option
+@json_option
 def import_(
     sources: tuple[Path, ...],
     output: Path,
@@ -184,8 +183,8 @@ def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
     type=click.Path(path_type=Path),
     help="A folder, or a .zip, for cif and poscar; else a file.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@force_option
+@json_option
 def export(bundle: Path, form: str, output: Path, force: bool, as_json: bool) -> None:
     """Write a bundle as CIF, extxyz, CSV or POSCAR.
 

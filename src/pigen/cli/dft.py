@@ -12,11 +12,12 @@ import click
 from pigen.cli.common import Sources, check_output
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, sources_argument
 from pigen.errors import UsageError
 
 
 @click.command("dft-export")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option(
     "-o",
     "--out",
@@ -34,8 +35,8 @@ from pigen.errors import UsageError
 @click.option(
     "--incar", "changes", multiple=True, metavar="TAG=VALUE", help="An INCAR tag, e.g. ISPIN=2."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
+@json_option
 def dft_export(
     sources: tuple[Path, ...],
     output: Path,
@@ -107,8 +108,8 @@ def dft_export(
     type=click.Path(path_type=Path),
     help="Bundle of the candidates; DIR/collected.h5 by default.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@force_option
+@json_option
 def dft_collect(
     folder: Path, reference: Path | None, output: Path | None, force: bool, as_json: bool
 ) -> None:

@@ -22,6 +22,7 @@ from pigen.cli.common import (
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, resume_option, sources_argument
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option(
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
 )
@@ -58,12 +59,12 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Reference of the hull, made by `pigen hull`; the shipped one by default.",
 )
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
-@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@resume_option
 @bundle_shard_option
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @executor_option
 @limit_options
+@force_option
+@json_option
 def energy(
     sources: tuple[Path, ...],
     output: Path | None,

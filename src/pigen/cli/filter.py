@@ -22,6 +22,7 @@ from pigen.cli.common import (
 )
 from pigen.cli.data import limits_of, provenance_of
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, resume_option, sources_argument
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import heading
 from pigen.errors import UsageError
@@ -81,7 +82,7 @@ class WindowType(click.ParamType[Window]):
 
 
 @click.command("filter")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option(
     "--min-distance",
     type=WindowType("low"),
@@ -130,9 +131,11 @@ class WindowType(click.ParamType[Window]):
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the survivors."
 )
 @click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
-@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@resume_option
 @bundle_shard_option
 @descriptor_options
+@force_option
+@json_option
 def filter(
     sources: tuple[Path, ...],
     spp_table: Path | None,

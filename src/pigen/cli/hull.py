@@ -18,6 +18,13 @@ from pigen.cli.common import (
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import (
+    force_option,
+    json_option,
+    output_option,
+    resume_option,
+    sources_argument,
+)
 from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
 
@@ -38,7 +45,7 @@ def hull() -> None:
 
 
 @hull.command(short_help="Make a reference of structures: relax them all.")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder of the reference.")
 @click.option(
     "--origin", help="What SRC is a part of, to stand beside every figure; its names by default."
@@ -52,11 +59,11 @@ def hull() -> None:
     "replacing an element by a similar one, likeliest first.",
 )
 @potential_options
-@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
-@click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@resume_option
 @executor_option
 @limit_options
+@click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder.")
+@json_option
 def build(
     sources: tuple[Path, ...],
     output: Path,
@@ -167,7 +174,7 @@ def build(
     help="Largest file, unpacked.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing reference.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option
 def import_(
     file: Path, output: Path, level: str, max_file_mib: int, force: bool, as_json: bool
 ) -> None:
@@ -200,14 +207,12 @@ def import_(
 
 
 @hull.command(short_help="Give relaxed structures their energy above a hull.")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option("--reference", type=EXISTING, help="Reference; the shipped one by default.")
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
-)
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@output_option
 @limit_options
+@force_option
+@json_option
 def evaluate(
     sources: tuple[Path, ...],
     reference: Path | None,

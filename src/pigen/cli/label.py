@@ -24,6 +24,13 @@ from pigen.cli.common import (
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import (
+    force_option,
+    json_option,
+    output_option,
+    resume_option,
+    sources_argument,
+)
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import PigenError, UsageError
 
@@ -34,10 +41,8 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
-)
+@sources_argument
+@output_option
 @click.option(
     "--columns",
     metavar="NAMES",
@@ -48,9 +53,11 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     type=EXISTING,
     help="CSV with a column id and columns of numbers, which are joined to the structures.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@resume_option
 @bundle_shard_option
 @descriptor_options
+@force_option
+@json_option
 def label(
     sources: tuple[Path, ...],
     output: Path,
@@ -142,14 +149,14 @@ def label(
 
 
 @click.command("spp-fit")
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option(
     "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Table, .npz."
 )
 @executor_option
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
+@force_option
+@json_option
 def spp_fit(
     sources: tuple[Path, ...],
     output: Path,
@@ -177,14 +184,14 @@ def spp_fit(
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
+@sources_argument
 @click.option(
     "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="List, .txt.gz."
 )
 @executor_option
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @limit_options
+@force_option
+@json_option
 def known(
     sources: tuple[Path, ...],
     output: Path,

@@ -13,15 +13,14 @@ import click
 
 from pigen.cli.common import check_output
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, output_option
 
 
 @click.command()
 @click.argument("shards", nargs=-1, required=True, type=EXISTING, metavar="SHARD...")
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
-)
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@output_option
+@force_option
+@json_option
 def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> None:
     """Put the bundles of `--shard 1/N` to `--shard N/N` together.
 

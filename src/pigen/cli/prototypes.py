@@ -12,17 +12,10 @@ import click
 from pigen.cli.common import Sources, check_output
 from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option, output_option, sources_argument
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
-
-_SOURCES = click.argument("sources", nargs=-1, required=True, type=EXISTING, metavar="SRC...")
-_OUTPUT = click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
-)
-_FORCE = click.option("--force", is_flag=True, help="Replace an existing output.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 
 
 @click.group()
@@ -36,8 +29,8 @@ def prototypes() -> None:
 
 
 @prototypes.command(short_help="Make a library of the frameworks of structures.")
-@_SOURCES
-@_OUTPUT
+@sources_argument
+@output_option
 @click.option("--aflow", is_flag=True, help="Rank the AFLOW prototypes by the structures of SRC.")
 @click.option(
     "--least",
@@ -47,10 +40,10 @@ def prototypes() -> None:
     help="Keep frameworks of so many structures or more.",
 )
 @click.option("--most", type=click.IntRange(min=1), help="Keep so many frameworks; all by default.")
-@_FORCE
-@_JSON
 @executor_option
 @limit_options
+@force_option
+@json_option
 def build(
     sources: tuple[Path, ...],
     output: Path,
@@ -105,7 +98,7 @@ def build(
 
 
 @prototypes.command(short_help="Find the known framework of each structure.")
-@_SOURCES
+@sources_argument
 @click.option(
     "--library",
     required=True,
@@ -115,11 +108,11 @@ def build(
 @click.option(
     "--top", type=click.IntRange(min=1), help="Match only ranks up to this; all by default."
 )
-@_OUTPUT
-@_FORCE
-@_JSON
+@output_option
 @executor_option
 @limit_options
+@force_option
+@json_option
 def match(
     sources: tuple[Path, ...],
     library: str,
@@ -172,12 +165,12 @@ def match(
 
 
 @prototypes.command(short_help="Mark duplicates.")
-@_SOURCES
-@_OUTPUT
-@_FORCE
-@_JSON
+@sources_argument
+@output_option
 @executor_option
 @limit_options
+@force_option
+@json_option
 def unique(
     sources: tuple[Path, ...],
     output: Path,

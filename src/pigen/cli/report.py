@@ -13,6 +13,7 @@ from pigen.cli.common import Sources, check_output, stem_of
 from pigen.cli.data import limit_options, limits_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
@@ -29,10 +30,10 @@ if TYPE_CHECKING:  # imported when a verb runs
     show_default=True,
     help="Most structures to list, with their coordinates.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 @executor_option
 @limit_options
+@force_option
+@json_option
 def report(
     source: Path,
     output: Path | None,
