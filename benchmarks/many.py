@@ -79,7 +79,8 @@ def measure_start(bundle: Path, n: int) -> None:
 def start(bundle: str, began: str) -> None:
     """What each process does: train until the first step is done, and say what it took."""
     from pigen.experiment import load_experiment
-    from pigen.train import Trainer, train
+    from pigen.train import train
+    from pigen.trainer import Trainer
 
     step = Trainer._train_step
 

@@ -23,7 +23,7 @@ from unittest.mock import patch
 import torch
 
 import pigen.model.network as network
-import pigen.train as training
+import pigen.trainer as training
 from pigen.device import fast_bf16, resolve_device
 from pigen.distributed import Group
 from pigen.experiment import load_experiment

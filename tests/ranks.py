@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import pigen.train as training
+import pigen.trainer as training
 from models import CONFIG
 from pigen.experiment import DataConfig, Experiment, TrainConfig
 from pigen.model.pairs import pair_basis
+from pigen.train import train as train_model
 
 SETTINGS = {"epochs": 5, "batch_size": 7, "device": "cpu"}
 
@@ -81,7 +82,7 @@ def train(folder: Path, name: str, resume: bool, settings: dict[str, Any], event
         model=CONFIG,
         train=TrainConfig(**{**SETTINGS, **settings}),
     )
-    training.train(asked, folder / name, resume=resume, progress=False)
+    train_model(asked, folder / name, resume=resume, progress=False)
 
 
 if __name__ == "__main__":

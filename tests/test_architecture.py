@@ -44,6 +44,7 @@ LAYERS = [
     {
         "training_set",
         "train",
+        "trainer",
         "sample",
         "filter",
         "criteria",

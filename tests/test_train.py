@@ -24,7 +24,8 @@ from pigen.errors import PigenError, UsageError
 from pigen.experiment import DataConfig, Experiment, TrainConfig
 from pigen.model.checkpoint import read_header
 from pigen.model.loss import NoisedBatch
-from pigen.train import CHECKPOINT, Trainer, learning_rate, train
+from pigen.train import train
+from pigen.trainer import CHECKPOINT, Trainer, learning_rate
 from pigen.training_set import Labelled, known_only, read_labelled, read_training_set
 
 LABELS = ("c", "mled", "e_hull", "k")

@@ -183,7 +183,8 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
                 "--set 'sample.checkpoint=\"\"' trains on data.train"
             )
         return find_checkpoint(experiment.sample.checkpoint)
-    from pigen.train import CHECKPOINT, train
+    from pigen.train import train
+    from pigen.trainer import CHECKPOINT
 
     if folder.samples.exists():  # samples are drawn only when training is over
         return folder.train / CHECKPOINT
