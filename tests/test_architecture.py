@@ -58,7 +58,7 @@ LAYERS = [
         "stability",
         "fidelity",
     },
-    {"api", "run", "run_folder", "run_energy", "csp", "report"},
+    {"api", "run", "run_folder", "run_energy", "run_table", "csp", "report"},
     {"figures", "reproduce", "doctor"},
     {"cli", "__main__"},
 ]

@@ -146,6 +146,11 @@ def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
     return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(_ORDER)), one.name)))
 
 
+def lists_formulas(source: Path) -> bool:
+    """Whether a file is named as a list of formulas; others hold structures."""
+    return source.name.lower().removesuffix(".gz").endswith(".txt")
+
+
 def known_compositions(source: Path, folder: Path, executor: Executor | None = None) -> Path:
     """A file of formulas for the descriptor ``novel``, from formulas or from structures.
 
@@ -160,8 +165,7 @@ def known_compositions(source: Path, folder: Path, executor: Executor | None = N
     Raises:
         UsageError: no structure in the source could be read.
     """
-    name = source.name.lower().removesuffix(".gz")
-    if name.endswith(".txt") and source.is_file():
+    if lists_formulas(source) and source.is_file():
         return source
     path = folder / f"{source.name}.compositions.txt.gz"
     chunks = read_chunks([source], executor=executor)

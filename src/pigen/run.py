@@ -13,12 +13,10 @@ Each stage leaves its result in the run folder, so an interrupted run goes on wh
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
@@ -39,10 +37,11 @@ from pigen.criteria import (
     Criterion,
     check_criteria,
     known_compositions,
+    lists_formulas,
     paper_criteria,
     provenance_of,
 )
-from pigen.descriptors import column_source, get_descriptor, load_descriptors
+from pigen.descriptors import get_descriptor, load_descriptors
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.elements import SYMBOLS, Z_OF
 from pigen.errors import UsageError
@@ -56,7 +55,8 @@ from pigen.pseudo_random import pseudo_random_bundles
 from pigen.read import open_source, read_chunks
 from pigen.run_energy import check_energies, relax_survivors, with_energies
 from pigen.run_folder import RunFolder, is_complete
-from pigen.tables import LETTERS, RunTable, render
+from pigen.run_table import provenance_of_table, tabulate
+from pigen.tables import RunTable, render
 
 _CHUNK = 250  # structures in a task for a worker: about a second of work
 
@@ -102,7 +102,7 @@ def _run(
     criteria = _criteria(experiment, folder, executor)
     say("filter: descriptors and verdicts")
     funnel = _evaluate(folder, criteria, executor, progress)
-    provenance = _provenance(experiment, checkpoint, criteria)
+    provenance = provenance_of_table(experiment, checkpoint, criteria)
     for label, comparison in compare_targets(iter_bundle(folder.evaluated)).items():
         provenance[f"target {label}"] = str(comparison)
     table = tabulate(experiment, funnel, provenance)
@@ -129,7 +129,7 @@ def check(experiment: Experiment) -> None:
     for source in data:
         open_source(source)
     known = experiment.filter.known
-    if known and not _is_text(Path(known)):
+    if known and not lists_formulas(Path(known)):
         open_source(Path(known))
         check_criteria(paper_criteria(replace(experiment.filter, known="")))
     else:
@@ -333,84 +333,9 @@ def _evaluate(
 def _known_structures(experiment: Experiment) -> list[str]:
     """Sources of the known structures, as far as they are more than compositions."""
     if experiment.filter.known:
-        return [] if _is_text(Path(experiment.filter.known)) else [experiment.filter.known]
+        return [] if lists_formulas(Path(experiment.filter.known)) else [experiment.filter.known]
     return [*experiment.data.train, *experiment.data.val]
 
 
 def _chunks(path: Path) -> Iterator[Bundle]:
     return iter_bundle(path, _CHUNK)
-
-
-# -- table ---------------------------------------------------------------------------------------
-def tabulate(experiment: Experiment, funnel: Funnel, provenance: dict[str, str]) -> RunTable:
-    """The run's rates from a finished funnel over the paper's criteria, and others by name."""
-    by_letter = {
-        letter: criterion
-        for letter, name in LETTERS.items()
-        for criterion in funnel.criteria
-        if criterion.name == name
-    }
-    others = {c.name: c for c in funnel.criteria if c.name not in LETTERS.values()}
-    sequence = {
-        letter: rate
-        for letter, criterion in by_letter.items()
-        if (rate := funnel.sequence(criterion)) is not None
-    }
-    shown = {**by_letter, **others}
-    rates = {letter: funnel.alone(criterion) for letter, criterion in shown.items()}
-    return RunTable(
-        name=experiment.name,
-        row=experiment.row,
-        rates={**rates, "sequence": list(sequence.values())[-1]},
-        funnel=sequence,
-        criteria={letter: _in_words(criterion) for letter, criterion in shown.items()},
-        provenance=provenance,
-    )
-
-
-def _in_words(criterion: Criterion) -> str:
-    return f"{criterion.text} {criterion.unit}".strip()
-
-
-def _provenance(
-    experiment: Experiment, checkpoint: Path | None, criteria: tuple[Criterion, ...]
-) -> dict[str, str]:
-    """What the figures rest on, for the head of the table."""
-    said = {"structures": f"{experiment.sample.n}, seed {experiment.seed}"}
-    if experiment.generator == "import":
-        said["structures"] = f"the first {experiment.sample.n}, as far as there are so many"
-        said["generator"] = f"another program: {Path(experiment.imported.source).name}"
-    elif checkpoint is None:
-        trained_on = ", ".join(experiment.data.train) or "the shipped model's training set"
-        said["generator"] = "pseudo-random cells, no model"
-        said["elements"] = "as given" if experiment.pseudo_random.elements else f"of {trained_on}"
-    else:
-        from pigen.model.checkpoint import checkpoint_hash, read_header
-
-        training = read_header(checkpoint).training
-        said["sampling"] = _sampling(experiment)
-        said["checkpoint"] = f"{checkpoint.name} sha256 {checkpoint_hash(checkpoint)}"
-        said["training"] = ", ".join(f"{key} {value}" for key, value in training.items())
-    for criterion in criteria:
-        if criterion.name in ("spp", "novel"):
-            said[criterion.name] = column_source(criterion.name, criterion.settings)
-    libraries = [f"{name} {version(name)}" for name in ("numpy", "torch", "spglib", "moyopy")]
-    said["versions"] = ", ".join(
-        [f"pigen {__version__}", f"Python {platform.python_version()}", *libraries]
-    )
-    return said
-
-
-def _sampling(experiment: Experiment) -> str:
-    config = experiment.sample
-    targets = ", ".join(f"{label} = {value}" for label, value in config.targets.items())
-    first, last = config.guidance_interval
-    return (f"{config.steps} steps, noise {config.noise:g}, sharpness {config.sharpness:g}, ") + (
-        f"targets {targets}, guidance {config.guidance:g} at {first:g} ≤ t ≤ {last:g}"
-        if targets
-        else "no targets"
-    )
-
-
-def _is_text(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").endswith(".txt")
