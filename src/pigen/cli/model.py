@@ -11,14 +11,13 @@ import click
 from pigen.cli.common import check_output, output_of
 from pigen.cli.executor import batch_executor_option
 from pigen.cli.experiment import experiment_options
+from pigen.cli.options import force_option, json_option, resume_option
 from pigen.cli.shard import bundle_shard_option
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
     from pigen.shard import Shard
-
-_RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlier call left.")
 
 
 @click.command()
@@ -34,7 +33,7 @@ _RESUME = click.option("--resume", is_flag=True, help="Go on with what an earlie
     metavar="FILE",
     help="Start from a checkpoint, a file or a shipped one, not from random weights.",
 )
-@_RESUME
+@resume_option
 def train(
     experiment: str,
     out: Path | None,
@@ -86,9 +85,9 @@ def train(
 )
 @bundle_shard_option
 @batch_executor_option
-@_RESUME
-@click.option("--force", is_flag=True, help="Replace an existing output.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@resume_option
+@force_option
+@json_option
 def sample(
     experiment: str,
     output: Path | None,

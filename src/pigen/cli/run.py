@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # imported when a verb runs
     help="Run folder; runs/NAME of the experiment by default.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run that the folder holds.")
-@click.option("--force", is_flag=True, help="Start over, replacing the run in the folder.")
 @executor_option
+@click.option("--force", is_flag=True, help="Start over, replacing the run in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def run(
     experiment: str,
@@ -84,7 +84,6 @@ def run(
     show_default=True,
     help="Markdown, or a line for each cell.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print an object for each cell as JSON.")
 @click.option(
     "--explain", is_flag=True, help="Say instead which bundle and query each figure comes from."
 )
@@ -95,6 +94,7 @@ def run(
     metavar="DIR",
     help="Folder of csp-seed, for column G of ed2.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print an object for each cell as JSON.")
 def table(
     which: str,
     runs: tuple[Path, ...],
