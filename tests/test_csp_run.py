@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,13 @@ from pigen.csp.moves import _MOVES as MOVES
 from pigen.csp.moves import WEIGHTS, Surroundings, move, repeated
 from pigen.csp.outcome import read_outcomes
 from pigen.csp.results import read_search
-from pigen.csp.run import csp_run
+from pigen.csp.run import Progress, csp_run
 from pigen.csp.search_folder import SearchFolder
 from pigen.csp.seed import Request, csp_seed
-from pigen.energy.potential import AsePotential, Evaluation
+from pigen.energy.elsewhere import PotentialElsewhere
+from pigen.energy.potential import AsePotential, Evaluation, Potential, load_potential
 from pigen.errors import PigenError, UsageError
+from pigen.executor import LocalPool, SerialExecutor
 from pigen.geometry import shortest_distances
 from pigen.hull import load_reference
 from pigen.lock import Lock
@@ -152,24 +156,22 @@ def plan(**changes: Any) -> Plan:
 
 def test_hopper_ends_after_rmax_steps_without_a_new_minimum() -> None:
     hopper = Hopper(plan())
-    assert hopper.ready() == range(3)
     for energy in (-1.0, -2.0, math.nan):
         hopper.tell("initial", energy, rock_salt())
     assert hopper.lowest == -2.0
-    assert hopper.ready() == range(3, 4)
     told = [hopper.tell("x", e, rock_salt()) for e in (-1.0, -2.00005, -3.0, -1.0, -1.0)]
     # −2.00005 is the minimum relaxed a little further, −3 a new one
     assert [r.lowest for r in told] == [-2.0, -2.00005, -3.0, -3.0, -3.0]
     assert not hopper.done
     hopper.tell("x", math.nan, rock_salt())
     assert hopper.converged
-    assert hopper.ready() == range(0)
+    assert hopper.done
 
 
 def test_hopper_ends_after_its_iterations() -> None:
     hopper = Hopper(plan(iterations=2))
-    assert hopper.ready() == range(2)
     for _ in range(2):
+        assert not hopper.done
         hopper.tell("initial", -1.0, rock_salt())
     assert hopper.done
     assert not hopper.converged
@@ -195,16 +197,19 @@ def test_temperature_rises_when_stuck_and_falls_with_a_lower_structure() -> None
 
 
 def test_proposals_depend_on_seed_slot_and_past_alone() -> None:
-    def proposals(order: list[int]) -> dict[int, Crystals]:
-        hopper = Hopper(plan(n_random=3))
-        made = {slot: hopper.propose(slot).crystal for slot in order}
-        for slot in range(4):
-            hopper.tell("initial", -1.0 - slot, made[slot])
-        return {**made, 4: hopper.propose(4).crystal}
+    def proposals(energies: list[float]) -> list[Crystals]:
+        hopper, made = Hopper(plan(n_random=3)), []
+        for energy in energies:
+            made.append(hopper.propose().crystal)
+            hopper.tell("initial", energy, made[-1])
+        return [*made, hopper.propose().crystal]
 
-    first, second = proposals([0, 1, 2, 3]), proposals([3, 1, 0, 2])
-    for slot, crystal in first.items():
-        assert np.array_equal(crystal.frac_coords, second[slot].frac_coords)
+    first = proposals([-1.0, -2.0, -3.0, -4.0])
+    again, other = proposals([-1.0, -2.0, -3.0, -4.0]), proposals([-4.0, -2.0, -3.0, -1.0])
+    for k, crystal in enumerate(first):
+        assert np.array_equal(crystal.frac_coords, again[k].frac_coords)
+    for k in range(4):  # the pool does not depend on how it fares
+        assert np.array_equal(first[k].frac_coords, other[k].frac_coords)
 
 
 # -- searches in folders ---------------------------------------------------------------------------
@@ -238,34 +243,110 @@ def test_run_writes_what_collect_reads(finished: Path) -> None:
     assert tables(finished) == before
 
 
-def test_a_search_is_the_same_alone_and_resumed(finished: Path, folder: Path) -> None:
-    """Beside others is how the fixture ran them."""
-    alone, cut = "001", "002"
-    names = json.loads((folder / "manifest.json").read_text())["compositions"]
-    for name in names:
-        if name.startswith(alone):
-            csp_run([folder], COPPER, only=[f"{name}/composition_only"], side_by_side=1)
+class Interrupted(Exception):
+    pass
 
-    class Interrupted(Exception):
-        pass
 
-    def stop(progress: Any) -> None:
-        if progress.relaxations >= 3:
+def cut_off(folder: Path, potential: Potential, after: int, executor: Executor) -> Progress | None:
+    """Run the searches, and be stopped after so many rounds, in the middle of a line; or end."""
+    rounds = 0
+
+    def stop(progress: Progress) -> None:
+        nonlocal rounds
+        rounds += progress.relaxations > 0
+        if rounds >= after:
             raise Interrupted
 
-    only = [f"{name}/seeded" for name in names if name.startswith(cut)]
-    for _ in range(20):
-        try:
-            csp_run([folder], COPPER, only=only, watch=stop)
-            break
-        except Interrupted:  # in the middle of a line, too
-            for graph in folder.glob("*/*/restart/graph_output.csv"):
-                with graph.open("a") as file:
-                    file.write("new,S,99")
-    expected = tables(finished)
-    found = tables(folder)
-    assert len(found) == 2
-    assert found == {name: expected[name] for name in found}
+    try:
+        return csp_run([folder], potential, executor=executor, watch=stop)
+    except Interrupted:
+        for graph in under_way(folder):
+            with graph.open("a") as file:
+                file.write("new,S,99")
+    return None
+
+
+def under_way(folder: Path) -> list[Path]:
+    """Tables of the searches that have begun and not ended."""
+    found = sorted(folder.glob("*/*/restart/graph_output.csv"))
+    return [path for path in found if not (path.parents[1] / "graph_output.csv").exists()]
+
+
+def lose_a_round(folder: Path) -> None:
+    """As if only the first search had been saved in the last round, unless one ended with it."""
+    going = under_way(folder)
+    done = [len(path.read_text().splitlines()) for path in folder.glob("*/*/graph_output.csv")]
+    for path in going[1:]:
+        *kept, _lost, cut = path.read_text().splitlines()
+        if len(kept) + 1 not in done:
+            path.write_text("\n".join([*kept, cut]))
+
+
+def test_a_search_is_the_same_alone(finished: Path, folder: Path) -> None:
+    """With a potential of one structure at a time; beside others is how the fixture ran them."""
+    csp_run([folder], COPPER, only=[f"{next(folder.glob('001*')).name}/composition_only"])
+    (name,) = tables(folder)
+    assert tables(folder)[name] == tables(finished)[name]
+
+
+class Crowded:
+    """Copper whose energies depend on what is in the batch, as a network's last digits do."""
+
+    name = "crowded"
+
+    def evaluate(self, crystals: Crystals) -> Evaluation:
+        found = COPPER.evaluate(crystals)
+        shift = 1e-3 * (len(crystals) + crystals.volume.sum() % 1.0)
+        return replace(found, energy=found.energy + shift)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths if p.suffix != ".png"}
+
+
+def stop_often_and_compare(
+    pristine: Path,
+    tmp_path: Path,
+    potential: Potential,
+    after: int,
+    executors: tuple[Executor, Executor],
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        shutil.copytree(pristine, folder)
+    done = csp_run([whole], potential, executor=executors[0])
+    assert done.ended == done.searches
+    stops = 0
+    while cut_off(parts, potential, after, executors[1]) is None:
+        stops += 1
+        if stops % 2:
+            lose_a_round(parts)
+    assert stops > 1
+    assert files_of(parts) == files_of(whole)
+
+
+def test_stopped_and_resumed_repeats_the_batches(pristine: Path, tmp_path: Path) -> None:
+    stop_often_and_compare(pristine, tmp_path, Crowded(), 4, (SerialExecutor(),) * 2)
+
+
+def test_searches_begun_apart_stay_apart(folder: Path) -> None:
+    first = next(folder.glob("001*")).name
+    rounds = 0
+
+    def stop(progress: Progress) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds > 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        csp_run([folder], COPPER, only=[f"{first}/seeded"], watch=stop)
+    path = folder / first / "seeded/restart/graph_output.csv"
+    before = path.read_text()
+    assert len(before.splitlines()) > 3
+    assert csp_run([folder], COPPER).ended == 4
+    assert (path.parents[1] / "graph_output.csv").read_text().startswith(before)
 
 
 class Failing:
@@ -306,7 +387,7 @@ def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
     assert tables(folder) == {}
     path = next(folder.glob("*_Cu1")) / "composition_only"
     begun = SearchFolder(path, plan(elements={"Cu": 1}, seeds=()), COPPER.name)
-    begun.start()
+    begun.go_on(begun.open())
     begun.release()
     assert read_search(path).status == "killed"  # FUSE would have failed to build a structure
 
@@ -352,8 +433,6 @@ def test_verb(folder: Path) -> None:
 def test_chgnet_finds_rock_salt_unseeded(tmp_path: Path) -> None:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    from pigen.energy.potential import load_potential
-
     cell = repeated(rock_salt(), 2)
     made = Bundle(crystals=cell, ids=strings(["MgO"]))
     settings = Settings(rmax=5, initial=10, iterations=100, steps=300)
@@ -365,3 +444,19 @@ def test_chgnet_finds_rock_salt_unseeded(tmp_path: Path) -> None:
     assert StructureMatcher().fit(crystal.to_pymatgen()[0], rock_salt().to_pymatgen()[0])
     assert abs(outcome.gain) < 1e-3  # and so does the seeded search, which cannot lose it
     assert outcome.seeded.potential == potential.name
+
+
+@pytest.mark.slow
+def test_chgnet_stopped_and_resumed_and_elsewhere_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    """Its last digits depend on the batch; far from a minimum a relaxation amplifies them."""
+    salt = Crystals.single(FCC * 5.64, [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
+    made = Bundle(
+        crystals=Crystals.concatenate([repeated(rock_salt(), 2), salt]),
+        ids=strings(["MgO", "NaCl"]),
+    )
+    settings = Settings(rmax=2, initial=2, iterations=10, steps=40)
+    csp_seed(made, Request(choice="random", settings=settings), tmp_path / "csp")
+    # Workers have one thread each; this process may have more.
+    with LocalPool(1) as one, LocalPool(2) as two:
+        potential = PotentialElsewhere.of("chgnet", "cpu", one)
+        stop_often_and_compare(tmp_path / "csp", tmp_path, potential, 2, (two, one))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from pigen.crystals import Crystals
-from pigen.energy.elsewhere import PotentialElsewhere
+from pigen.energy.elsewhere import PotentialElsewhere, Relaxing
 from pigen.energy.potential import load_potential
+from pigen.energy.relax import relax
 from pigen.errors import UsageError
 from pigen.executor import LocalPool, SerialExecutor
 from pigen.executor.pool import LEAST_MEMORY
@@ -37,35 +39,36 @@ def copper(*edges: float) -> Crystals:
     return Crystals.concatenate([Crystals.single(FCC * a, [[0, 0, 0]], [29]) for a in edges])
 
 
-def test_a_crystal_that_kills_is_a_problem() -> None:
-    edges = [*np.linspace(3.4, 3.9, 11), 7.0, *np.linspace(3.5, 3.8, 5)]
+def test_a_crystal_that_kills_has_failed() -> None:
+    edges = [*np.linspace(3.4, 3.9, 5), 7.0, *np.linspace(3.5, 3.8, 2)]
     pool = LocalPool(1)
-    there = PotentialElsewhere(MODEL, "cpu", pool)
-    found = there.evaluate(copper(*edges))
+    there = PotentialElsewhere.of(MODEL, "cpu", pool)
+    found = pool.submit(Relaxing(there, 0.05, 20), copper(*edges)).result()
     assert there.name == MODEL
-    assert [bool(p) for p in found.problems] == [a == 7.0 for a in edges]
-    assert found.problems[11] == "ended its worker: exit code 9"
-    keep = [a for a in edges if a != 7.0]
-    here = load_potential(MODEL).evaluate(copper(*keep))
-    np.testing.assert_array_equal(np.delete(found.energy, 11), here.energy)
-    np.testing.assert_array_equal(np.delete(found.forces, 11, 0), here.forces)
-    assert there.evaluate(Crystals.empty()).energy.shape == (0,)
+    assert [one.key for one in found] == list(range(8))
+    assert [math.isnan(one.energy) for one in found] == [a == 7.0 for a in edges]
+    assert found[5].status == "ended its worker: exit code 9"
+    np.testing.assert_array_equal(found[5].crystal.lattice, copper(7.0).lattice)
+    keep = copper(*(a for a in edges if a != 7.0))
+    here = relax(keep, load_potential(MODEL), fmax=0.05, max_steps=20)
+    assert [one.energy for one in found if one.status[0] != "e"] == [one.energy for one in here]
     pool.shutdown()
 
 
 def test_a_model_that_is_none() -> None:
     with pytest.raises(UsageError, match="no_such"):
-        PotentialElsewhere("no_such:thing", "cpu", SerialExecutor())
+        PotentialElsewhere.of("no_such:thing", "cpu", SerialExecutor())
 
 
 @pytest.mark.slow
 def test_chgnet_fits_the_least_memory_of_a_worker() -> None:
     pool = LocalPool(1, memory=LEAST_MEMORY)
     cells = [Crystals.single(np.eye(3) * 12.6, _grid(3), [11, 17, 8] * 9) for _ in range(4)]
-    found = PotentialElsewhere("chgnet", "cpu", pool).evaluate(Crystals.concatenate(cells))
+    relaxing = Relaxing(PotentialElsewhere.of("chgnet", "cpu", pool), 0.05, 1)
+    found = pool.submit(relaxing, Crystals.concatenate(cells)).result()
     pool.shutdown()
-    assert found.problems == ("",) * 4
-    assert np.isfinite(found.energy).all()
+    assert [one.n_steps for one in found] == [1] * 4
+    assert not {"out of memory"} & {one.status for one in found}
 
 
 def _grid(n: int) -> np.ndarray:

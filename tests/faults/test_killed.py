@@ -325,13 +325,24 @@ def test_energy_survives(tmp_path: Path) -> None:
     stop_often(job, tmp_path / "parts", signal.SIGKILL, 5, seed=1)
 
 
-def test_searches_survive(tmp_path: Path) -> None:
+def salts() -> Bundle:
+    """Rock salt of two sizes, for CHGNet: four small searches in one group."""
+    fcc = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    cells = [
+        Crystals.single(fcc * a, [[0, 0, 0], [0.5, 0.5, 0.5]], z)
+        for a, z in ((4.21, [12, 8]), (5.64, [11, 17]))
+    ]
+    return Bundle(crystals=Crystals.concatenate(cells), ids=strings(["MgO", "NaCl"]))
+
+
+@pytest.mark.parametrize("model", ["ase.calculators.emt:EMT", "chgnet"])
+def test_searches_survive(model: str, tmp_path: Path) -> None:
     """All that `pigen csp-run` leaves is equal, texts and tables included."""
     source = tmp_path / "cells.h5"
-    write_bundle(source, copper_and_gold(1))
+    write_bundle(source, salts() if model == "chgnet" else copper_and_gold(1))
     seed = ["--select", "random", "--rmax", "4", "--initial", "2", "--max-steps", "60"]
     completed(["csp-seed", source, *seed, "-o", tmp_path / "seeds"], tmp_path / "log")
-    run = ["--model", "ase.calculators.emt:EMT", "--device", "cpu"]
+    run = ["--model", model, "--device", "cpu"]
     rng = random.Random(1)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     shutil.copytree(tmp_path / "seeds", whole)

@@ -278,22 +278,17 @@ def csp_collect(
 @click.option(
     "--hours", type=click.FloatRange(min=0, min_open=True), help="Wall clock of this run."
 )
-@click.option(
-    "--side-by-side",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Searches under way at a time.",
+@shard_option(
+    "Do part I of N of the searches, in groups of 8 (64 on CUDA), as one of a job array; nothing "
+    "needs to be merged."
 )
-@shard_option("Do part I of N of the searches, as one of a job array; nothing needs to be merged.")
 @potential_options
 @executor_option
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option
 def csp_run(
     folders: tuple[Path, ...],
     only: tuple[str, ...],
     hours: float | None,
-    side_by_side: int,
     shard: Shard | None,
     model: str,
     device: str,
@@ -305,7 +300,7 @@ def csp_run(
     Basin hopping on batched CHGNet: every search starts from random symmetric cells, the seeded
     ones from the generated structure too. Searches leave the files that FUSE leaves, and an energy
     trace; one that was interrupted goes on where it was when the command is given again. This
-    process leads them; energies are computed by the workers of --executor.
+    process leads them, in groups that advance in step; the workers of --executor relax.
 
     \b
     Example:
@@ -315,7 +310,7 @@ def csp_run(
 
     from tqdm import tqdm
 
-    from pigen.csp.run import Progress
+    from pigen.csp.run import GROUP, Progress
     from pigen.csp.run import csp_run as run
     from pigen.device import resolve_device
     from pigen.energy.elsewhere import PotentialElsewhere
@@ -327,7 +322,7 @@ def csp_run(
         open_executor(where.for_few() if kind == "cuda" else where) as executor,
         tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar,
     ):
-        potential = PotentialElsewhere(model, kind, executor)
+        potential = PotentialElsewhere.of(model, kind, executor)
 
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"{progress.ended} of {progress.searches} ended", refresh=False)
@@ -336,9 +331,10 @@ def csp_run(
         done = run(
             folders,
             potential,
+            executor=executor,
             only=only,
             shard=shard,
-            side_by_side=side_by_side,
+            group=GROUP[kind],
             hours=hours or math.inf,
             hull=hull_energies(potential.name),
             watch=watch,

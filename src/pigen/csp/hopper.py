@@ -61,9 +61,8 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A structure to relax: its slot, the move that made it, and itself."""
+    """A structure to relax: the move that made it, and itself."""
 
-    slot: int
     move: str
     crystal: Crystals
 
@@ -105,25 +104,19 @@ class Hopper:
         """Whether there is nothing left to relax."""
         return self.converged or self.n_told >= self.plan.iterations
 
-    def ready(self) -> range:
-        """Slots that can be proposed now: the rest of the initial pool, or the next step."""
-        if self.done:
-            return range(0)
-        last = min(max(self.plan.n_initial, self.n_told + 1), self.plan.iterations)
-        return range(self.n_told, last)
-
-    def propose(self, slot: int) -> Trial:
-        """The structure of a slot that is `ready`."""
-        plan, rng = self.plan, np.random.default_rng([self.plan.random_seed, slot])
+    def propose(self) -> Trial:
+        """The structure of the next slot."""
+        plan, slot = self.plan, self.n_told
+        rng = np.random.default_rng([plan.random_seed, slot])
         if slot < len(plan.seeds):
-            return Trial(slot, "initial", plan.seeds[slot])
+            return Trial("initial", plan.seeds[slot])
         if slot < plan.n_initial:
-            return Trial(slot, "initial", random_cell(plan.elements, plan.max_atoms, rng))
+            return Trial("initial", random_cell(plan.elements, plan.max_atoms, rng))
         if self._current is None:  # every relaxation failed so far
-            return Trial(slot, "new", random_cell(plan.elements, plan.max_atoms, rng))
+            return Trial("new", random_cell(plan.elements, plan.max_atoms, rng))
         others = [crystal for *_, crystal in self._met]
         around = Surroundings(plan.elements, plan.max_atoms, plan.seeds, others)
-        return Trial(slot, *move(self._current[1], around, rng))
+        return Trial(*move(self._current[1], around, rng))
 
     def tell(self, trial: str, energy: float, crystal: Crystals) -> Record:
         """Take the relaxation of the next slot.

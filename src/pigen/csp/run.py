@@ -1,4 +1,9 @@
-"""`csp_run`: embedded basin hopping, many searches side by side in the batches of one relaxer."""
+"""`csp_run`: embedded basin hopping, in groups of searches that advance in step.
+
+A round relaxes the next structure of every search of a group that has not ended, in one batch. So
+what a batch holds depends on the searches alone, not on time, on other groups or on where it is
+relaxed: a run that was stopped repeats the batches of one that was not.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +11,27 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from pigen.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.hopper import Hopper, Plan, Trial
 from pigen.csp.results import IMPLAUSIBLE
-from pigen.csp.search_folder import SearchFolder, canonical, plan_of
+from pigen.csp.search_folder import Done, SearchFolder, canonical, plan_of
+from pigen.energy.elsewhere import Relaxing
 from pigen.energy.potential import Potential
-from pigen.energy.relax import Relaxed, Relaxer
+from pigen.energy.relax import Relaxed
 from pigen.errors import UsageError
+from pigen.executor import SerialExecutor, width
 from pigen.shard import Shard
 
-SIDE_BY_SIDE = 32
-"""Searches under way at a time: enough to fill a batch on a CPU, and to end the first ones soon."""
-IN_FLIGHT = 256
-"""Structures of initial pools that are made ahead, over all searches: making them takes time too.
-A search in its later steps has one under way."""
+GROUP = {"cpu": 8, "cuda": 64}
+"""Searches in a group, by the device of the potential: enough to fill a batch."""
+
+Hull = Callable[[str], float | None]
 
 
 @dataclass(frozen=True)
@@ -47,25 +53,28 @@ def csp_run(
     folders: Sequence[Path],
     potential: Potential,
     *,
+    executor: Executor | None = None,
     only: Sequence[str] = (),
     shard: Shard | None = None,
-    side_by_side: int = SIDE_BY_SIDE,
+    group: int = GROUP["cpu"],
     hours: float = math.inf,
-    hull: Callable[[str], float | None] = lambda formula: None,
+    hull: Hull = lambda formula: None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Run, or go on with, the searches of folders that `seed.csp_seed` wrote.
 
     Args:
         folders: of CSP experiments.
-        potential: of the energies.
+        potential: of the energies; one that pickles where the executor has other processes.
+        executor: of the relaxations; None for this process.
         only: searches to run, as ``001_Mg1O1/seeded`` or ``001_Mg1O1``; none for all.
-        shard: of the searches, in the order of the folders; None for all.
-        side_by_side: searches under way at a time.
-        hours: wall clock of this run; a search it cuts off goes on in the next.
+        shard: of the groups, in the order of the folders; None for all.
+        group: searches in a group: those to run in a folder, so many at a time in their order.
+        hours: wall clock of this run, which ends after the rounds under way; a search that it cuts
+            off goes on in the next.
         hull: reduced formula → energy of the hull, eV/atom, None where there is none. A relaxation
             that ends more than `IMPLAUSIBLE` below has failed; the energy traces show it.
-        watch: told after every step of the relaxer that finished something.
+        watch: told after every round.
 
     Raises:
         UsageError: no such folder or search, or one that holds results of another engine or
@@ -73,64 +82,63 @@ def csp_run(
         PigenError: a seed's file is missing or damaged, or another process runs a search.
     """
     deadline = time.monotonic() + 3600 * hours
-    found = [
-        (path, plan, (settings.fmax, settings.steps))
-        for folder in folders
-        for settings in [read_experiment(folder).settings]
-        for path, plan in _searches(folder, only)
-    ]
+    found = []
+    for folder in folders:
+        settings = read_experiment(folder).settings
+        relaxing = Relaxing(potential, settings.fmax, settings.steps)
+        searches = _searches(folder, only)
+        found += [(searches[i : i + group], relaxing) for i in range(0, len(searches), group)]
     if not found:
         raise UsageError(f"no search {', '.join(only)} in {', '.join(map(str, folders))}")
-    waiting: list[tuple[SearchFolder, tuple[float, int]]] = []
-    own = found if shard is None else list(shard.own(found))
-    for path, plan, goals in own:
-        search = SearchFolder(path, plan, potential.name)
-        if not search.ended:
-            waiting.append((search, goals))
-    total, ended = len(own), len(own) - len(waiting)
-    relaxations = 0
-    while waiting and time.monotonic() < deadline:
-        # Experiments with one goal of the relaxation share a relaxer.
-        goal = waiting[0][1]
-        alike = [search for search, other in waiting if other == goal]
-        waiting = [(search, other) for search, other in waiting if other != goal]
-        relaxer = Relaxer(potential, fmax=goal[0], max_steps=goal[1])
-        steps = _side_by_side(alike, relaxer, min(side_by_side, len(alike)), hull)
-        with closing(steps):
-            for n_relaxed, n_ended in steps:
-                relaxations, ended = relaxations + n_relaxed, ended + n_ended
-                if n_relaxed:
-                    watch(Progress(total, ended, relaxations))
-                if time.monotonic() >= deadline:
-                    break
+    total = ended = relaxations = 0
+    waiting: deque[tuple[list[SearchFolder], Relaxing]] = deque()
+    for searches, relaxing in found if shard is None else shard.own(found):
+        opened = [SearchFolder(path, plan, potential.name) for path, plan in searches]
+        going = [search for search in opened if not search.ended]
+        total, ended = total + len(opened), ended + len(opened) - len(going)
+        if going:
+            waiting.append((going, relaxing))
+    with closing(_rounds(waiting, executor or SerialExecutor(), deadline, hull)) as rounds:
+        for n_relaxed, n_ended in rounds:
+            relaxations, ended = relaxations + n_relaxed, ended + n_ended
+            watch(Progress(total, ended, relaxations))
     return Progress(total, ended, relaxations)
 
 
-def _side_by_side(
-    folders: Sequence[SearchFolder],
-    relaxer: Relaxer,
-    n: int,
-    hull: Callable[[str], float | None],
+def _rounds(
+    waiting: deque[tuple[list[SearchFolder], Relaxing]],
+    executor: Executor,
+    deadline: float,
+    hull: Hull,
 ) -> Generator[tuple[int, int], None, None]:
-    """Run searches, n at a time; yields, for each step, the relaxations and searches that ended."""
-    waiting = deque(folders)
-    under_way: dict[Path, _Search] = {}
+    """Do rounds until all searches have ended; yields relaxations and ended searches of each."""
+    under_way: list[_Group] = []
+    rounds: dict[Future[list[Relaxed]], _Group] = {}
     try:
-        while waiting or under_way:
-            while waiting and len(under_way) < n:
-                folder = waiting.popleft()
-                under_way[folder.path] = _Search(folder, relaxer, hull, max(IN_FLIGHT // n, 1))
-            finished = relaxer.step()
-            for relaxed in finished:
-                path, slot = cast(tuple[Path, int], relaxed.key)
-                under_way[path].take(slot, relaxed)
-            ended = [path for path, search in under_way.items() if search.ended]
-            for path in ended:
-                del under_way[path]
-            yield len(finished), len(ended)
+        while waiting or rounds:
+            late = time.monotonic() >= deadline
+            if late and not rounds:
+                return
+            while waiting and not late and len(rounds) < width(executor):
+                groups = _opened(*waiting.popleft(), hull)
+                under_way += groups
+                for one in groups:
+                    yield 0, one.n_ended
+                    if one.searches:
+                        rounds[one.submit(executor)] = one
+            done, _ = wait(rounds, return_when=FIRST_COMPLETED)
+            for future in done:
+                one = rounds.pop(future)
+                before = one.n_ended
+                n_relaxed = one.take(future.result())
+                yield n_relaxed, one.n_ended - before
+                if one.searches and time.monotonic() < deadline:
+                    rounds[one.submit(executor)] = one
     finally:
-        for search in under_way.values():
-            search.folder.release()
+        for future in rounds:
+            future.cancel()
+        for one in under_way:
+            one.release()
 
 
 def _searches(folder: Path, only: Sequence[str]) -> list[tuple[Path, Plan]]:
@@ -148,27 +156,79 @@ def _searches(folder: Path, only: Sequence[str]) -> list[tuple[Path, Plan]]:
     return found
 
 
+def _opened(folders: Sequence[SearchFolder], relaxing: Relaxing, hull: Hull) -> list[_Group]:
+    """The group of some searches, at the last round that all of them have saved.
+
+    A run that is killed in the middle of a round leaves some searches one ahead. Those that are
+    further apart were begun by other commands; they stay so, as groups of their own.
+    """
+    try:
+        saved = sorted(
+            ((folder.open(), folder) for folder in folders), key=lambda one: len(one[0])
+        )  # stable: in order of the folder, too
+    except BaseException:
+        for folder in folders:
+            folder.release()
+        raise
+    groups: list[list[tuple[list[Done], SearchFolder]]] = []
+    for done, folder in saved:
+        if not groups or len(done) > len(groups[-1][0][0]) + 1:
+            groups.append([])
+        groups[-1].append((done, folder))
+    order = list(folders)
+    found = []
+    for members in groups:
+        n = len(members[0][0])
+        members.sort(key=lambda one: order.index(one[1]))
+        searches = [_Search(folder, folder.go_on(done[:n]), hull) for done, folder in members]
+        found.append(_Group(searches, relaxing))
+    return found
+
+
+class _Group:
+    """Searches that advance in step."""
+
+    def __init__(self, searches: list[_Search], relaxing: Relaxing) -> None:
+        self.searches, self.n_ended = searches, 0
+        self._relaxing = relaxing
+        self._trials: list[Trial] = []
+        self._finish()
+
+    def submit(self, executor: Executor) -> Future[list[Relaxed]]:
+        """Begin a round."""
+        self._trials = [search.hopper.propose() for search in self.searches]
+        batch = Crystals.concatenate([trial.crystal for trial in self._trials])
+        return executor.submit(self._relaxing, batch)
+
+    def take(self, relaxed: list[Relaxed]) -> int:
+        """End a round: all is saved before a search ends, so no search that has is ever ahead."""
+        for search, trial, one in zip(self.searches, self._trials, relaxed, strict=True):
+            search.take(trial, one)
+        self._finish()
+        return len(relaxed)
+
+    def _finish(self) -> None:
+        for search in self.searches:
+            if search.hopper.done:
+                search.finish()
+                self.n_ended += 1
+        self.searches = [search for search in self.searches if not search.hopper.done]
+
+    def release(self) -> None:
+        for search in self.searches:
+            search.folder.release()
+
+
 class _Search:
-    """One search under way: it keeps the relaxer supplied, and its folder written in order."""
+    """One search under way, and its folder."""
 
-    def __init__(
-        self,
-        folder: SearchFolder,
-        relaxer: Relaxer,
-        hull: Callable[[str], float | None],
-        ahead: int,
-    ) -> None:
-        self.folder, self._relaxer, self._ahead = folder, relaxer, ahead
-        self._hopper: Hopper = folder.start()
-        elements = self._hopper.plan.elements
+    def __init__(self, folder: SearchFolder, hopper: Hopper, hull: Hull) -> None:
+        self.folder, self.hopper = folder, hopper
+        elements = hopper.plan.elements
         self._hull = hull("".join(f"{symbol}{elements[symbol]}" for symbol in sorted(elements)))
-        self._trials: dict[int, Trial] = {}
-        self._results: dict[int, tuple[float, Crystals, str]] = {}
-        self.ended = False
-        self._supply()
 
-    def take(self, slot: int, relaxed: Relaxed) -> None:
-        """A relaxation has finished; those of the initial pool may do so in any order."""
+    def take(self, trial: Trial, relaxed: Relaxed) -> None:
+        """A relaxation has finished."""
         crystal = canonical(relaxed.crystal) if math.isfinite(relaxed.energy) else None
         problem = ""
         if crystal is None:
@@ -176,23 +236,12 @@ class _Search:
         elif self._hull is not None and relaxed.energy < self._hull - IMPLAUSIBLE:
             problem = f"{self._hull - relaxed.energy:.1f} eV/atom below the hull is no crystal"
         if problem or crystal is None:  # what failed is kept as it was before
-            self._results[slot] = (math.inf, self._trials[slot].crystal, problem)
+            energy, crystal = math.inf, trial.crystal
         else:
-            self._results[slot] = (relaxed.energy, crystal, "")
-        while self._hopper.n_told in self._results and not self._hopper.done:
-            told = self._hopper.n_told
-            energy, crystal, problem = self._results.pop(told)
-            record = self._hopper.tell(self._trials.pop(told).move, energy, crystal)
-            self.folder.write(record, crystal, problem)
-        self._supply()
+            energy = relaxed.energy
+        record = self.hopper.tell(trial.move, energy, crystal)
+        self.folder.write(record, crystal, problem)
 
-    def _supply(self) -> None:
-        for slot in self._hopper.ready():
-            if len(self._trials) - len(self._results) >= self._ahead:
-                break
-            if slot not in self._trials:
-                self._trials[slot] = self._hopper.propose(slot)
-                self._relaxer.add((self.folder.path, slot), self._trials[slot].crystal)
-        if self._hopper.done:
-            self.folder.finish(self._hopper, self._hull)
-            self.ended = True
+    def finish(self) -> None:
+        """The search has ended."""
+        self.folder.finish(self.hopper, self._hull)

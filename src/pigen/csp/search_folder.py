@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pigen import __version__
@@ -34,6 +34,8 @@ from pigen.files import append_line, write_atomically
 from pigen.lock import Lock
 from pigen.symmetry import primitive_cells
 
+Done = tuple[str, float, Crystals]
+"""A relaxation that was done before: its move, energy (eV/atom) and structure."""
 FAILED_ENERGY = 1e20
 """eV/atom, of a relaxation that failed."""
 TRACE = "energy_trace.png"
@@ -83,6 +85,7 @@ class SearchFolder:
             UsageError: it holds results of another engine, or of another potential.
         """
         self.path, self.plan = path, plan
+        self._lock: Lock | None = None
         self._heading = f"{EMBEDDED}{potential}"
         output = path / "output.txt"
         if output.exists():
@@ -99,8 +102,8 @@ class SearchFolder:
         """Whether the search has ended before."""
         return (self.path / GRAPH).exists()
 
-    def start(self) -> Hopper:
-        """A hopper that knows all that was done before.
+    def open(self) -> list[Done]:
+        """Take the search, which `release` gives back: what was done of it before.
 
         Raises:
             UsageError: a link where the search would write.
@@ -112,6 +115,16 @@ class SearchFolder:
         self._lock = Lock(self.path / GRAPH)
         (self.path / "structures").mkdir(exist_ok=True)
         (self.path / "restart").mkdir(exist_ok=True)
+        if not (self.path / "output.txt").exists():
+            return []
+        return list(self._done_before(text_of(self.path / "restart" / GRAPH) or ""))
+
+    def go_on(self, done: Sequence[Done]) -> Hopper:
+        """A hopper that knows what was done; what else there is will be done again.
+
+        Args:
+            done: the first relaxations of what `open` found.
+        """
         hopper = Hopper(self.plan)
         output, graph = self.path / "output.txt", self.path / "restart" / GRAPH
         if not output.exists() or not graph.exists():
@@ -120,12 +133,11 @@ class SearchFolder:
             write_atomically(graph, ",".join(COLUMNS) + "\n")
             write_atomically(output, f"{self._heading}\npigen {__version__}\n{read}")
             return hopper
-        before = text_of(graph) or ""
-        for move, energy, crystal in self._done_before(before):
+        for move, energy, crystal in done:
             if hopper.done:
                 break
             hopper.tell(move, energy, crystal)
-        kept = before.split("\n")[: hopper.n_told + 1]
+        kept = (text_of(graph) or "").split("\n")[: hopper.n_told + 1]
         text = "\n".join([*kept, ""])
         write_atomically(graph, text)  # less a line cut off
         write_atomically(output, self._output_as_of(text))
@@ -141,7 +153,7 @@ class SearchFolder:
             if line.startswith(_HEAD) or line.partition(" failed: ")[0] in done
         )
 
-    def _done_before(self, text: str) -> Iterator[tuple[str, float, Crystals]]:
+    def _done_before(self, text: str) -> Iterator[Done]:
         for slot, step in enumerate(parse_graph(text)):
             crystal = read_structure(self.path / "structures" / step.file)
             if step.slot != slot or crystal is None:
@@ -190,7 +202,9 @@ class SearchFolder:
 
     def release(self) -> None:
         """Let another process go on with the search."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 def canonical(crystal: Crystals) -> Crystals | None:

@@ -1,50 +1,42 @@
-"""A potential whose evaluations run in an executor, where no crystal takes the others with it."""
+"""Relaxation of a few crystals as a task of an executor, where none takes the others with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from pigen.crystals import Crystals
 from pigen.energy.potential import Evaluation, Potential, load_potential
-from pigen.executor import Divisible, map_ordered
-
-EVALUATION_LIMIT = 300.0
-"""s that evaluating a few crystals may take, the first time included, which may have to compile."""
-_TOGETHER = {"cpu": 8, "cuda": 1000}
-"""Crystals in a task. It must not depend on the executor: energies differ in their last digits
-between batches."""
+from pigen.energy.relax import Relaxed, relax
+from pigen.energy.stage import STEP_LIMIT
+from pigen.executor import Divisible
 
 
+@dataclass
 class PotentialElsewhere:
-    """A potential of `load_potential`, evaluated by the workers of an executor.
+    """A potential of `load_potential` that pickles: each process loads it when it evaluates.
 
-    A crystal that hangs or kills a worker has that as its problem.
+    Attributes:
+        model, device: as of `load_potential`.
+        name: as of `Potential`.
     """
 
-    def __init__(self, model: str, device: str, executor: Executor) -> None:
-        """Have a worker load it.
+    model: str
+    device: str
+    name: str
 
-        Args:
-            model: as of `load_potential`.
-            device: "cpu" or "cuda".
-            executor: of the workers.
-
-        Raises:
-            PigenError: as `load_potential`.
-        """
-        self._task, self._executor = _Evaluating(model, device), executor
-        self._together = _TOGETHER[device]
-        self.name = executor.submit(_name, model, device).result()
+    @classmethod
+    def of(cls, model: str, device: str, executor: Executor) -> PotentialElsewhere:
+        """Have a worker load it, and say its name. Raises as `load_potential`."""
+        return cls(model, device, executor.submit(_name, model, device).result())
 
     def evaluate(self, crystals: Crystals) -> Evaluation:
         """As `Potential.evaluate`."""
-        parts = self._task.divide(crystals, self._together)
-        return self._task.join(list(map_ordered(self._executor, self._task, parts)))
+        return _potential(self.model, self.device).evaluate(crystals)
 
 
 @lru_cache(maxsize=1)
@@ -57,35 +49,46 @@ def _name(model: str, device: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Evaluating(Divisible[Crystals, Evaluation]):
-    model: str
-    device: str
-    time_limit = EVALUATION_LIMIT
+class Relaxing(Divisible[Crystals, list[Relaxed]]):
+    """`relax` of a batch that is small enough for one pass; results in its order.
 
-    def __call__(self, item: Crystals) -> Evaluation:
-        return _potential(self.model, self.device).evaluate(item)
+    A crystal that hangs or kills a worker has failed, with that as its status. The result is a
+    function of the batch alone, to the last bit on a CPU.
+
+    Attributes:
+        potential: of the energies; one that pickles, where the executor has other processes.
+        fmax, max_steps: as of `relax`.
+    """
+
+    potential: Potential
+    fmax: float
+    max_steps: int
+    time_limit = STEP_LIMIT
+
+    def __call__(self, item: Crystals) -> list[Relaxed]:
+        """Relax the batch."""
+        if not len(item):
+            self.potential.evaluate(item)  # which loads it
+        return relax(item, self.potential, fmax=self.fmax, max_steps=self.max_steps)
 
     def size(self, item: Crystals) -> int:
+        """Number of crystals."""
         return len(item)
 
     def divide(self, item: Crystals, size: int) -> list[Crystals]:
+        """Slices of the batch."""
         starts = range(0, max(len(item), 1), size)
         return [item[slice(start, start + size)] for start in starts]
 
-    def join(self, results: Sequence[Evaluation]) -> Evaluation:
-        return Evaluation(
-            np.concatenate([one.energy for one in results]),
-            np.concatenate([one.forces for one in results]),
-            np.concatenate([one.stress for one in results]),
-            tuple(problem for one in results for problem in one.problems),
-        )
+    def join(self, results: Sequence[list[Relaxed]]) -> list[Relaxed]:
+        """All results in order, keys counted anew."""
+        found = [one for part in results for one in part]
+        return [replace(one, key=i) for i, one in enumerate(found)]
 
-    def refuse(self, item: Crystals, reason: str) -> Evaluation:
-        forces = np.full((len(item.atomic_numbers), 3), np.nan)
-        nothing = np.full(len(item), np.nan)
-        return Evaluation(
-            nothing, forces, np.full((len(item), 3, 3), np.nan), (reason,) * len(item)
-        )
+    def refuse(self, item: Crystals, reason: str) -> list[Relaxed]:
+        """A relaxation that failed."""
+        return [Relaxed(0, item, np.nan, False, 0, np.nan, reason)]
 
     def nothing(self, item: Crystals) -> Crystals:
+        """No crystals."""
         return item[slice(0)]

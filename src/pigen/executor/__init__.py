@@ -6,6 +6,7 @@ from pigen.executor.mapping import (
     SerialExecutor,
     available_cores,
     map_ordered,
+    width,
 )
 from pigen.executor.pool import LocalPool
 from pigen.executor.where import FORMS, Where, open_executor
@@ -22,4 +23,5 @@ __all__ = [
     "available_cores",
     "map_ordered",
     "open_executor",
+    "width",
 ]

@@ -99,7 +99,7 @@ def map_ordered(
     try:
         for item in items:
             pending.append(executor.submit(fn, item))
-            if len(pending) >= (in_flight or _width(executor)):
+            if len(pending) >= (in_flight or width(executor)):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -108,7 +108,8 @@ def map_ordered(
             future.cancel()
 
 
-def _width(executor: Executor) -> int:
+def width(executor: Executor) -> int:
+    """Tasks that keep an executor busy: twice its workers; a serial one never works ahead."""
     if isinstance(executor, SerialExecutor):
         return 1
     workers: int = getattr(executor, "workers", 0) or available_cores()

@@ -20,8 +20,6 @@ class Scale:
         searched: rows that are searched, by experiment; none for all of Extended Data Table 3.
         near_hull: whether the filtered set is, as the paper's, of structures that relaxed to less
             than 50 meV/atom above the hull, and not of all that pass A–D.
-        resume_searches: whether a set of searches that was cut off goes on where it was, which can
-            change the last digits of its energies, or starts anew.
     """
 
     name: str
@@ -31,7 +29,6 @@ class Scale:
     seed_atoms: int | None
     searched: tuple[str, ...] = ()
     near_hull: bool = False
-    resume_searches: bool = False
 
 
 SCALES = {
@@ -59,7 +56,6 @@ SCALES = {
             search=Settings(),
             seed_atoms=None,
             near_hull=True,
-            resume_searches=True,
         ),
     )
 }

@@ -103,13 +103,13 @@ def _parents(scale: Scale, row: Row, chosen: str) -> list[Path]:
 
 def seed_and_search(sets: Sequence[SearchSet]) -> None:
     """Write the folders of sets and run their searches side by side, or go on with both."""
-    from pigen.csp.run import csp_run
+    from pigen.csp.run import GROUP, csp_run
+    from pigen.device import resolve_device
     from pigen.energy.potential import load_potential
     from pigen.hull.lookup import hull_energies
 
     for one in sets:
-        kept = one.scale.resume_searches and not one.stamp.changed() and one.seeded
-        if not kept:
+        if one.stamp.changed() or not one.seeded:
             shutil.rmtree(one.folder, ignore_errors=True)
     with ExitStack() as stamps:
         for one in sets:
@@ -118,8 +118,9 @@ def seed_and_search(sets: Sequence[SearchSet]) -> None:
                 _seed(one)
         folders = [one.folder for one in sets if one.seeded]
         if folders:
-            potential = load_potential()
-            csp_run(folders, potential, hull=hull_energies(potential.name))
+            kind = resolve_device("auto").type
+            potential = load_potential(device=kind)
+            csp_run(folders, potential, group=GROUP[kind], hull=hull_energies(potential.name))
 
 
 def _seed(one: SearchSet) -> None:
