@@ -122,7 +122,7 @@ def test_import_with_workers_is_the_same(folder: Path, tmp_path: Path) -> None:
         (["import", "missing.cif", "-o", "o.h5"], "'missing.cif' does not exist"),
         (["import", ".", "-o", "no/o.h5"], "no such folder"),
         (["import", ".", "-o", "."], "is a source too"),
-        (["import", ".", "-o", ".."], "exists; --force"),
+        (["import", ".", "-o", ".."], "is a folder"),
         (["import", ".", "-o", "..", "--force"], "is a folder"),
         (["import", ".", "-o", "o.h5", "--max-atoms", "0"], "--max-atoms"),
         (["export", "."], "Missing option '--format'"),

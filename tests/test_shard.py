@@ -32,7 +32,7 @@ from pigen.bundle.marks import restored
 from pigen.bundle.memory import convert, kind_of
 from pigen.cli import common as cli_common
 from pigen.cli import main
-from pigen.cli.data import provenance_of
+from pigen.cli.common import provenance_of
 from pigen.crystals import Crystals
 from pigen.csp.folder import Settings
 from pigen.csp.seed import Request, csp_seed

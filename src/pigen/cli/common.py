@@ -1,20 +1,15 @@
-"""What the verbs that go through structures share: options, sources, outputs, progress."""
+"""What the verbs that go through structures share: sources, outputs, progress, provenance."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from pigen.cli.data import limit_options, provenance_of
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -30,51 +25,6 @@ CHUNK = 250
 """Structures in a task for a worker: about a second of work."""
 FEW = 500
 """Starting workers takes seconds: not worth it for fewer structures."""
-
-
-def potential_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--model`` and ``--device``, of the potential that energies come from."""
-    for option in (
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="Where CHGNet computes.",
-        ),
-        click.option(
-            "--model",
-            default="chgnet",
-            show_default=True,
-            metavar="chgnet|MODULE:CALLABLE",
-            help="Potential: CHGNet, or what returns an ASE calculator.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a verb that evaluates descriptors on a stream into a bundle."""
-    for option in (
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="DESCRIPTOR.SETTING=VALUE",
-            help="A setting of a descriptor, e.g. k.symprec=0.05 or mled.axis=corrected.",
-        ),
-        click.option(
-            "--descriptors",
-            "own",
-            multiple=True,
-            type=EXISTING,
-            help="A Python file that registers descriptors of your own; it is run. Repeatable.",
-        ),
-        executor_option,
-    ):
-        command = option(command)
-    return limit_options(command)
 
 
 class Sources:
@@ -210,6 +160,26 @@ def shard_of(shard: Shard | None) -> dict[str, str]:
     from pigen.shard import SHARD
 
     return {SHARD: str(shard)} if shard else {}
+
+
+def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
+    """What a bundle made from sources by a verb says of itself: version, time, files and hashes."""
+    from datetime import datetime, timezone
+
+    from pigen import __version__
+    from pigen.files import sha256_of
+
+    listed = list(sources)
+    provenance = {
+        "made_by": made_by,
+        "pigen_version": __version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "sources": "\n".join(str(source) for source in listed),
+    }
+    for source in listed[:100]:  # a folder is named, not hashed
+        if source.is_file():
+            provenance[f"sha256 of {source}"] = sha256_of(source, 64)
+    return provenance
 
 
 def origin_of(sources: Sequence[Path]) -> dict[str, str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import Sources
-from pigen.cli.data import limit_options, limits_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
+from pigen.cli.options import limit_options, limits_of
 from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError
 

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import Sources, check_output, potential_options
-from pigen.cli.data import limit_options, limits_of, provenance_of
+from pigen.cli.common import Sources, check_output, provenance_of
 from pigen.cli.executor import executor_option
-from pigen.cli.options import force_option, json_option, sources_argument
+from pigen.cli.options import (
+    force_option,
+    json_option,
+    limit_options,
+    limits_of,
+    potential_options,
+    sources_argument,
+)
 from pigen.cli.shard import shard_option
 
 if TYPE_CHECKING:  # imported when a verb runs

@@ -12,48 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pigen.cli.common import check_output, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, output_option, sources_argument
+from pigen.cli.options import (
+    force_option,
+    json_option,
+    limit_options,
+    limits_of,
+    output_option,
+    sources_argument,
+)
 from pigen.cli.terminal import heading
-from pigen.errors import PigenError, UsageError
+from pigen.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle import Bundle
     from pigen.bundle.summary import ColumnSummary, Summary
     from pigen.executor import Where
-    from pigen.read import Limits
 
-MIB = 2**20
 _WORTH_WORKERS = 20_000
 """Entries below which starting worker processes takes longer than they save."""
-
-
-def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that raise what is too large to read; `limits_of` takes their values."""
-    for name, default, text in (
-        ("--max-entries", 10_000_000, "Most entries in all sources together."),
-        ("--max-file-mib", 64, "Largest file that is read whole (CIF, POSCAR, JSON)."),
-        ("--max-entry-mib", 16, "Largest text of one structure in a table or an archive."),
-        ("--max-atoms", 200, "Most atoms in a cell."),
-    ):
-        option = click.option(
-            name,
-            type=click.IntRange(min=1),
-            metavar="N",
-            default=default,
-            show_default=True,
-            help=text,
-        )
-        command = option(command)
-    return command
-
-
-def limits_of(max_atoms: int, max_entry_mib: int, max_file_mib: int, max_entries: int) -> Limits:
-    """Limits from the values of `limit_options`."""
-    from pigen.read import Limits
-
-    return Limits(max_atoms, max_entry_mib * MIB, max_file_mib * MIB, max_entries)
 
 
 def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], Iterable[Bundle]]:
@@ -99,12 +78,9 @@ def import_(
     """
     from pigen.bundle import BundleWriter, count_rejects
     from pigen.executor import open_executor
-    from pigen.export import check_target
     from pigen.read import open_source, stream
 
-    if any(output.exists() and output.samefile(source) for source in sources):
-        raise UsageError(f"{output} is a source too; write to another file")
-    check_target(output, force=force)
+    check_output(output, sources, force=force)
     allowed = limits_of(**limits)
     opened = [open_source(source, allowed) for source in sources]
     totals = [source.total for source in opened]
@@ -140,30 +116,6 @@ def import_(
             click.echo(f"  {n:7d}  {reason}")
     if rejected and not kept:
         raise PigenError(f"no entry became a crystal; pigen show {output} tells why")
-
-
-def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
-    """What a bundle made from sources by a verb says of itself: version, time, files and hashes."""
-    from datetime import datetime, timezone
-    from hashlib import sha256
-
-    from pigen import __version__
-
-    listed = list(sources)
-    provenance = {
-        "made_by": made_by,
-        "pigen_version": __version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "sources": "\n".join(str(source) for source in listed),
-    }
-    for source in listed[:100]:  # a folder is named, not hashed
-        if source.is_file():
-            digest = sha256()
-            with source.open("rb") as file:
-                while block := file.read(MIB):
-                    digest.update(block)
-            provenance[f"sha256 of {source}"] = digest.hexdigest()
-    return provenance
 
 
 @click.command()

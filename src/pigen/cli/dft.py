@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from pigen.cli.common import Sources, check_output
-from pigen.cli.data import limit_options, limits_of, provenance_of
+from pigen.cli.common import Sources, check_output, provenance_of
 from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, sources_argument
+from pigen.cli.options import force_option, json_option, limit_options, limits_of, sources_argument
 from pigen.errors import UsageError
 
 

@@ -15,14 +15,21 @@ from pigen.cli.common import (
     check_output,
     limits_said,
     output_of,
-    potential_options,
+    provenance_of,
     shard_of,
     stem_of,
 )
-from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, resume_option, sources_argument
+from pigen.cli.options import (
+    force_option,
+    json_option,
+    limit_options,
+    limits_of,
+    potential_options,
+    resume_option,
+    sources_argument,
+)
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_markdown
 from pigen.errors import UsageError

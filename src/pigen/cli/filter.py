@@ -13,16 +13,22 @@ import click
 from pigen.cli.common import (
     Sources,
     check_output,
-    descriptor_options,
     limits_said,
     output_of,
+    provenance_of,
     settings_of,
     shard_of,
     stem_of,
 )
-from pigen.cli.data import limits_of, provenance_of
 from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, resume_option, sources_argument
+from pigen.cli.options import (
+    descriptor_options,
+    force_option,
+    json_option,
+    limits_of,
+    resume_option,
+    sources_argument,
+)
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import heading
 from pigen.errors import UsageError

@@ -13,15 +13,17 @@ from pigen.cli.common import (
     Sources,
     check_output,
     origin_of,
-    potential_options,
+    provenance_of,
 )
-from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
     force_option,
     json_option,
+    limit_options,
+    limits_of,
     output_option,
+    potential_options,
     resume_option,
     sources_argument,
 )

@@ -14,19 +14,21 @@ import click
 from pigen.cli.common import (
     Sources,
     check_output,
-    descriptor_options,
     limits_said,
     origin_of,
     output_of,
+    provenance_of,
     settings_of,
     shard_of,
 )
-from pigen.cli.data import limit_options, limits_of, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    descriptor_options,
     force_option,
     json_option,
+    limit_options,
+    limits_of,
     output_option,
     resume_option,
     sources_argument,

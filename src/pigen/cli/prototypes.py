@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output
-from pigen.cli.data import limit_options, limits_of, provenance_of
+from pigen.cli.common import Sources, check_output, provenance_of
 from pigen.cli.executor import executor_option
-from pigen.cli.options import force_option, json_option, output_option, sources_argument
+from pigen.cli.options import (
+    force_option,
+    json_option,
+    limit_options,
+    limits_of,
+    output_option,
+    sources_argument,
+)
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
