@@ -166,8 +166,13 @@ def test_nothing_is_done_twice(out: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("begun", "seconds"),
+    [("runs/pigen_c/samples.h5", 1.0), ("csp/pigen_c/filtered/*/*/restart/graph_output.csv", 0.3)],
+    ids=["row", "searches"],
+)
 def test_killed_and_resumed_tables_are_the_same(
-    out: Path, experiments: dict[str, Path], tmp_path: Path
+    begun: str, seconds: float, out: Path, experiments: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
     tests = str(Path(__file__).parent)
@@ -176,11 +181,11 @@ def test_killed_and_resumed_tables_are_the_same(
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
-        while not (folder / "runs/pigen_c/samples.h5").exists():
+        while not any(folder.glob(begun)):
             assert child.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        time.sleep(np.random.default_rng().uniform(0, 1.0))
+        time.sleep(np.random.default_rng().uniform(0, seconds))
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
