@@ -22,6 +22,7 @@ from pigen.cli.options import (
     sources_argument,
 )
 from pigen.cli.shard import shard_option
+from pigen.cli.terminal import show_counts
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.executor import Where
@@ -188,8 +189,7 @@ def csp_seed(
     from pigen.bundle import Reject
 
     refused = [Reject(name, reason) for name, reason in experiment.refused.items()]
-    for reason, times in count_rejects(refused).items():
-        click.echo(f"  {times:7d}  {reason}")
+    show_counts(count_rejects(refused))
 
 
 @click.command("csp-collect")

@@ -6,6 +6,7 @@ import json
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from pigen.cli.options import (
     output_option,
     sources_argument,
 )
-from pigen.cli.terminal import heading
+from pigen.cli.terminal import heading, show_counts
 from pigen.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -85,7 +86,7 @@ def import_(
     opened = [open_source(source, allowed) for source in sources]
     totals = [source.total for source in opened]
     total = None if None in totals else sum(t for t in totals if t is not None)
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     started = time.monotonic()
     if total is not None and total < _WORTH_WORKERS:
         where = where.for_few()
@@ -96,15 +97,13 @@ def import_(
         chunks = stream(opened, executor=executor, limits=allowed)
         for chunk in progress_over(total, "entry")(chunks):
             writer.append(chunk)
-            for reason, n in count_rejects(chunk.rejects).items():
-                reasons[reason] = reasons.get(reason, 0) + n
+            reasons.update(count_rejects(chunk.rejects))
     kept, rejected = writer.n_written, writer.n_rejected
-    ordered = dict(sorted(reasons.items(), key=lambda item: -item[1]))
     counts = {
         "read": kept + rejected,
         "kept": kept,
         "rejected": rejected,
-        "reasons": ordered,
+        "reasons": dict(reasons.most_common()),
         "seconds": round(time.monotonic() - started, 2),
         "output": str(output),
     }
@@ -112,8 +111,7 @@ def import_(
         click.echo(json.dumps(counts))
     else:
         click.echo(f"{output}: read {kept + rejected}, kept {kept}, rejected {rejected}")
-        for reason, n in ordered.items():
-            click.echo(f"  {n:7d}  {reason}")
+        show_counts(reasons)
     if rejected and not kept:
         raise PigenError(f"no entry became a crystal; pigen show {output} tells why")
 

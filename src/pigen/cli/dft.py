@@ -12,6 +12,7 @@ import click
 from pigen.cli.common import Sources, check_output, provenance_of
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import force_option, json_option, limit_options, limits_of, sources_argument
+from pigen.cli.terminal import show_counts
 from pigen.errors import UsageError
 
 
@@ -84,8 +85,7 @@ def dft_export(
         click.echo(json.dumps(counts))
         return
     click.echo(f"{output}: {len(candidates)} candidates, {counts['competing']} competing phases")
-    for reason, n in exported.no_hull.most_common():
-        click.echo(f"  {n:7d}  {reason}")
+    show_counts(exported.no_hull)
     lacking = len(exported.bundle) - exported.n_potcars
     if lacking:
         click.echo(f"  {lacking} have a POTCAR.spec in place of a POTCAR: no such potentials found")
@@ -144,10 +144,8 @@ def dft_collect(
         return
     for name in ("candidates", "competing"):
         click.echo(f"{name}: energies of {counts[f'{name}_with_energy']} of {counts[name]}")
-        for reason, n in counts[f"{name}_failed"].items():
-            click.echo(f"  {n:7d}  {reason}")
-    for reason, n in counts["no_hull"].items():
-        click.echo(f"  {n:7d}  {reason}")
+        show_counts(counts[f"{name}_failed"])
+    show_counts(counts["no_hull"])
     click.echo(f"{output}: {candidates.columns['e_hull_dft'].source}")
 
 

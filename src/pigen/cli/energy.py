@@ -31,7 +31,7 @@ from pigen.cli.options import (
     sources_argument,
 )
 from pigen.cli.shard import bundle_shard_option
-from pigen.cli.terminal import show_markdown
+from pigen.cli.terminal import show_counts, show_markdown
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -135,19 +135,13 @@ def energy(
             for chunk in relax_stream(chunks, settings, executor):
                 writer.append(with_e_hull(chunk, loaded, hull) if loaded and hull else chunk)
                 bar.update(chunk.n_entries)
-    statuses = Counter(
-        status.split(":")[0]
-        for chunk in iter_bundle(output)
-        if len(chunk)
-        for status in chunk.columns["status"].values
-    )
-    no_hull = Counter(
-        reason
-        for chunk in iter_bundle(output)
-        if loaded and len(chunk)
-        for reason in chunk.columns["e_hull_reason"].values
-        if reason.startswith("no hull")
-    )
+    statuses: Counter[str] = Counter()
+    no_hull: Counter[str] = Counter()
+    for chunk in filter(len, iter_bundle(output)):
+        statuses.update(status.split(":")[0] for status in chunk.columns["status"].values)
+        if loaded:
+            reasons = chunk.columns["e_hull_reason"].values
+            no_hull.update(reason for reason in reasons if reason.startswith("no hull"))
     counts = {
         "read": writer.n_written + writer.n_rejected,
         "relaxed": writer.n_written,
@@ -164,10 +158,8 @@ def energy(
     click.echo(
         f"{output}: read {counts['read']}, relaxed {writer.n_written}, rejected {writer.n_rejected}"
     )
-    for status, n in statuses.most_common():
-        click.echo(f"  {n:7d}  {status}")
-    for reason, n in no_hull.most_common():
-        click.echo(f"  {n:7d}  {reason}")
+    show_counts(statuses)
+    show_counts(no_hull)
     said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {model}"
     show_markdown(f"{said}\n")
 

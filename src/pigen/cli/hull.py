@@ -27,7 +27,7 @@ from pigen.cli.options import (
     resume_option,
     sources_argument,
 )
-from pigen.cli.terminal import show_markdown
+from pigen.cli.terminal import show_counts, show_markdown
 from pigen.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -155,8 +155,7 @@ def build(
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
     show_markdown(f"{output}: {reference.note}\n")
-    for reason, n in failed.most_common():
-        click.echo(f"  {n:7d}  {reason}")
+    show_counts(failed)
 
 
 @hull.command("import")
@@ -265,6 +264,5 @@ def evaluate(
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
     click.echo(f"{output}: e_hull of {counts['with_e_hull']} of {n} structures")
-    for reason, count in reasons.most_common():
-        click.echo(f"  {count:7d}  {reason}")
+    show_counts(reasons)
     show_markdown(f"hull of {loaded.note}\n")

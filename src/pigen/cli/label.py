@@ -34,6 +34,7 @@ from pigen.cli.options import (
     sources_argument,
 )
 from pigen.cli.shard import bundle_shard_option
+from pigen.cli.terminal import show_counts
 from pigen.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -144,8 +145,7 @@ def label(
         f"{output}: read {counts['read']}, labelled {writer.n_written}, "
         f"rejected {writer.n_rejected}"
     )
-    for reason, n in missing.most_common():
-        click.echo(f"  {n:7d}  {reason}")
+    show_counts(missing)
     if table is not None:
         click.echo("\n".join(table.lines(joined)))
 

@@ -1,4 +1,4 @@
-"""Markdown on a terminal: tables aligned within its width, headings in bold."""
+"""What people read: counts, and Markdown with its tables aligned and its headings in bold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, zip_longest
 
 import click
@@ -27,6 +28,12 @@ def show_markdown(text: str) -> None:
 def heading(text: str) -> str:
     """A line above a table; click leaves the colours out where stdout is no terminal."""
     return click.style(text, bold=True)
+
+
+def show_counts(counts: Mapping[str, int]) -> None:
+    """Print a line for each reason, the most frequent first."""
+    for reason, n in Counter(counts).most_common():
+        click.echo(f"  {n:7d}  {reason}")
 
 
 def for_terminal(text: str, width: int) -> str:
