@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from pigen import __version__
 from pigen.errors import PigenError
-from pigen.files import replaced
+from pigen.files import replaced, sha256_of
 from pigen.lock import Lock
 
 TABLES = ("train.csv", "val.csv", "test.csv")
@@ -116,7 +115,7 @@ def fetch(
     try:
         if not archive.exists():
             _download(dataset, archive, watch)
-        elif _sha256(archive) != dataset.sha256:
+        elif sha256_of(archive, 64) != dataset.sha256:
             raise PigenError(
                 f"{archive} is not {dataset.name} as published (another sha256): remove it to "
                 f"fetch it again"
@@ -132,10 +131,10 @@ def _download(dataset: Dataset, archive: Path, watch: Callable[[int], None]) -> 
     part = archive.with_name(f"{archive.name}.part")
     resumed = part.exists()
     _transfer(dataset, part, watch)
-    if resumed and _sha256(part) != dataset.sha256:
+    if resumed and sha256_of(part, 64) != dataset.sha256:
         part.unlink()  # begun with what was another file then
         _transfer(dataset, part, watch)
-    found = _sha256(part)
+    found = sha256_of(part, 64)
     if found != dataset.sha256:
         part.unlink()
         raise PigenError(
@@ -253,11 +252,3 @@ def _writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise PigenError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

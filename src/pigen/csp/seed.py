@@ -12,7 +12,7 @@ import numpy as np
 import tomli
 
 from pigen import __version__
-from pigen.bundle import KEPT_BY, Bundle, Reject
+from pigen.bundle import Bundle, Reject
 from pigen.crystals import Crystals
 from pigen.csp import fuse
 from pigen.csp.engines import WRITERS
@@ -29,6 +29,7 @@ from pigen.elements import SYMBOLS
 from pigen.errors import PigenError, UsageError
 from pigen.export import to_cif
 from pigen.files import check_writable, write_atomically
+from pigen.funnel import entries_of, unread
 
 ENGINES = ("fuse", *WRITERS)
 
@@ -78,8 +79,7 @@ def csp_seed(
         raise UsageError(f"{out} exists and is not an empty folder")
     check_writable(out)
     # What a filter took out has been counted there, and was no candidate here.
-    unread = () if KEPT_BY in bundle.provenance else bundle.rejects
-    refused = [*unread]
+    refused = [*unread(bundle)]
     rows = ordered(bundle, request.choice, request.seed)
     candidates = seeds(
         bundle,
@@ -102,7 +102,7 @@ def csp_seed(
         chosen="unfiltered" if request.choice == "random" else request.choice,
         seed=request.seed,
         settings=request.settings,
-        read=len(bundle) + len(unread),
+        read=entries_of(bundle),
         sources=sources,
         refused={reject.id: reject.reason for reject in refused},
         compositions=tuple(composition.folder for composition in compositions),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from pigen.bundle import Bundle, Column
 from pigen.descriptors.registry import get_descriptor
 from pigen.errors import UsageError
 from pigen.file_cache import cached_file
+from pigen.files import sha256_of
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Keyword settings by descriptor; a descriptor left out takes its defaults."""
@@ -106,4 +106,4 @@ def _shown(value: Any) -> str:
 
 @cached_file(maxsize=16)
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return sha256_of(path)

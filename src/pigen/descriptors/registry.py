@@ -7,7 +7,6 @@ module beside this one, or in a file of the user's, which `pigen.descriptors.own
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from pigen import __version__
 from pigen.crystals import Crystals
 from pigen.errors import UsageError
+from pigen.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _origin_of(module: str) -> str:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or not Path(file).is_file():
         return f"{module} {uuid.uuid4().hex[:16]}"
-    return f"{Path(file).name} sha256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]}"
+    return f"{Path(file).name} sha256 {sha256_of(Path(file))}"
 
 
 _REGISTRY: dict[str, DescriptorFunction] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from pigen.elements import MAX_Z
 from pigen.errors import UsageError
 from pigen.experiment import DiffusionConfig, ModelConfig
 from pigen.experiment.load import checked_settings
-from pigen.files import write_atomically
+from pigen.files import sha256_of, write_atomically
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec, units_of
@@ -162,11 +161,7 @@ def find_checkpoint(name: str) -> Path:
 
 def checkpoint_hash(path: Path) -> str:
     """First 12 hex digits of the file's SHA-256."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
+    return sha256_of(path, 12)
 
 
 def _header(data: dict[str, Any], sizes: SizePrior, path: Path) -> Header:
