@@ -56,18 +56,22 @@ def calculator() -> Any:
 COPPER = AsePotential("emt", calculator())
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seed(out: Path, settings: Settings) -> Path:
     """Two compositions: copper, and copper and gold, one and two atoms at most."""
     crystals = [
         Crystals.single(FCC * 3.7, [[0, 0, 0]], [29]),
         Crystals.single(np.eye(3) * 3.2, [[0, 0, 0], [0.5, 0.5, 0.5]], [29, 79]),
     ]
     made = Bundle(crystals=Crystals.concatenate(crystals), ids=strings(["Cu", "CuAu"]))
-    settings = Settings(rmax=4, initial=2, iterations=100, steps=100)
-    out = tmp_path_factory.mktemp("pristine") / "csp"
     csp_seed(made, Request(choice="random", settings=settings), out)
     return out
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of searches that have not begun."""
+    settings = Settings(rmax=4, initial=2, iterations=100, steps=100)
+    return seed(tmp_path_factory.mktemp("pristine") / "csp", settings)
 
 
 @pytest.fixture(scope="module")
@@ -326,8 +330,9 @@ def stop_often_and_compare(
     assert files_of(parts) == files_of(whole)
 
 
-def test_stopped_and_resumed_repeats_the_batches(pristine: Path, tmp_path: Path) -> None:
-    stop_often_and_compare(pristine, tmp_path, Crowded(), 4, (SerialExecutor(),) * 2)
+def test_stopped_and_resumed_repeats_the_batches(tmp_path: Path) -> None:
+    pristine = seed(tmp_path / "csp", Settings(rmax=2, initial=2, iterations=7, steps=15))
+    stop_often_and_compare(pristine, tmp_path, Crowded(), 2, (SerialExecutor(),) * 2)
 
 
 def test_searches_begun_apart_stay_apart(folder: Path) -> None:

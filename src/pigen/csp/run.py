@@ -20,7 +20,7 @@ from pigen.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.hopper import Hopper, Plan, Trial
 from pigen.csp.results import IMPLAUSIBLE
-from pigen.csp.search_folder import Done, SearchFolder, canonical, plan_of
+from pigen.csp.search_folder import SearchFolder, canonical, plan_of
 from pigen.energy.elsewhere import Relaxing
 from pigen.energy.potential import Potential
 from pigen.energy.relax import Relaxed
@@ -74,7 +74,7 @@ def csp_run(
             off goes on in the next.
         hull: reduced formula → energy of the hull, eV/atom, None where there is none. A relaxation
             that ends more than `IMPLAUSIBLE` below has failed; the energy traces show it.
-        watch: told after every round.
+        watch: told when a group begins, and after every round.
 
     Raises:
         UsageError: no such folder or search, or one that holds results of another engine or
@@ -163,26 +163,27 @@ def _opened(folders: Sequence[SearchFolder], relaxing: Relaxing, hull: Hull) -> 
     further apart were begun by other commands; they stay so, as groups of their own.
     """
     try:
-        saved = sorted(
-            ((folder.open(), folder) for folder in folders), key=lambda one: len(one[0])
-        )  # stable: in order of the folder, too
+        done = {folder: folder.open() for folder in folders}
+        together: list[list[SearchFolder]] = []
+        for folder in sorted(folders, key=lambda one: len(done[one])):
+            if not together or len(done[folder]) > len(done[together[-1][0]]) + 1:
+                together.append([])
+            together[-1].append(folder)
+        return [
+            _Group(
+                [
+                    _Search(folder, folder.go_on(done[folder][: len(done[members[0]])]), hull)
+                    for folder in folders
+                    if folder in members
+                ],
+                relaxing,
+            )
+            for members in together
+        ]
     except BaseException:
         for folder in folders:
             folder.release()
         raise
-    groups: list[list[tuple[list[Done], SearchFolder]]] = []
-    for done, folder in saved:
-        if not groups or len(done) > len(groups[-1][0][0]) + 1:
-            groups.append([])
-        groups[-1].append((done, folder))
-    order = list(folders)
-    found = []
-    for members in groups:
-        n = len(members[0][0])
-        members.sort(key=lambda one: order.index(one[1]))
-        searches = [_Search(folder, folder.go_on(done[:n]), hull) for done, folder in members]
-        found.append(_Group(searches, relaxing))
-    return found
 
 
 class _Group:
