@@ -266,7 +266,11 @@ def test_bad_requests_stop_before_any_work(trained: Path, tmp_path: Path) -> Non
         ("pigen_c", ["sample.device=cuda"], "CUDA"),
         ("diffcsp", ["sample.checkpoint=''"], "nothing to train on"),
         ("diffcsp", ["data.train=['gone.h5']"], "no such file"),
-        ("diffcsp", ["sample.checkpoint=''", f"data.train=['{tmp_path / 'table.npz'}']"], "table.npz"),
+        (
+            "diffcsp",
+            ["sample.checkpoint=''", f"data.train=['{tmp_path / 'table.npz'}']"],
+            "table.npz",
+        ),
         ("pigen_q", [], "no such file, and no shipped experiment"),
     ):
         if says == "CUDA" and has_cuda():
