@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from pigen.executor.cluster import ClusterExecutor, read_slurm
 from test_executor import BAD, Shout, fail, is_alive
 
 distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
-pytest.importorskip("dask_jobqueue", reason="the extra cluster is not installed")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+    pytest.mark.skipif(
+        find_spec("dask_jobqueue") is None, reason="the extra cluster is not installed"
+    ),
+]
 slow = pytest.mark.slow
 
 SLURM = """
@@ -40,6 +46,17 @@ def toml(tmp_path: Path) -> Path:
 
 
 # -- Slurm -----------------------------------------------------------------------------------------
+def test_ctrl_c_stays_ours(toml: Path) -> None:
+    toml.write_text(SLURM + "jobs = 3\n")
+    code = (  # in a process of its own: dask_jobqueue takes Ctrl-C when it is first imported
+        "import signal, sys; from pathlib import Path; "
+        "from pigen.executor.cluster import read_slurm; "
+        "before = signal.getsignal(signal.SIGINT); read_slurm(Path(sys.argv[1])); "
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", code, str(toml)], check=True)
+
+
 def test_the_job_script_has_what_the_file_says(toml: Path) -> None:
     toml.write_text(SLURM + "jobs = 3\n")
     jobs = read_slurm(toml)

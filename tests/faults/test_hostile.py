@@ -534,7 +534,7 @@ def test_a_search_writes_through_no_link(searches: Path, tmp_path: Path) -> None
     (place / "structures").rmdir()
     (place / "output.txt").unlink()
     (place / "structures").symlink_to(tmp_path / "outside")
-    said = refusal(lambda: SearchFolder(place, plan, "test").start())
+    said = refusal(lambda: SearchFolder(place, plan, "test").open())
     assert "structures is a link" in said
     assert list((tmp_path / "outside").iterdir()) == []
 

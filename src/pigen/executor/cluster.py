@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import platform
+import signal
 import sys
 import threading
 import weakref
@@ -272,12 +273,17 @@ def _slurm_keys() -> list[str]:
 def _imported(name: str) -> Any:
     from importlib import import_module
 
+    handler = signal.getsignal(signal.SIGINT)
     try:
         return import_module(name)
     except ModuleNotFoundError:
         raise UsageError(
             f"this executor needs {name}: pip install 'pigen[cluster]' here and on the workers"
         ) from None
+    finally:
+        # dask_jobqueue makes Ctrl-C end the process at once, without what we save then.
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
 
 
 # -- on a Dask worker ------------------------------------------------------------------------------
