@@ -237,7 +237,7 @@ def _forge(file: h5py.File, rng: Random) -> None:
         del file[name]
     elif change == 4 and item.maxshape[0] is None:
         item.resize(rng.choice((0, 1, len(item) + 1, 10**6, 10**12)), axis=0)
-    elif change == 5 and len(item):
+    elif change == 5 and item.shape and len(item):
         values = (-1, 0, 255, np.nan, 1e300, 10**9) if item.dtype.kind in "iuf" else ("", "\x1b[2J")
         try:
             item[rng.randrange(len(item))] = rng.choice(values)
