@@ -74,6 +74,8 @@ def draw_funnel(folder: Path, rows: list[Measured]) -> None:
         max(ceil(len(rows) / columns), 1), columns, sharex=True, sharey=True, squeeze=False
     )
     lines: list[list[Any]] = []
+    below = ["E < 50"] if any("E50" in row.table.rates for row in rows) else []
+    names = [*_sequence_names(), *below]
     for axes, row in zip(grid.flat, rows, strict=False):
         steps = _steps(row)
         look = look_of(row.name)
@@ -82,14 +84,15 @@ def draw_funnel(folder: Path, rows: list[Measured]) -> None:
         printed = [(x, value) for x, (*_, value) in enumerate(steps) if value is not None]
         axes.plot(*zip(*printed, strict=True) if printed else ([], []), "D", **_PUBLISHED)
         axes.set_title(f"{row.label}\nn = {row.total}", fontsize=8)
-        axes.set_xticks(range(len(SEQUENCE) + 1), [*_sequence_names(), "E < 50"], fontsize=7)
+        axes.set_xticks(range(len(names)), names, fontsize=7)
         axes.set_ylim(0, 100)
         plain_axes(axes)
         lines += [[row.label, row.total, *step] for step in steps]
     for axes in list(grid.flat)[len(rows) :]:
         axes.set_visible(False)
     figure.supylabel("of all generated, %", fontsize=9)
-    figure.supxlabel("filters in sequence, E_hull in meV/atom; ◇ published", fontsize=9)
+    unit = ", E_hull in meV/atom" if below else ""
+    figure.supxlabel(f"filters in sequence{unit}; ◇ published", fontsize=9)
     header = ["row", "n", "filters", "left, %", "standard error, %", "published, %"]
     save(figure, folder, "extended_data_figure_2", header, lines)
 
