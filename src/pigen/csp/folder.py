@@ -21,6 +21,7 @@ from pigen.bounded import parse_json, read_text
 from pigen.elements import Z_OF
 from pigen.errors import PigenError, UsageError
 from pigen.files import write_atomically
+from pigen.read.source import clean_name
 
 MANIFEST = "manifest.json"
 MODES = ("seeded", "composition_only")
@@ -220,4 +221,4 @@ def _made(kind: type[T], folder: Path, content: Mapping[str, Any]) -> T:
                 raise ValueError(f"{key}: expected {hints[key]}, got {value!r:.60}")
         return kind(**fixed)
     except (TypeError, ValueError) as error:
-        raise PigenError(f"{folder / MANIFEST}: {error}") from None
+        raise PigenError(f"{folder / MANIFEST}: {clean_name(error, '')}") from None
