@@ -106,6 +106,20 @@ def read_text(
         raise ValueError(f"not text in UTF-8: byte {error.start}") from None
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ValueError: it is none, is nested too deeply, or holds an endless number.
+    """
+    import tomli
+
+    try:
+        return tomli.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
 def parse_json(text: str | bytes, most: int = MAX_VALUES) -> Any:
     """Python's value of a JSON text.
 

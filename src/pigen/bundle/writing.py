@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 import h5py
-import tomli
 
+from pigen.bounded import parse_toml
 from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.digest import VOLATILE
 from pigen.bundle.marks import MARK, noted
@@ -246,8 +246,8 @@ def _changes(key: str, old: str | None, new: str | None) -> Iterator[str]:
 def _settings(text: str) -> dict[str, str]:
     """Dotted key → value of a text of TOML; none of any other text."""
     try:
-        tables = [("", tomli.loads(text))]
-    except (ValueError, RecursionError):  # also of endless numbers, and of nesting
+        tables = [("", parse_toml(text))]
+    except ValueError:
         return {}
     found = {}
     while tables:

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import tomli
 
 from pigen import __version__
+from pigen.bounded import parse_toml
 from pigen.bundle import Bundle, Reject
 from pigen.crystals import Crystals
 from pigen.csp import fuse
@@ -120,8 +120,8 @@ def csp_seed(
 def model_name(bundle: Bundle) -> str:
     """The row, else the name, of the experiment that a bundle says it comes from."""
     try:
-        said = tomli.loads(bundle.provenance.get("experiment", ""))
-    except (ValueError, RecursionError):
+        said = parse_toml(bundle.provenance.get("experiment", ""))
+    except ValueError:
         return "unknown"
     return published_name(str(said.get("row") or said.get("name") or "unknown")[:100])
 

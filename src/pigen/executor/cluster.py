@@ -18,6 +18,7 @@ from pickle import loads
 from typing import Any, ParamSpec, TypeVar
 
 from pigen import __version__
+from pigen.bounded import parse_toml, read_text
 from pigen.errors import PigenError, UsageError
 from pigen.executor.pool import Task, Worker, like_this_process, no_keywords, share_of_memory
 
@@ -231,11 +232,9 @@ def read_slurm(path: Path) -> SlurmJobs:
         UsageError: the extra is not installed, the file can't be read, a key is unknown, or a
             value is not what it must be.
     """
-    import tomli
-
     try:
-        said = tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        said = parse_toml(read_text(path))
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
     jobs, adapt = said.pop("jobs", None), said.pop("adapt", None)
     known = _slurm_keys()

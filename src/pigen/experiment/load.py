@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import tomli
-
 from pigen import resources
-from pigen.bounded import read_text
+from pigen.bounded import parse_toml, read_text
 from pigen.errors import UsageError
 from pigen.experiment.settings import REQUIRED, Experiment, Note
 
@@ -53,8 +51,8 @@ def load_experiment(
     """
     path = _find(source)
     try:
-        tree = tomli.loads(read_text(path, MAX_TOML_BYTES, "MAX_TOML_BYTES"))
-    except (ValueError, RecursionError) as error:  # of nested lists, and of endless numbers
+        tree = parse_toml(read_text(path, MAX_TOML_BYTES, "MAX_TOML_BYTES"))
+    except ValueError as error:
         raise UsageError(f"{path}: not valid TOML: {_cut(str(error))}") from None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
@@ -110,8 +108,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> str:
 def _toml_value(text: str) -> Any:
     """The TOML value of a text; the text itself where it is none (unquoted words)."""
     try:
-        parsed = tomli.loads(f"value = {text}")
-    except (ValueError, RecursionError):
+        parsed = parse_toml(f"value = {text}")
+    except ValueError:
         return text
     return parsed["value"] if set(parsed) == {"value"} else text
 
