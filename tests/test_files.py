@@ -52,15 +52,15 @@ def test_a_lock_where_there_is_no_flock(tmp_path: Path, monkeypatch: pytest.Monk
         Lock(target)
     assert not lock_of(target).exists()
     for holder, is_free in (
-        (f"process {2**22 + 1} on {socket.gethostname()}", True),  # no process has that number
-        (f"process {2**22 + 1} on elsewhere", False),
+        (f"{2**22 + 1}\n{socket.gethostname()}\n", True),  # no process has that number
+        (f"{2**22 + 1}\nelsewhere\n", False),
         ("", True),  # killed before it wrote its name
     ):
         lock_of(target).write_text(holder)
         if is_free:
             Lock(target).release()
             continue
-        with pytest.raises(PigenError, match=r"being written by .* elsewhere"):
+        with pytest.raises(PigenError, match=r"being written by .*if that has ended, remove"):
             Lock(target)
 
 

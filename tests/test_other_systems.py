@@ -66,5 +66,5 @@ def test_lock_of_a_holder_that_ended(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
-    lock_of(target).write_text(f"process {int(ended.stdout)} on {socket.gethostname()}")
+    lock_of(target).write_text(f"{int(ended.stdout)}\n{socket.gethostname()}\n")
     Lock(target).release()

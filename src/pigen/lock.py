@@ -2,91 +2,59 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import socket
 from pathlib import Path
 from types import TracebackType
 
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
 from pigen.errors import PigenError
 from pigen.files import check_writable
 
-_NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What file systems say that have no flock, as some network ones."""
+_NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP)
+"""What some network file systems answer to flock; filelock knows ENOSYS itself."""
 
 
 class Lock:
     """Held from when it is made; a context manager.
 
     An flock, so a killed holder holds nothing. On a file system without flock it is a file that
-    names its holder; one left by a process of this machine that has ended is taken over, one left
-    on another machine has to be removed by hand, as the message says.
+    names its holder: one that an ended process of this machine left is taken over, another has to
+    be removed by hand, as the message says.
     """
 
     def __init__(self, target: Path) -> None:
-        """Take it.
+        """Take the lock.
 
         Raises:
             PigenError: another process writes the target (names it), or the disk is full.
             UsageError: files may not be made beside the target.
         """
-        self._target = target
         self._path = lock_of(target)
         check_writable(target.parent)
         try:
-            self._descriptor = self._flock()
+            self._lock = _acquired(self._path)
+            if isinstance(self._lock, SoftFileLock):  # the file has its holder's name already
+                return
             try:
-                os.ftruncate(self._descriptor, 0)
-                os.write(self._descriptor, _myself().encode())
+                self._path.write_text(f"{os.getpid()}\n{socket.gethostname()}\n", "utf-8")
             except BaseException:
                 self.release()
                 raise
+        except Timeout:
+            raise PigenError(f"{target} is being written by {_holder(self._path)}") from None
         except OSError as error:
             raise PigenError(f"cannot write {self._path}: {error.strerror}") from error
-
-    def _flock(self) -> int:
-        while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.read(descriptor, 200).decode(errors="replace")
-                os.close(descriptor)
-                raise PigenError(self._refusal(holder)) from error
-            except OSError as error:
-                os.close(descriptor)
-                if error.errno not in _NO_FLOCK:
-                    raise
-                return self._name_alone()
-            # The holder before us may have removed the file between our open and our lock.
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(descriptor).st_ino == os.stat(self._path).st_ino:
-                    return descriptor
-            os.close(descriptor)
-
-    def _name_alone(self) -> int:
-        holder = self._path.read_text(encoding="utf-8", errors="replace")
-        if holder and not _has_ended(holder):
-            hint = f"; if that has ended, remove {self._path}"
-            raise PigenError(self._refusal(holder) + hint)
-        self._path.unlink(missing_ok=True)
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError as error:
-            raise PigenError(self._refusal("")) from error
-
-    def _refusal(self, holder: str) -> str:
-        return f"{self._target} is being written by {holder or 'another process'}"
 
     def release(self) -> None:
         """Let the next writer in."""
         self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self._lock.release()
 
     def __enter__(self) -> Lock:
-        """Itself."""
+        """Return the lock itself."""
         return self
 
     def __exit__(
@@ -95,7 +63,7 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Release."""
+        """Release the lock."""
         self.release()
 
 
@@ -104,19 +72,26 @@ def lock_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.lock")
 
 
-def _myself() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
-
-
-def _has_ended(holder: str) -> bool:
-    """Whether a holder was of this machine and is no more."""
-    words = holder.split()
-    if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
-        return False
+def _acquired(path: Path) -> BaseFileLock:
+    # Not of one thread: a writer may be closed in another than that which opened it.
     try:
-        os.kill(int(words[1]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's
-        return False
-    return False
+        lock: BaseFileLock = FileLock(path, timeout=0, thread_local=False)
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_FLOCK:
+            raise
+        if not path.stat().st_size:  # the try just made left it, or somebody killed in one
+            path.unlink()
+        lock = SoftFileLock(path, timeout=0, thread_local=False)
+        lock.acquire()
+    return lock
+
+
+def _holder(path: Path) -> str:
+    try:
+        pid, host, *_ = path.read_text("utf-8", "replace").split()
+    except (OSError, ValueError):
+        return f"another process; if that has ended, remove {path}"
+    return f"process {pid} on {host}; if that has ended, remove {path}"
