@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pigen.bundle import Rate
 from pigen.crystals import Crystals
 from pigen.descriptors import get_descriptor
 from pigen.elements import SYMBOLS
@@ -31,7 +32,6 @@ from pigen.spp import load_table
 from pigen.spp.fit import THRESHOLD
 from pigen.spp.table import N_BINS, pair_name
 from pigen.symmetry import PRIMITIVE_SYMPREC
-from pigen.tables import Rate
 
 Table = dict[str, dict[str, float]]
 

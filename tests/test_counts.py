@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pigen.bundle import Rate
 from pigen.counts import EVERY, counts_text, parse_counts
 from pigen.criteria import Criterion
 from pigen.errors import PigenError
 from pigen.funnel import Funnel
-from pigen.tables import Rate
 
 PATH = Path("a.h5")
 NONE = Funnel((Criterion("c", low=0.5),))

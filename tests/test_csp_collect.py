@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from pigen.bundle import Bundle, read_bundle, strings
 from pigen.cli import main
 from pigen.crystals import Crystals
-from pigen.csp.ed3 import Row, render
 from pigen.csp.folder import Experiment, Settings, write_manifest
 from pigen.csp.outcome import count, read_outcomes, total
 from pigen.csp.results import COLUMNS, CONVERGED, parse_graph, read_search
 from pigen.csp.seed import Request, csp_seed
 from pigen.errors import UsageError
 from pigen.export import to_cif
+from pigen.paper.ed3 import Row, render
 
 ELEMENTS = [3, 4, 11, 12, 19, 20, 37, 38]
 READ = "... found 1 structure\n... successfully read 1 structure"

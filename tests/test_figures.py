@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pigen.bundle import Bundle, Column, strings, write_bundle
+from pigen.bundle import Bundle, Column, Rate, strings, write_bundle
 from pigen.crystals import Crystals
 from pigen.csp.folder import Composition
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import Search, Step
 from pigen.experiment import load_experiment, shipped_experiments
-from pigen.figures import distributions, filters, novelty, training
-from pigen.figures.data import CRITERIA, Measured
-from pigen.figures.style import look_of, new_figure, save
-from pigen.figures.traces import draw_traces
-from pigen.tables import SEQUENCE, STABLE, Rate, RunTable
+from pigen.paper.figures import distributions, filters, novelty, training
+from pigen.paper.figures.data import CRITERIA, Measured
+from pigen.paper.figures.style import look_of, new_figure, save
+from pigen.paper.figures.traces import draw_traces
+from pigen.paper.published import SEQUENCE
+from pigen.run_table import RunTable
+from pigen.stability import STABLE
 from real_crystals import ALL
 
 N = 40

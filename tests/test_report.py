@@ -34,7 +34,8 @@ from pigen.report import Report, prepare, report_of_chunks, report_of_run, to_ht
 from pigen.report.content import Distribution
 from pigen.report.gather import parse_criterion
 from pigen.report.svg import beyond, histogram
-from pigen.tables import STABLE, SUN, RunTable
+from pigen.run_table import RunTable
+from pigen.stability import STABLE, SUN
 
 NAMES = sorted(known_structures())
 EVIL = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;<!--\u2028\x00"

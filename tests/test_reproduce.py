@@ -24,13 +24,13 @@ from pigen.csp.folder import Settings
 from pigen.errors import UsageError
 from pigen.executor import Where
 from pigen.files import sha256_of
-from pigen.reproduce import rows as rows_module
-from pigen.reproduce.output import FIGURES, TABLE_NAMES
-from pigen.reproduce.pipeline import Done, reproduce
-from pigen.reproduce.rows import plan
-from pigen.reproduce.scales import SCALES
-from pigen.reproduce.stamps import Stamp
-from pigen.tables import published_rows
+from pigen.paper.published import published_rows
+from pigen.paper.reproduce import rows as rows_module
+from pigen.paper.reproduce.output import FIGURES, TABLE_NAMES
+from pigen.paper.reproduce.pipeline import Done, reproduce
+from pigen.paper.reproduce.rows import plan
+from pigen.paper.reproduce.scales import SCALES
+from pigen.paper.reproduce.stamps import Stamp
 
 SEARCH = Settings(rmax=1, initial=1, iterations=4, steps=30)
 TINY = replace(SCALES["smoke"], name="tiny", n=4, search=SEARCH, searched=("pigen_c",))

@@ -15,10 +15,11 @@ from pigen.bundle import Bundle, BundleWriter, bundle_info, read_bundle, write_b
 from pigen.cli import main
 from pigen.elements import SYMBOLS
 from pigen.experiment import PseudoRandomConfig, load_experiment
+from pigen.paper.published import COLUMNS, LETTERS, SEQUENCE
+from pigen.paper.table_cells import cells
 from pigen.pseudo_random import pseudo_random_bundles
 from pigen.run import run
-from pigen.table_cells import cells
-from pigen.tables import COLUMNS, LETTERS, SEQUENCE, RunTable
+from pigen.run_table import RunTable
 
 TINY_MODEL = [
     *("--set", "model.scalars=8", "--set", "model.vectors=4", "--set", "model.messages=4"),

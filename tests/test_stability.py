@@ -9,8 +9,7 @@ from known_structures import displaced, known_structures
 from pigen.bundle import Bundle, Column, strings
 from pigen.crystals import Crystals
 from pigen.executor import SerialExecutor
-from pigen.stability import new_and_unique, stability
-from pigen.tables import STABLE, SUN
+from pigen.stability import STABLE, SUN, new_and_unique, stability
 
 NAMES = ["MgO", "CsCl", "ZnS", "SrTiO3", "CaF2"]
 

@@ -13,18 +13,15 @@ from pigen.bundle import Bundle
 from pigen.descriptors import column_source, descriptor_names, get_descriptor
 from pigen.descriptors.novelty import write_formulas
 from pigen.errors import UsageError
-from pigen.experiment import FilterConfig
+from pigen.experiment import CRITERION_LABELS, FilterConfig
 from pigen.read import read_chunks
-from pigen.tables import LETTERS, SEQUENCE
 
 Ends = tuple[float | None, float | None]
 
-_LETTER_OF = {
-    **{name: letter.replace("_prime", "′") for letter, name in LETTERS.items()},
-    "e_hull": "E",
-}
 _ORDER = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
 """The paper's order, and frameworks after motifs: the matcher takes the most time."""
+IN_SEQUENCE = ("spp", "novel", "c", "mled")
+"""Criteria of an experiment that take structures out; its others are counted alone."""
 
 MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
 """Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
@@ -62,8 +59,8 @@ class Criterion:
 
     @property
     def letter(self) -> str:
-        """What the paper calls the criterion, "" for one that it does not have."""
-        return _LETTER_OF.get(self.name, "")
+        """What tables call the criterion, "" for one that has its name alone."""
+        return CRITERION_LABELS.get(self.name, "")
 
     @property
     def heading(self) -> str:
@@ -118,9 +115,8 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
         Criterion("mled", low=config.mled),
         Criterion("k", low=config.k),
     ]
-    sequence = {LETTERS[letter] for letter in SEQUENCE}
     return tuple(
-        replace(criterion, in_sequence=criterion.name in sequence)
+        replace(criterion, in_sequence=criterion.name in IN_SEQUENCE)
         for criterion in criteria
         if config.novel or criterion.name != "novel"
     ) + tuple(window_on(name, ends, in_sequence=False) for name, ends in config.where.items())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, divide, over_structures
+from pigen.bundle import Bundle, Rate, divide, over_structures
 from pigen.descriptors import evaluate
 from pigen.elements import MAX_Z
 from pigen.executor import map_ordered
@@ -20,7 +20,6 @@ from pigen.prototypes.known import KnownStructures
 from pigen.prototypes.reduce import Reduced, prepare
 from pigen.prototypes.unique import Distinct
 from pigen.stability import of_formulas
-from pigen.tables import Rate
 
 DESCRIPTORS = ("c", "mled", "k", "space_group")
 _JUDGED = ("min_distance", "spp")

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pigen.bundle import KEPT_BY, Bundle, Reject
+from pigen.bundle import KEPT_BY, Bundle, Rate, Reject
 from pigen.counts import EVERY, counts_text, parse_counts
 from pigen.criteria import Criterion
-from pigen.tables import Rate
 
 _STATE: dict[str, Any] = {
     "unread": 0,
@@ -123,7 +122,7 @@ class Funnel:
         for criterion in self.criteria:
             rate = self.sequence(criterion)
             if rate is not None and rate.total:
-                shown.append(f"{criterion.letter or criterion.name} {100 * rate.fraction:.0f} %")
+                shown.append(f"{criterion.letter or criterion.name} {rate.percent:.0f} %")
         return " → ".join(shown)
 
     def lines(self) -> Iterator[str]:
@@ -184,6 +183,6 @@ def _rate_json(rate: Rate | None) -> dict[str, float | int] | None:
     return {
         "passed": rate.passed,
         "total": rate.total,
-        "percent": 100 * rate.fraction if rate.total else 0.0,
-        "standard_error": 100 * rate.standard_error,
+        "percent": rate.percent if rate.total else 0.0,
+        "standard_error": rate.percent_error,
     }

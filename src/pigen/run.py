@@ -8,13 +8,13 @@ Each stage leaves its result in the run folder, so an interrupted run goes on wh
     evaluated.h5     the same with descriptors and verdicts
     survivors.h5     those that pass the filters A–D in sequence
     relaxed.h5       the same relaxed, with energies above the hull, where the experiment asks
-    table.json, .md  rates beside the published ones
+    table.json       rates, and table.md beside the published ones
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import chain
@@ -55,12 +55,13 @@ from pigen.pseudo_random import pseudo_random_bundles
 from pigen.read import open_source, read_chunks
 from pigen.run_energy import check_energies, relax_survivors, with_energies
 from pigen.run_folder import RunFolder, is_complete
-from pigen.run_table import provenance_of_table, tabulate
-from pigen.tables import RunTable, render
+from pigen.run_table import RunTable, provenance_of_table, run_files, tabulate
 
 _CHUNK = 250  # structures in a task for a worker: about a second of work
 
 Say = Callable[[str], None]
+Files = Callable[[RunTable], Mapping[str, str]]
+"""From a run's table to the texts of files in its folder, by name."""
 
 
 def run(
@@ -72,6 +73,7 @@ def run(
     executor: Executor | None = None,
     progress: bool = True,
     say: Say = lambda line: None,
+    files: Files = run_files,
 ) -> RunTable:
     """Run all stages in the folder ``out``.
 
@@ -83,6 +85,7 @@ def run(
         executor: where structures are filtered; in this process by default.
         progress: whether bars may be shown on a terminal.
         say: takes a line at the start of each stage.
+        files: what is written of the table, ``table.json`` at least.
 
     Raises:
         UsageError: anything wrong that can be seen before any work: the experiment asks for what
@@ -91,7 +94,10 @@ def run(
     """
     check(experiment)
     with RunFolder.open(out, experiment, resume=resume, force=force) as folder:
-        return _run(experiment, folder, executor or SerialExecutor(), progress, say)
+        table = _run(experiment, folder, executor or SerialExecutor(), progress, say)
+        for name, text in files(table).items():
+            folder.write(name, text)
+    return table
 
 
 def _run(
@@ -112,8 +118,6 @@ def _run(
         formulas = _known(experiment, folder, executor)
         structures = _known_structures(experiment)
         table = with_energies(table, folder, funnel.read, formulas, structures, executor)
-    folder.write("table.json", table.to_json())
-    folder.write("table.md", render(table))
     return table
 
 

@@ -18,8 +18,8 @@ from pigen.experiment import EnergyConfig
 from pigen.label import skip_entries
 from pigen.read import read_chunks
 from pigen.run_folder import RunFolder, is_complete
+from pigen.run_table import RunTable
 from pigen.stability import stability
-from pigen.tables import RunTable
 
 
 def check_energies(config: EnergyConfig) -> None:

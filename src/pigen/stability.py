@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, divide
+from pigen.bundle import Bundle, Rate, divide
 from pigen.prototypes.reduce import prepare
 from pigen.prototypes.unique import Distinct
-from pigen.tables import STABLE, SUN, Rate
 
+STABLE: dict[str, float] = {"E100": 0.100, "E50": 0.050, "E35": 0.035, "E25": 0.025}
+"""Name of a rate → eV/atom above the hull that structures must stay below."""
+SUN = "SUN"
+"""Name of a rate: stable (as E100), unique, of novel structure."""
 _CHUNK = 250
 """Structures in a task for a worker."""
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from models import CONFIG, header, model
-from pigen.bundle import Bundle, Column, bundle_info, read_bundle, strings, write_bundle
+from pigen.bundle import Bundle, Column, Rate, bundle_info, read_bundle, strings, write_bundle
 from pigen.crystals import Crystals
 from pigen.csp.results import COLUMNS, CONVERGED
 from pigen.dft.export import EXPORTED
@@ -24,8 +24,8 @@ from pigen.export import to_cif, to_poscar
 from pigen.hull.reference import Entry, Reference
 from pigen.prototypes.library import Library
 from pigen.read import Limits, open_source, stream
+from pigen.run_table import RunTable
 from pigen.spp.table import N_BINS, N_PAIRS, save_table
-from pigen.tables import Rate, RunTable
 from real_crystals import ALL, NACL, PEROVSKITE, QUARTZ, bundle_of
 from vasprun import vasprun
 
@@ -205,10 +205,10 @@ def _make_searches(folder: Path) -> None:
 
 
 def _read_searches(folder: Path) -> None:
-    from pigen.csp.ed3 import Row, describe
     from pigen.csp.folder import MODES
     from pigen.csp.outcome import read_outcomes
     from pigen.csp.search_folder import plan_of
+    from pigen.paper.ed3 import Row, describe
 
     experiment, outcomes = read_outcomes(folder / "csp")
     describe(Row.of(experiment, outcomes))
@@ -247,7 +247,7 @@ def _make_table(folder: Path) -> None:
 
 
 def _read_table(folder: Path) -> None:
-    from pigen.tables import join, render
+    from pigen.paper.tables import join, render
 
     table = RunTable.read(folder)
     render(table)
@@ -255,14 +255,14 @@ def _read_table(folder: Path) -> None:
 
 
 def _make_stamp(folder: Path) -> None:
-    from pigen.reproduce.stamps import Stamp
+    from pigen.paper.reproduce.stamps import Stamp
 
     with Stamp(folder / "stamp.json", {"a": "b"}, ()).work():
         pass
 
 
 def _read_stamp(folder: Path) -> None:
-    from pigen.reproduce.stamps import Stamp
+    from pigen.paper.reproduce.stamps import Stamp
 
     stamp = Stamp(folder / "stamp.json", {"a": "b"}, ())
     assert stamp.fresh in (True, False)

@@ -12,6 +12,7 @@ from pigen.bundle.memory import (
     count_rejects,
     strings,
 )
+from pigen.bundle.rate import Rate
 from pigen.bundle.reading import BundleInfo, ColumnInfo, bundle_info, iter_bundle, read_bundle
 from pigen.bundle.writing import BundleWriter, write_bundle
 
@@ -25,6 +26,7 @@ __all__ = [
     "ColumnInfo",
     "KeepingAll",
     "OverStructures",
+    "Rate",
     "Reject",
     "Verdict",
     "bundle_info",

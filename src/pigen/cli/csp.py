@@ -238,10 +238,10 @@ def csp_collect(
         pigen csp-collect csp/filtered -o minima.h5
     """
     from pigen.bundle import write_bundle
-    from pigen.csp.ed3 import Row, describe
     from pigen.csp.minima import minima, novelty
     from pigen.csp.outcome import read_outcomes
     from pigen.hull import load_reference
+    from pigen.paper.ed3 import Row, describe
     from pigen.prototypes.library import library_file, load_library
 
     output = output or Path(f"{folder.resolve().name}_minima.h5")

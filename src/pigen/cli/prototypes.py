@@ -138,10 +138,9 @@ def match(
     Example:
         pigen prototypes match good.h5 --library aflow --top 100 -o matched.h5
     """
-    from pigen.bundle import BundleWriter
+    from pigen.bundle import BundleWriter, Rate
     from pigen.label import label_stream
     from pigen.prototypes.library import library_file, load_library
-    from pigen.tables import Rate
 
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))

@@ -70,8 +70,8 @@ def reproduce(
         pigen reproduce --scale smoke
         pigen reproduce --scale laptop --mattergen generated_crystals_cif.zip
     """
-    from pigen.reproduce.pipeline import reproduce as work
-    from pigen.reproduce.scales import SCALES
+    from pigen.paper.reproduce.pipeline import reproduce as work
+    from pigen.paper.reproduce.scales import SCALES
 
     structures = {"mattergen": mattergen, "mattergen_mled_c": mattergen_mled_c}
     done = work(

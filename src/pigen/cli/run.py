@@ -51,8 +51,8 @@ def run(
     from pigen.errors import UsageError
     from pigen.executor import open_executor
     from pigen.experiment import load_experiment
+    from pigen.paper.tables import render, run_files
     from pigen.run import run as run_experiment
-    from pigen.tables import render
 
     if resume and force:
         raise UsageError("--resume goes on with a run and --force starts over; give one of them")
@@ -66,9 +66,10 @@ def run(
             force=force,
             executor=executor,
             say=lambda line: click.echo(line, err=True),
+            files=run_files,
         )
     if as_json:
-        click.echo(table.to_json(), nl=False)
+        click.echo(run_files(table)["table.json"], nl=False)
     else:
         show_markdown(render(table))
 
@@ -124,7 +125,7 @@ def table(
 
 
 def _ed3(folders: tuple[Path, ...], form: str, explain: bool) -> str:
-    from pigen.csp import ed3, ed3_cells
+    from pigen.paper import ed3, ed3_cells
 
     if form == "md" and not explain:
         return ed3.table_of(folders)
@@ -137,13 +138,14 @@ def _ed3(folders: tuple[Path, ...], form: str, explain: bool) -> str:
 def _table(
     which: str, runs: tuple[Path, ...], form: str, explain: bool, csp: tuple[Path, ...]
 ) -> str:
-    from pigen import table_cells
-    from pigen.tables import RunTable, join
+    from pigen.paper import table_cells
+    from pigen.paper.tables import join
+    from pigen.run_table import RunTable
 
     tables = {folder: RunTable.read(folder) for folder in runs}
     optima = {}
     if csp:
-        from pigen.csp.ed3_cells import optima_of, read_rows
+        from pigen.paper.ed3_cells import optima_of, read_rows
 
         optima = optima_of(read_rows(csp), tables.values())
     head = table_cells.head_of(tables.values())

@@ -3,6 +3,7 @@
 from pigen.experiment.dump import dump_experiment
 from pigen.experiment.load import load_experiment, shipped_experiments
 from pigen.experiment.settings import (
+    CRITERION_LABELS,
     LABELS,
     DataConfig,
     DiffusionConfig,
@@ -18,6 +19,7 @@ from pigen.experiment.settings import (
 )
 
 __all__ = [
+    "CRITERION_LABELS",
     "LABELS",
     "DataConfig",
     "DiffusionConfig",

@@ -232,6 +232,18 @@ class ImportConfig:
     source: str = setting("", "Anything `pigen import` reads.", path=True)
 
 
+CRITERION_LABELS = {
+    "min_distance": "A′",
+    "spp": "A",
+    "novel": "B",
+    "c": "C",
+    "mled": "D",
+    "e_hull": "E",
+    "k": "K",
+}
+"""Criterion → what tables call it; one that is not here goes by its name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterConfig:
     """The criteria of the paper's filters."""

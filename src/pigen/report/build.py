@@ -9,11 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from pigen import __version__
-from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, bundle_info, iter_bundle, read_bundle
+from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Rate, bundle_info, iter_bundle, read_bundle
 from pigen.criteria import Criterion, paper_criteria
 from pigen.descriptors import evaluate
 from pigen.errors import PigenError, UsageError
 from pigen.filter import apply_filters
+from pigen.paper.published import (
+    LARGEST_MLED,
+    LETTERS,
+    MATTERGEN_NOTE,
+    PUBLISHED_BATCH,
+    difference,
+    published,
+    published_figures,
+)
 from pigen.report.content import Distribution, RateRow, Report, Step
 from pigen.report.gather import (
     DRAWN,
@@ -26,19 +35,8 @@ from pigen.report.gather import (
 )
 from pigen.report.listing import listing_of
 from pigen.run_folder import RunFolder
-from pigen.tables import (
-    LARGEST_MLED,
-    LETTERS,
-    MATTERGEN_NOTE,
-    PUBLISHED_BATCH,
-    STABLE,
-    SUN,
-    Rate,
-    RunTable,
-    difference,
-    published,
-    published_figures,
-)
+from pigen.run_table import RunTable
+from pigen.stability import STABLE, SUN
 
 _EXPERIMENT = "experiment"
 """Provenance key of a text of many lines, shown apart."""
@@ -232,7 +230,7 @@ def _count(rate: Rate) -> str:
 def _percent(rate: Rate) -> str:
     if not rate.total:
         return "–"
-    return f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f} %"
+    return f"{rate.percent:.1f} ± {rate.percent_error:.1f} %"
 
 
 def _printed(figures: tuple[float, ...], unit: str) -> str:

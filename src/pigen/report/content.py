@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.tables import Rate
+from pigen.bundle import Rate
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pigen.criteria import Criterion, in_paper_order
 from pigen.crystals import Crystals
 from pigen.errors import UsageError
 from pigen.funnel import Funnel
-from pigen.tables import LETTERS
+from pigen.paper.published import LETTERS
 
 DRAWN = ("spp", "c", "mled", "k")
 """Columns that every report draws and lists; each is the main one of the descriptor so named."""

@@ -10,19 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pigen.csp import ed3, ed3_cells
+from pigen.bundle import Rate
 from pigen.csp.outcome import Outcome, read_outcomes
-from pigen.figures import distributions, filters, traces
-from pigen.figures.data import Measured
-from pigen.figures.novelty import TOP, draw_novelty, published_unmatched, unmatched
 from pigen.files import write_atomically
 from pigen.hull.lookup import hull_energies
-from pigen.reproduce.head import head
-from pigen.reproduce.rows import LIBRARY, Row
-from pigen.reproduce.scales import Scale
-from pigen.reproduce.searches import SearchSet
-from pigen.table_cells import cells, to_csv, to_json
-from pigen.tables import MATTERGEN_NOTE, TABLES, Rate, RunTable, difference, join
+from pigen.paper import ed3, ed3_cells
+from pigen.paper.figures import distributions, filters, traces
+from pigen.paper.figures.data import Measured
+from pigen.paper.figures.novelty import TOP, draw_novelty, published_unmatched, unmatched
+from pigen.paper.published import MATTERGEN_NOTE, TABLES, difference
+from pigen.paper.reproduce.head import head
+from pigen.paper.reproduce.rows import LIBRARY, Row
+from pigen.paper.reproduce.scales import Scale
+from pigen.paper.reproduce.searches import SearchSet
+from pigen.paper.table_cells import cells, to_csv, to_json
+from pigen.paper.tables import join
+from pigen.run_table import RunTable
 
 FIGURES = tuple(
     f"{name}.png"
@@ -86,7 +89,7 @@ def _write_novelty(stem: Path, rows: Sequence[Row], said: Mapping[str, str]) -> 
         rate = Rate(unmatched(measured, TOP), len(measured.ranks))
         figure = printed.get(measured.table.row)
         apart = difference(rate, figure)
-        percent = f"{100 * rate.fraction:.1f} ± {100 * rate.standard_error:.1f}"
+        percent = f"{rate.percent:.1f} ± {rate.percent_error:.1f}"
         shown = (
             percent if rate.total else "–",
             "–" if figure is None else f"{figure:.1f}",
@@ -100,8 +103,8 @@ def _write_novelty(stem: Path, rows: Sequence[Row], said: Mapping[str, str]) -> 
                 "run": row.name,
                 "n": rate.total,
                 "unmatched": rate.passed,
-                "percent": 100 * rate.fraction if rate.total else None,
-                "standard_error": 100 * rate.standard_error,
+                "percent": rate.percent if rate.total else None,
+                "standard_error": rate.percent_error,
                 "published": figure,
                 "difference": apart,
                 "files": str(row.prototypes),

@@ -27,10 +27,11 @@ from pigen.executor import map_ordered
 from pigen.experiment import Experiment, dump_experiment, load_experiment, shipped_experiments
 from pigen.files import sha256_of
 from pigen.label import skip_entries
-from pigen.reproduce.scales import Scale
-from pigen.reproduce.stamps import Stamp
+from pigen.paper.published import LETTERS, published_rows
+from pigen.paper.reproduce.scales import Scale
+from pigen.paper.reproduce.stamps import Stamp
+from pigen.paper.tables import run_files
 from pigen.run_folder import is_complete
-from pigen.tables import LETTERS, published_rows
 
 LIBRARY = "reference"
 """Library of frameworks for Fig. 3d: the one that is ranked by how many structures share one."""
@@ -173,7 +174,14 @@ def run_row(row: Row, executor: Executor) -> None:
 
     _clear(row)
     with row.stamp.work():
-        run(row.experiment, row.folder, resume=True, executor=executor, progress=False)
+        run(
+            row.experiment,
+            row.folder,
+            resume=True,
+            executor=executor,
+            progress=False,
+            files=run_files,
+        )
         row.prototypes.parent.mkdir(exist_ok=True)
         if not is_complete(row.prototypes):
             _match(row, executor)

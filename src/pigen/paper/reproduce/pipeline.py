@@ -26,11 +26,11 @@ from pigen.errors import UsageError
 from pigen.executor import Where, open_executor
 from pigen.files import check_writable, part_of, sha256_of, write_atomically
 from pigen.lock import Lock, lock_of
-from pigen.reproduce.display import Display
-from pigen.reproduce.rows import Row, plan, run_row
-from pigen.reproduce.scales import Scale
-from pigen.reproduce.searches import SearchSet, search_sets, seed_and_search
-from pigen.reproduce.stamps import Stamp
+from pigen.paper.reproduce.display import Display
+from pigen.paper.reproduce.rows import Row, plan, run_row
+from pigen.paper.reproduce.scales import Scale
+from pigen.paper.reproduce.searches import SearchSet, search_sets, seed_and_search
+from pigen.paper.reproduce.stamps import Stamp
 
 MARK = "reproduce.json"
 """File that says that a folder is one of a reproduction, and of which scale."""
@@ -189,7 +189,7 @@ class _Work:
             "searches": _digest(sorted(p for s in sets for p in s.folder.glob("*/*/*.csv"))),
         }
         tables, figures = out / "tables", out / "figures"
-        from pigen.reproduce import output
+        from pigen.paper.reproduce import output
 
         written = [tables / f"{name}.json" for name in output.TABLE_NAMES]
         stamp = Stamp(out / "stamps" / "output.json", inputs, [*written, figures])

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import iter_bundle, read_bundle
-from pigen.tables import LETTERS, RunTable
+from pigen.paper.published import LETTERS
+from pigen.run_table import RunTable
 
 CRITERIA = ("A", "B", "C", "D", "K")
 

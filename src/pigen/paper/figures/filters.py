@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pigen.figures.data import Measured, named
-from pigen.figures.style import BLACK, legend_above, look_of, new_figure, plain_axes, save
-from pigen.tables import SEQUENCE, STABLE, published, published_figures
+from pigen.paper.figures.data import Measured, named
+from pigen.paper.figures.style import BLACK, legend_above, look_of, new_figure, plain_axes, save
+from pigen.paper.published import SEQUENCE, published, published_figures
+from pigen.stability import STABLE
 
 _OVERLAP_ROWS = ("pigen_c", "pigen_ehull")
 _ENERGY_ROWS = (
@@ -107,10 +108,10 @@ def _steps(row: Measured) -> list[tuple[str, float, float, float | None]]:
     for name, (letter, rate) in zip(_sequence_names(), table.funnel.items(), strict=False):
         printed = published(table.row, "sequence") if letter == SEQUENCE[-1] else None
         printed = published(table.row, "A") if letter == SEQUENCE[0] else printed
-        steps.append((name, 100 * rate.fraction, 100 * rate.standard_error, printed))
+        steps.append((name, rate.percent, rate.percent_error, printed))
     if "E50" in table.rates:
         rate, printed = table.rates["E50"], published(table.row, "E50")
-        steps.append(("E < 50", 100 * rate.fraction, 100 * rate.standard_error, printed))
+        steps.append(("E < 50", rate.percent, rate.percent_error, printed))
     return steps
 
 

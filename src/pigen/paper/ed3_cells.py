@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pigen.csp.ed3 import NOTES, TITLE, Row, counts_json
+from pigen.bundle import Rate
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import read_outcomes, total
 from pigen.csp.results import GRAPH
 from pigen.csp.seed import published_name
-from pigen.tables import Rate, RunTable, published_tables
+from pigen.paper.ed3 import NOTES, TITLE, Row, counts_json
+from pigen.paper.published import published_tables
+from pigen.run_table import RunTable
 
 _COLUMNS = {
     "a": ("a", "judged", "compositions in which no search went below the seed's own relaxation"),

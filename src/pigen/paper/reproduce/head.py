@@ -11,10 +11,11 @@ from pigen import resources
 from pigen.bundle import bundle_info
 from pigen.executor import available_cores
 from pigen.hull import load_reference
-from pigen.reproduce.rows import LIBRARY, TOP, Row
-from pigen.reproduce.scales import Scale
-from pigen.table_cells import head_of
-from pigen.tables import PUBLISHED_BATCH, RunTable
+from pigen.paper.published import PUBLISHED_BATCH
+from pigen.paper.reproduce.rows import LIBRARY, TOP, Row
+from pigen.paper.reproduce.scales import Scale
+from pigen.paper.table_cells import head_of
+from pigen.run_table import RunTable
 
 
 def head(scale: Scale, rows: Iterable[Row], tables: Iterable[RunTable]) -> dict[str, str]:

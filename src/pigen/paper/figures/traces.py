@@ -10,7 +10,7 @@ from typing import Any
 
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
-from pigen.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, plain_axes, save
+from pigen.paper.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, plain_axes, save
 
 _COLOURS = dict(zip(MODES, (BLUE, ORANGE), strict=True))
 _NAMES = dict(zip(MODES, ("with the generated structure", "composition alone"), strict=True))

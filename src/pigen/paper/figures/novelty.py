@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pigen.figures.data import Measured
-from pigen.figures.style import legend_above, look_of, new_figure, plain_axes, save
-from pigen.tables import published_tables
+from pigen.paper.figures.data import Measured
+from pigen.paper.figures.style import legend_above, look_of, new_figure, plain_axes, save
+from pigen.paper.published import published_tables
 
 TOP = 100
 """Frameworks that are looked through, from the most frequent on."""

@@ -16,10 +16,11 @@ from pigen.csp.folder import MANIFEST
 from pigen.csp.seed import Request, csp_seed, published_name
 from pigen.errors import PigenError, UsageError
 from pigen.files import sha256_of, write_atomically
-from pigen.reproduce.rows import Row
-from pigen.reproduce.scales import Scale
-from pigen.reproduce.stamps import Stamp
-from pigen.tables import STABLE, published_tables
+from pigen.paper.published import published_tables
+from pigen.paper.reproduce.rows import Row
+from pigen.paper.reproduce.scales import Scale
+from pigen.paper.reproduce.stamps import Stamp
+from pigen.stability import STABLE
 
 SETS = {"filtered": "filtered", "unfiltered": "random"}
 """Set of Extended Data Table 3 → how its seeds are chosen."""

@@ -10,21 +10,20 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pigen.tables import (
+from pigen.bundle import Rate
+from pigen.paper.published import (
     COLUMNS,
     LARGEST_MLED,
     LETTERS,
     OPTIMA,
-    STABLE,
-    SUN,
     TITLES,
-    Rate,
-    RunTable,
     difference,
     published,
     published_figures,
     published_rows,
 )
+from pigen.run_table import RunTable
+from pigen.stability import STABLE, SUN
 
 EVALUATED, SURVIVORS, RELAXED = "evaluated.h5", "survivors.h5", "relaxed.h5"
 
@@ -99,8 +98,8 @@ def _cell(folder: Path, table: RunTable, column: str, optima: Mapping[str, Rate]
         return replace(counted, value=rate.passed)
     return replace(
         counted,
-        value=100 * rate.fraction if rate.total else None,
-        standard_error=100 * rate.standard_error,
+        value=rate.percent if rate.total else None,
+        standard_error=rate.percent_error,
         difference=difference(rate, published(table.row, column)),
     )
 

@@ -1,6 +1,6 @@
 """Distributions in the training set of the shipped model: counts, made and read.
 
-    python -m pigen.figures.training train.h5 src/pigen/data/training_histograms.json
+    python -m pigen.paper.figures.training train.h5 src/pigen/data/training_histograms.json
 
 counts a labelled bundle (`pigen label`) anew. The package carries the counts, not the structures.
 """

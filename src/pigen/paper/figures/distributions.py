@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.figures import training
-from pigen.figures.data import Measured, named
-from pigen.figures.style import (
+from pigen.paper.figures import training
+from pigen.paper.figures.data import Measured, named
+from pigen.paper.figures.style import (
     DENSITY,
     GREY,
     VERMILLION,
