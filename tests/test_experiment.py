@@ -122,6 +122,11 @@ def test_the_experiments_differ_as_the_paper_says() -> None:
         ('[sample]\ncheckpoint = "pigenn"', "sample.checkpoint", "the shipped 'pigen'?"),
         ('[pseudo_random]\nelements = ["Xx"]', "pseudo_random.elements", "'Xx' is not allowed"),
         ("[diffusion]\nsigma_min = 0.9", "diffusion", "sigma_min must be below sigma_max"),
+        (
+            '[energy]\npotential = "ase.calculators.emt:EMT"',
+            "energy",
+            "needs a reference of its own",
+        ),
         ('[model]\nlabels = ["c"]\n[sample.targets]\nk = 3', "", "sample.targets.k"),
     ],
 )

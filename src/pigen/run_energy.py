@@ -23,11 +23,15 @@ from pigen.stability import stability
 
 
 def check_energies(config: EnergyConfig) -> None:
-    """Raise UsageError for a device or a reference that is not there."""
+    """Raise UsageError for a device, a potential or a reference that is not there."""
+    from pigen.energy.potential import load_potential
     from pigen.hull import load_reference
+    from pigen.hull.stage import check_level
 
     resolve_device(config.device)
-    load_reference(_reference(config))
+    reference = load_reference(_reference(config))
+    if config.potential != "chgnet":
+        check_level(load_potential(config.potential).name, reference)
 
 
 def relax_survivors(
@@ -40,7 +44,7 @@ def relax_survivors(
     from pigen.hull import Hull, load_reference, with_e_hull
 
     device = resolve_device(config.device).type
-    settings = RelaxSettings(device=device)
+    settings = RelaxSettings(config.potential, device, config.fmax, config.max_steps)
     reference = load_reference(_reference(config))
     hull = Hull(reference)
     info = bundle_info(folder.survivors)

@@ -278,15 +278,27 @@ class FilterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyConfig:
-    """Energies of what passes the filters A–D, by CHGNet: the tables' columns E, F and S.U.N."""
+    """Energies of what passes the filters A–D: the tables' columns E, F and S.U.N."""
 
     relax: bool = setting(False, "Relax what passes, and give it its energy above the hull.")
+    potential: str = setting(
+        "chgnet", "chgnet, or MODULE:CALLABLE, which returns an ASE calculator."
+    )
+    fmax: float = setting(
+        0.05, "Largest force of a relaxation that has converged.", unit="eV/Å", above=0.0
+    )
+    max_steps: int = setting(500, "Evaluations before a structure is given up.", lo=1)
     reference: str = setting(
         "", "Folder that `pigen hull` made; empty: the shipped reference.", path=True
     )
     device: str = setting(
         "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
     )
+
+    def __post_init__(self) -> None:
+        """The shipped reference holds energies of CHGNet, which mix with no other."""
+        if self.potential != "chgnet" and not self.reference:
+            raise ValueError(f"potential {self.potential} needs a reference of its own energies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
