@@ -21,7 +21,7 @@ from pigen.experiment import (
     load_experiment,
     shipped_experiments,
 )
-from pigen.experiment.load import known_keys
+from pigen.experiment.checked import known_keys
 from pigen.experiment.reference import reference_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -248,6 +248,6 @@ def test_experiments_cannot_be_changed() -> None:
 def test_reference_page_is_current_and_complete() -> None:
     page = (ROOT / "docs/experiments.md").read_text("utf-8")
     assert page == reference_page(), "run `make docs`"
-    for key in known_keys():
+    for key in known_keys(Experiment):
         assert f"`{key.rpartition('.')[2]}`" in page or f"[{key}]" in page
     assert not re.search(r"/(work|home|tmp|root)/", page)

@@ -23,7 +23,7 @@ from pigen.descriptors import Settings, column_specs
 from pigen.errors import UsageError
 from pigen.executor import SerialExecutor
 from pigen.experiment import Experiment
-from pigen.experiment.load import checked_settings
+from pigen.experiment.checked import checked
 from pigen.filter import judge
 from pigen.funnel import Funnel
 from pigen.label import DEFAULT_LABELS, label_stream
@@ -259,7 +259,7 @@ def sample(
 
     asked = {"n": n, "targets": targets or {}, "checkpoint": str(checkpoint), **settings}
     tree = _plain({"name": "sample", "seed": seed, "sample": asked})
-    experiment = checked_settings(Experiment, tree, Path("pigen.sample"), "")
+    experiment = checked(Experiment, tree, "pigen.sample")
     path = find_checkpoint(experiment.sample.checkpoint)
     return sample_in_memory(experiment, path, progress=progress)
 

@@ -14,14 +14,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pigen.bounded import parse_json, read_text
 from pigen.elements import Z_OF
-from pigen.errors import PigenError, UsageError
+from pigen.errors import PigenError
+from pigen.experiment.checked import read_checked
 from pigen.files import write_atomically
-from pigen.read.source import clean_name
 
 MANIFEST = "manifest.json"
 MODES = ("seeded", "composition_only")
@@ -33,8 +30,6 @@ MAX_SEARCH_ATOMS = 1000
 """In a cell of a search."""
 MAX_FOLDER_NAME = 200
 """Characters of the name of a composition's folder."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -160,17 +155,14 @@ def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
 
 def read_experiment(folder: Path) -> Experiment:
     """The manifest at the top of a CSP folder; UsageError if none, PigenError if damaged."""
-    content = _read(folder, "not a folder that pigen csp-seed wrote")
-    settings = content.get("settings", {})
-    if not isinstance(settings, dict):
-        raise PigenError(f"{folder / MANIFEST}: settings: expected an object")
-    content["settings"] = _made(Settings, folder, settings)
-    return _made(Experiment, folder, content)
+    otherwise = "not a folder that pigen csp-seed wrote"
+    return read_checked(Experiment, folder / MANIFEST, otherwise=otherwise)
 
 
 def read_composition(folder: Path) -> Composition:
     """The manifest of one composition; UsageError if none, PigenError if damaged."""
-    return _made(Composition, folder, _read(folder, "the folder of no composition"))
+    otherwise = "the folder of no composition"
+    return read_checked(Composition, folder / MANIFEST, otherwise=otherwise)
 
 
 def compositions(folder: Path, experiment: Experiment) -> list[Composition]:
@@ -182,43 +174,3 @@ def compositions(folder: Path, experiment: Experiment) -> list[Composition]:
             raise PigenError(f"{folder / name / MANIFEST}: folder is {composition.folder!r}")
         found.append(composition)
     return found
-
-
-def _read(folder: Path, otherwise: str) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        content = parse_json(read_text(path))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder}: no {MANIFEST}; {otherwise}") from None
-    except ValueError as error:
-        raise PigenError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise PigenError(f"{path}: expected an object, got {type(content).__name__}")
-    return content
-
-
-def _fits(kind: Any, value: Any) -> bool:
-    """Whether a value from JSON is of an annotated type, lists as tuples."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return any(_fits(one, value) for one in args)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(args[0], one) for one in value)
-    if origin is Mapping:
-        return isinstance(value, dict) and all(_fits(args[1], one) for one in value.values())
-    if kind in (int, float):
-        number = isinstance(value, int if kind is int else int | float)
-        return number and not isinstance(value, bool) and abs(value) < 2**63
-    return isinstance(value, kind)
-
-
-def _made(kind: type[T], folder: Path, content: Mapping[str, Any]) -> T:
-    fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-    hints = get_type_hints(kind)
-    try:
-        for key, value in fixed.items():
-            if key in hints and not _fits(hints[key], value):
-                raise ValueError(f"{key}: expected {hints[key]}, got {value!r:.60}")
-        return kind(**fixed)
-    except (TypeError, ValueError) as error:
-        raise PigenError(f"{folder / MANIFEST}: {clean_name(error, '')}") from None

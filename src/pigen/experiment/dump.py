@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pigen.experiment.settings import Experiment, Note
+from pigen.experiment.checked import Note
+from pigen.experiment.settings import Experiment
 
 
 def dump_experiment(experiment: Experiment) -> str:

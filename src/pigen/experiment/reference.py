@@ -10,9 +10,10 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from pigen.experiment.checked import Note, describe
 from pigen.experiment.dump import format_value
-from pigen.experiment.load import describe, shipped_experiments
-from pigen.experiment.settings import Experiment, Note
+from pigen.experiment.load import shipped_experiments
+from pigen.experiment.settings import Experiment
 
 _HEAD = """# Experiments
 

@@ -11,52 +11,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pigen.elements import SYMBOLS
+from pigen.experiment.checked import REQUIRED, setting
 from pigen.resources import SHIPPED_CHECKPOINTS
 
 LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
 """Structure labels a model is conditioned on unless its experiment names others."""
-
-REQUIRED: Any = dataclasses.MISSING
-"""Default of a setting that every experiment must give."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What the loader and the reference page know of one setting beyond its type.
-
-    Attributes:
-        doc: one-line meaning.
-        unit: unit of the value, empty for a pure number or text.
-        lo, hi: inclusive bounds of every number in the value.
-        above: exclusive lower bound of every number in the value.
-        choices: the texts allowed where the value is a text.
-        keys: the keys allowed where the value is a table.
-        window: the value (or each pair in it) is ``[lo, hi]`` with lo ≤ hi.
-        path: texts are paths relative to the TOML file, except those in ``names``.
-        names: texts that are not paths (a shipped checkpoint, say).
-    """
-
-    doc: str
-    unit: str = ""
-    lo: float | None = None
-    hi: float | None = None
-    above: float | None = None
-    choices: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    window: bool = False
-    path: bool = False
-    names: tuple[str, ...] = ("",)
-
-
-def setting(default: Any, doc: str, **note: Any) -> Any:
-    """A dataclass field with a `Note`; a mutable default is copied for each instance."""
-    metadata = {"note": Note(doc, **note)}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from pigen.experiment.checked import Note
 from pigen.experiment.dump import format_value
-from pigen.experiment.settings import Experiment, Note
+from pigen.experiment.settings import Experiment
 
 _HEAD = """\
 An experiment of PIGEN. Run it with `pigen run THIS_FILE`.

@@ -19,7 +19,7 @@ from pigen.diffusion.lattice import LatticeScale
 from pigen.elements import MAX_Z
 from pigen.errors import UsageError
 from pigen.experiment import DiffusionConfig, ModelConfig
-from pigen.experiment.load import checked_settings
+from pigen.experiment.checked import checked
 from pigen.files import sha256_of, write_atomically
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
@@ -165,7 +165,7 @@ def checkpoint_hash(path: Path) -> str:
 
 
 def _header(data: dict[str, Any], sizes: SizePrior, path: Path) -> Header:
-    model = checked_settings(ModelConfig, data["model"], path, "model")
+    model = checked(ModelConfig, data["model"], path, key="model")
     n = len(model.labels)
     spec = ModelSpec(
         elements=tuple(data["elements"]),
@@ -196,7 +196,7 @@ def _header(data: dict[str, Any], sizes: SizePrior, path: Path) -> Header:
         raise ValueError("sizes.frequency: expected shares that sum to 1")
     return Header(
         model=model,
-        diffusion=checked_settings(DiffusionConfig, data["diffusion"], path, "diffusion"),
+        diffusion=checked(DiffusionConfig, data["diffusion"], path, key="diffusion"),
         spec=spec,
         training={str(key): str(value) for key, value in data["training"].items()},
     )
