@@ -23,7 +23,7 @@ from pigen.executor import Where, open_executor
 from pigen.export import to_cif, to_poscar
 from pigen.read import Limits, read, read_chunks
 from pigen.read.cif import parse_cif
-from pigen.read.entry import Refused, Structure, checked
+from pigen.read.entry import NOTE, Refused, Structure, checked
 from real_crystals import ALL, COPPER, NACL, PEROVSKITE, QUARTZ, assert_same, bundle_of
 
 CIF = to_cif(NACL, "NaCl")
@@ -145,7 +145,8 @@ Cl1 Cl- 0.5 0.5 0.5 1
         "_space_group_name_Hall '-F 4 2 3'",
         "_space_group_IT_number 225",
         "_symmetry_space_group_name_H-M 'nonsense'\n_symmetry_Int_Tables_number 225",
-        "_symmetry_space_group_name_H-M Fm-3m\n_symmetry_Int_Tables_number 1",
+        "_symmetry_space_group_name_H-M 'F 4/m -3 2/m'",
+        "_space_group.name_H-M_alt 'F m -3 m'\n_space_group.IT_number 225\n_atom_site.x 1",
     ],
 )
 def test_symmetry_by_name(symmetry: str) -> None:
@@ -153,15 +154,14 @@ def test_symmetry_by_name(symmetry: str) -> None:
     assert sorted(found.atomic_numbers) == [11] * 4 + [17] * 4
 
 
-def test_listed_operations_outweigh_the_name() -> None:
-    symmetry = "_symmetry_space_group_name_H-M Fm-3m\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z"
-    assert len(one_structure(CUBIC.format(symmetry=symmetry)).atomic_numbers) == 2
-
-
-def test_atoms_listed_with_their_images_count_once() -> None:
-    rows = "Na2 Na+ 0.5 0.5 0 1\nNa3 Na+ 0.50001 0 0.5 1\nNa4 Na+ 0 0.5 0.5 1\n"
+def test_a_file_that_lists_whole_orbits_beside_the_symmetry() -> None:
+    rows = "Na2 Na+ 0.5 0.5 0 1\nNa3 Na+ 0.5 0 0.5 1\nNa4 Na+ 0 0.5 0.5 1\n"
     text = CUBIC.format(symmetry="_symmetry_space_group_name_H-M 'F m -3 m'") + rows
-    assert sorted(one_structure(text).atomic_numbers) == [11] * 4 + [17] * 4
+    found = one_structure(text)
+    assert sorted(found.atomic_numbers) == [11] * 4 + [17] * 4
+    assert found.values[NOTE] == "all 4 images of Na1 are listed as sites"
+    with pytest.raises(Refused, match="contradictory symmetry: Na2 is listed, and is an image of"):
+        one_structure(text[: text.index("Na4")])
 
 
 def test_rhombohedral_axes_by_angle() -> None:
@@ -249,7 +249,7 @@ def test_untidy_cif_is_read(tmp_path: Path, text: str) -> None:
 
 def test_labels_that_may_be_two_elements_are_refused() -> None:
     text = TIDY.replace("_atom_site_type_symbol", "_atom_site_x")
-    with pytest.raises(Refused, match="ambiguous element"):
+    with pytest.raises(Refused, match="uncertain element"):
         one_structure(text.replace("Na1", "CA1"))
     assert one_structure(text.replace("Na1", "OW1")).atomic_numbers.tolist() == [8, 17]
 

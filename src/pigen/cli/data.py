@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +58,18 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
 @output_option
 @executor_option
 @limit_options
+@click.option(
+    "--ignore-hydrogen",
+    is_flag=True,
+    help="Read structures whose hydrogen atoms have no coordinates, without them.",
+)
 @force_option
 @json_option
 def import_(
     sources: tuple[Path, ...],
     output: Path,
     where: Where,
+    ignore_hydrogen: bool,
     force: bool,
     as_json: bool,
     **limits: int,
@@ -79,31 +86,37 @@ def import_(
     """
     from pigen.bundle import BundleWriter, count_rejects
     from pigen.executor import open_executor
-    from pigen.read import open_source, stream
+    from pigen.read import NOTE, open_source, stream
 
     check_output(output, sources, force=force)
-    allowed = limits_of(**limits)
+    allowed = replace(limits_of(**limits), ignore_hydrogen=ignore_hydrogen)
+    provenance = provenance_of("pigen import", sources)
+    if ignore_hydrogen:
+        provenance["hydrogen"] = "ignored where it has no coordinates (--ignore-hydrogen)"
     opened = [open_source(source, allowed) for source in sources]
     totals = [source.total for source in opened]
     total = None if None in totals else sum(t for t in totals if t is not None)
     reasons: Counter[str] = Counter()
+    noted = 0
     started = time.monotonic()
     if total is not None and total < _WORTH_WORKERS:
         where = where.for_few()
     with (
         open_executor(where) as executor,
-        BundleWriter(output, provenance_of("pigen import", sources)) as writer,
+        BundleWriter(output, provenance) as writer,
     ):
         chunks = stream(opened, executor=executor, limits=allowed)
         for chunk in progress_over(total, "entry")(chunks):
             writer.append(chunk)
             reasons.update(count_rejects(chunk.rejects))
+            noted += sum(map(bool, chunk.columns[NOTE].values)) if NOTE in chunk.columns else 0
     kept, rejected = writer.n_written, writer.n_rejected
     counts = {
         "read": kept + rejected,
         "kept": kept,
         "rejected": rejected,
         "reasons": dict(reasons.most_common()),
+        "noted": noted,
         "seconds": round(time.monotonic() - started, 2),
         "output": str(output),
     }
@@ -112,6 +125,8 @@ def import_(
     else:
         click.echo(f"{output}: read {kept + rejected}, kept {kept}, rejected {rejected}")
         show_counts(reasons)
+        if noted:
+            click.echo(f"{noted} with a remark on how they were read, in the column {NOTE}")
     if rejected and not kept:
         raise PigenError(f"no entry became a crystal; pigen show {output} tells why")
 

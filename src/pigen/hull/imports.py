@@ -14,8 +14,9 @@ from pigen.descriptors.novelty import canonical_formula
 from pigen.elements import SYMBOLS
 from pigen.errors import UsageError
 from pigen.hull.reference import Entry, Reference, read_entries
-from pigen.read.entry import MIN_VALUE_BYTES, Refused, atomic_number
+from pigen.read.entry import MIN_VALUE_BYTES, Refused
 from pigen.read.source import clean_name
+from pigen.read.species import atomic_number
 
 _SYMBOLS = re.compile(r"([A-Z][a-z]?)([\d.]*)")
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)

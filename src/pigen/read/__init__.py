@@ -1,6 +1,6 @@
 """Structures from anywhere, as a stream of bundle chunks; what is refused is counted, not lost."""
 
-from pigen.read.entry import MAX_ATOMS, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_FILE_BYTES, Limits
+from pigen.read.entry import MAX_ATOMS, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_FILE_BYTES, NOTE, Limits
 from pigen.read.stream import FORMATS, open_source, read, read_chunks, stream
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "MAX_ENTRIES",
     "MAX_ENTRY_BYTES",
     "MAX_FILE_BYTES",
+    "NOTE",
     "Limits",
     "open_source",
     "read",

@@ -1,58 +1,60 @@
-"""CIF text to structures: gemmi reads the syntax, the crystallography is done here.
+"""CIF text to structures: gemmi reads the syntax and knows the groups, what is refused is ours.
 
-Together they are about ten times as fast as pymatgen's parser (benchmarks/read_cif.py), which stays
-the reference in the tests. Unlike there, contradictions are refused, not guessed at: an unknown
-space group, symmetry that does not fit the cell, an ambiguous label.
+This is about ten times as fast as pymatgen's parser (benchmarks/read_cif.py), which stays the
+reference in the tests. Unlike there, contradictions are refused, not guessed at: symmetry that does
+not fit the cell or itself, an uncertain label, a formula that the atoms don't make. gemmi's own
+expansion of the sites is not used: it merges atoms by their distance.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.read.cif_formula import Formula, check_formula, missing_hydrogen, read_formula
+from pigen.read.cif_symmetry import Sites, Stated, expand, find_group
 from pigen.read.entry import (
+    NOTE,
     Limits,
     Parsed,
     Refused,
     Structure,
-    atomic_number,
     check_count,
     check_occupancy,
     check_size,
     lattice_from_parameters,
-    near,
 )
+from pigen.read.species import atomic_number, label_number
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
-_HALL = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
+_HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _HERMANN_MAUGUIN = (
-    "_space_group_name_H-M_alt",
-    "_symmetry_space_group_name_H-M",
-    "_space_group_name_H-M",
+    "_space_group_name_h-m_alt",
+    "_symmetry_space_group_name_h-m",
+    "_space_group_name_h-m",
 )
-_NUMBER = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
+_NUMBER = ("_space_group_it_number", "_symmetry_int_tables_number")
 _MAGNETIC = (
     "_space_group_symop_magn_operation.xyz",
     "_space_group_symop_magn_operation_xyz",
     "_space_group_symop.magn_operation_xyz",
 )
-
-MAX_OPERATIONS = 192
-"""Of a space group in its conventional cell (Fm-3m)."""
-SPECIAL_POSITION = 0.2
-"""Å: images of one site closer than this are one atom on a special position, to the rounding of
-the file. Atoms that really are so close share their place and have occupancies below 1."""
-METRIC = 0.02
-"""Relative error of the metric tensor under an operation beyond which it cannot be a symmetry."""
+_MULTIPLICITY = ("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
 
 _UNQUOTED = re.compile(r"([ \t]*_\S+)[ \t]+([^\s'\";#][^'\"]*)")
 _BLOCK = re.compile(r"[ \t]*data_\S*", re.IGNORECASE)
+_DOTTED = re.compile(r"^([ \t]*_(?:[A-Za-z]+_)*[A-Za-z]+)\.(?=[A-Za-z])", re.MULTILINE)
+"""The dot in a tag such as ``_cell.length_a``, as newer dictionaries and mmCIF write it."""
+_ASCII = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
 
 
 def parse_cif(text: str, limits: Limits) -> Parsed:
@@ -64,7 +66,7 @@ def parse_cif(text: str, limits: Limits) -> Parsed:
     Raises:
         Refused: the text is not CIF, or no block describes a structure.
     """
-    blocks = [block for block in _blocks(text, limits) if _has_structure(block)]
+    blocks = [block for block in map(_Items, _blocks(text, limits)) if block.has_structure]
     check_count(len(blocks), limits.max_structures, "structures")
     if not blocks:
         raise Refused("no structure: no cell and no atoms in the file")
@@ -79,8 +81,12 @@ def parse_cif(text: str, limits: Limits) -> Parsed:
 
 
 def _blocks(text: str, limits: Limits) -> list[gemmi.cif.Block]:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii():  # names and comments; gemmi takes ASCII only
-        text = text.replace("\u00a0", " ").encode("ascii", "replace").decode("ascii")
+        text = text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+    if "_cell." in text or "_atom_site." in text:
+        text = _DOTTED.sub(r"\1_", text)
     check_count(_words(text), limits.max_values, "values")
     try:
         # Level 0 lets pass a repeated or missing value of a tag that may not matter to us.
@@ -121,166 +127,224 @@ def _mended(line: str) -> str:
     return line
 
 
-def _has_structure(block: gemmi.cif.Block) -> bool:
-    return any(len(block.find_values(tag)) for tag in (_LENGTHS[0], "_atom_site_fract_x"))
+class _Items:
+    """What a block holds: each tag once, in lower case, with its values as written."""
+
+    def __init__(self, block: gemmi.cif.Block) -> None:
+        self.name: str = block.name
+        self._values: dict[str, list[str]] = {}
+        item: Any
+        for item in block:
+            if pair := item.pair:
+                self._values.setdefault(pair[0].lower(), [pair[1]])
+            elif item.loop is not None:
+                tags, values = item.loop.tags, item.loop.values
+                for k, tag in enumerate(tags):
+                    self._values.setdefault(tag.lower(), values[k :: len(tags)])
+
+    @property
+    def has_structure(self) -> bool:
+        return any(tag in self._values for tag in (_LENGTHS[0], "_atom_site_fract_x"))
+
+    def texts(self, tag: str) -> list[str]:
+        """All values of a tag, without their quotes."""
+        return [_unquoted(value) for value in self._values.get(tag, ())]
+
+    def stated(self, *tags: str) -> list[str]:
+        """Values of the first of the tags that has any; "?" and "." are none."""
+        for tag in tags:
+            if tag in self._values:
+                texts = self.texts(tag)
+                if texts := [text for text in texts if text not in ("", "?", ".")]:
+                    return texts
+        return []
+
+    def text(self, *tags: str) -> str:
+        """The first value of the first of the tags that has any, else ""."""
+        return next(iter(self.stated(*tags)), "")
+
+    def number(self, tag: str) -> float:
+        """The first value of a tag, NaN if it is no number."""
+        values = self._values.get(tag)
+        return float(gemmi.cif.as_number(values[0])) if values else math.nan
+
+    def column(self, tag: str, n: int) -> list[str] | None:
+        """Values of a column of n rows, None if there is none of that length."""
+        return self.texts(tag) if len(self._values.get(tag, ())) == n else None
 
 
-def _structure(block: gemmi.cif.Block, limits: Limits) -> Structure:
-    lattice = lattice_from_parameters(
-        [_number(block, tag) for tag in _LENGTHS], [_number(block, tag) for tag in _ANGLES]
+def _unquoted(value: str) -> str:
+    return gemmi.cif.as_string(value) if value[:1] in ("'", '"', ";") else value
+
+
+def _structure(block: _Items, limits: Limits) -> Structure:
+    angles = [block.number(tag) for tag in _ANGLES]
+    lattice = lattice_from_parameters([block.number(tag) for tag in _LENGTHS], angles)
+    formula = read_formula(
+        block.text("_chemical_formula_sum"), block.text("_chemical_formula_moiety")
     )
-    frac, numbers = _sites(block, limits)
-    operations = _operations(block, lattice)
-    if len(operations) > 1:
-        frac, numbers = _expand(frac, numbers, operations, lattice, limits)
-    return Structure(lattice, frac, numbers)
+    rows = _rows(block)
+    frac, numbers, notes = rows.frac(), rows.numbers(formula), []
+    check_size(len(frac), limits)
+    rows.check_disorder()
+    if attached := rows.attached_hydrogen():
+        if not limits.ignore_hydrogen:
+            raise missing_hydrogen(f"{attached} without coordinates")
+        notes.append(attached)
+    stated = Stated(
+        tuple(block.stated(*_OPERATIONS)),
+        block.text(*_HALL),
+        block.text(*_HERMANN_MAUGUIN),
+        block.text(*_NUMBER),
+        magnetic=bool(block.stated(*_MAGNETIC)),
+        # As gemmi tells them apart.
+        rhombohedral=angles[2] < 1.125 * angles[0],
+    )
+    group = find_group(stated, lattice)
+    multiplicities = rows.multiplicities()
+    if len(group) > 1:
+        sites = Sites(rows.labels, frac, numbers, rows.errors(), multiplicities)
+        frac, numbers, said = expand(sites, group, lattice, limits)
+        notes += said
+    elif multiplicities.max(initial=0) > 1:
+        i = int(multiplicities.argmax())
+        raise Refused(
+            f"contradictory symmetry: multiplicity {multiplicities[i]} at {rows.labels[i][:20]}, "
+            "and no operation but the identity"
+        )
+    units = block.number("_cell_formula_units_z")
+    check_formula(formula, units, numbers, limits.ignore_hydrogen)
+    if limits.ignore_hydrogen and 1 in formula.elements and 1 not in numbers:
+        notes.append(f"hydrogen of {formula.text!r} is missing")
+    return Structure(lattice, frac, numbers, {NOTE: "; ".join(notes)} if notes else {})
 
 
-def _number(block: gemmi.cif.Block, tag: str) -> float:
-    values = block.find_values(tag)
-    return float(gemmi.cif.as_number(values[0])) if len(values) else math.nan
+# -- the table of sites --------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Rows:
+    """The sites of a block that are not empty, as text.
+
+    Attributes:
+        labels: names of the sites. types: their type symbols, "" where there is none.
+        axes: x, y and z. columns: further columns by tag, of those that the block has.
+    """
+
+    labels: Sequence[str]
+    types: Sequence[str]
+    axes: Sequence[Sequence[str]]
+    columns: Mapping[str, Sequence[str]]
+
+    def frac(self) -> NDArray[np.float64]:
+        """Fractional coordinates (n, 3). Raises Refused where one is no number."""
+        numbers = [[gemmi.cif.as_number(text) for text in axis] for axis in self.axes]
+        frac = np.array(numbers, dtype=np.float64).T.reshape(-1, 3)
+        if not np.isfinite(frac).all():
+            i = int(np.argmin(np.isfinite(frac).all(axis=1)))
+            said = " ".join(axis[i][:12] for axis in self.axes)
+            raise Refused(f"no coordinates: of {self.labels[i][:20]}: {said}")
+        return frac
+
+    def errors(self) -> NDArray[np.float64]:
+        """Rounding (n, 3) of the coordinates.
+
+        It is half a unit of the last digit, a whole one from three digits on: 0.6666 stands for two
+        thirds. A whole number is exact.
+        """
+        return np.array([[_rounding(text) for text in axis] for axis in self.axes]).T
+
+    def numbers(self, formula: Formula) -> NDArray[np.int64]:
+        """Atomic numbers (n,). Raises Refused where the element is not certain."""
+        found = [
+            atomic_number(kind) if kind else label_number(label, formula.elements)
+            for label, kind in zip(self.labels, self.types, strict=True)
+        ]
+        return np.array(found, dtype=np.int64)
+
+    def multiplicities(self) -> NDArray[np.int64]:
+        """Stated multiplicities (n,), 0 where there is none."""
+        for tag in _MULTIPLICITY:
+            if texts := self.columns.get(tag):
+                if set(texts) == {"1"}:
+                    return np.ones(len(texts), dtype=np.int64)
+                known = [text.isdecimal() for text in texts]
+                return np.array(
+                    [min(int(t[:9]), 10**6) if k else 0 for t, k in zip(texts, known, strict=True)]
+                )
+        return np.zeros(len(self.labels), dtype=np.int64)
+
+    def check_disorder(self) -> None:
+        """Raise Refused if sites are alternatives of each other, or placeholders."""
+        for label, flag in zip(
+            self.labels, self.columns.get("_atom_site_calc_flag", ()), strict=False
+        ):
+            if flag.lower() == "dum":
+                raise Refused(f"dummy site: {label[:20]} is no atom")
+        groups = self.columns.get("_atom_site_disorder_group", ())
+        assemblies = self.columns.get("_atom_site_disorder_assembly", ("",) * len(groups))
+        seen: dict[str, str] = {}
+        for label, group, assembly in zip(self.labels, groups, assemblies, strict=False):
+            if group in ("", "?", ".", "0"):
+                continue
+            if group.startswith("-") or seen.setdefault(assembly, group) != group:
+                raise Refused(f"disordered: {label[:20]} is in disorder group {group[:10]}")
+
+    def attached_hydrogen(self) -> str:
+        """Which site has hydrogen atoms without coordinates; "" if none has."""
+        counts = self.columns.get("_atom_site_attached_hydrogens", ())
+        for label, count in zip(self.labels, counts, strict=False):
+            if gemmi.cif.as_number(count, 0.0) > 0:
+                return f"{count[:5]} hydrogen atoms attached to {label[:20]}"
+        return ""
 
 
-def _sites(block: gemmi.cif.Block, limits: Limits) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    axes = [list(block.find_values(f"_atom_site_fract_{axis}")) for axis in "xyz"]
+_FURTHER = (
+    *_MULTIPLICITY,
+    "_atom_site_attached_hydrogens",
+    "_atom_site_calc_flag",
+    "_atom_site_disorder_assembly",
+    "_atom_site_disorder_group",
+)
+
+
+def _rows(block: _Items) -> _Rows:
+    axes = [block.texts(f"_atom_site_fract_{axis}") for axis in "xyz"]
     n = len(axes[0])
+    if n == 0 and block.texts("_atom_site_cartn_x"):
+        raise Refused("no coordinates: Cartesian ones alone, fractional ones are needed")
     if n == 0 or any(len(axis) != n for axis in axes):
         raise Refused("no coordinates: the fractional coordinates of the atoms are missing")
-    labels = [gemmi.cif.as_string(v) for v in block.find_values("_atom_site_label")]
-    types = [gemmi.cif.as_string(v) for v in block.find_values("_atom_site_type_symbol")]
-    occupancies = [gemmi.cif.as_number(v, 1.0) for v in block.find_values("_atom_site_occupancy")]
-    if len(types) != n and len(labels) != n:
+    labels = block.column("_atom_site_label", n)
+    types = block.column("_atom_site_type_symbol", n)
+    occupancies = block.column("_atom_site_occupancy", n)
+    if types is None and labels is None:
         raise Refused("no elements: the atoms have neither type symbols nor labels")
-    frac: list[list[float]] = []
-    numbers: list[int] = []
-    for i in range(n):
-        where = labels[i] if len(labels) == n else types[i]
-        occupancy = occupancies[i] if len(occupancies) == n else 1.0
-        if occupancy == 0:
-            continue
-        check_occupancy(occupancy, where)
-        check_size(len(frac) + 1, limits)
-        position = [gemmi.cif.as_number(axis[i]) for axis in axes]
-        if not np.isfinite(position).all():
-            raise Refused(f"no coordinates: of {where[:20]}")
-        frac.append(position)
-        known = len(types) == n and types[i] not in ("", "?", ".")
-        numbers.append(atomic_number(types[i]) if known else _of_label(where))
-    return np.array(frac).reshape(-1, 3), np.array(numbers, dtype=np.int64)
+    types = ["" if t in ("?", ".") else t for t in types] if types else [""] * n
+    labels = labels or types
+    columns = {tag: found for tag in _FURTHER if (found := block.column(tag, n))}
+    if occupancies and set(occupancies) - {"1", "1.0"}:
+        amounts = [_occupancy(text, labels[i]) for i, text in enumerate(occupancies)]
+        kept = [i for i, amount in enumerate(amounts) if amount != 0]
+        for i in kept:
+            check_occupancy(amounts[i], labels[i])
+        if len(kept) < n:
+            labels, types = [labels[i] for i in kept], [types[i] for i in kept]
+            axes = [[axis[i] for i in kept] for axis in axes]
+            columns = {tag: [found[i] for i in kept] for tag, found in columns.items()}
+    return _Rows(labels, types, axes, columns)
 
 
-def _of_label(label: str) -> int:
-    """Atomic number from a label like "Fe1" or "OW2", where no type symbol is given."""
-    letters = re.match(r"[A-Za-z]*", label)
-    word = letters.group() if letters else ""
-    readings = []
-    for symbol in dict.fromkeys((word[:2], word[:1])):
-        try:
-            readings.append(atomic_number(symbol))
-        except Refused:
-            continue
-    if not readings:
-        raise Refused(f"unknown element: {label[:20]!r}")
-    # "Ca1" is calcium; "CA1" may be that or the alpha carbon.
-    if len(readings) == 2 and word[1:2].isupper():
-        raise Refused(f"ambiguous element: label {label[:20]!r} without a type symbol")
-    return readings[0]
+def _occupancy(text: str, where: str) -> float:
+    if text in ("", "?", "."):  # the dictionary's default
+        return 1.0
+    occupancy = float(gemmi.cif.as_number(text))
+    if math.isnan(occupancy):
+        raise Refused(f"disordered: occupancy {text[:20]!r} at {where[:20]} is no number")
+    return occupancy
 
 
-# -- symmetry ------------------------------------------------------------------------------------
-def _operations(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[gemmi.Op]:
-    """The symmetry operations the block states, checked against its cell."""
-    operations = _stated_operations(block)
-    metric = lattice @ lattice.T
-    for operation in operations:
-        rotation = np.array(operation.rot) / gemmi.Op.DEN
-        error = np.abs(rotation.T @ metric @ rotation - metric).max()
-        if error > METRIC * metric.max():
-            raise Refused(f"impossible symmetry: {operation.triplet()} does not fit the cell")
-    return operations
-
-
-def _stated_operations(block: gemmi.cif.Block) -> list[gemmi.Op]:
-    triplets = _first(block, _OPERATIONS)
-    if len(triplets) > MAX_OPERATIONS:
-        raise Refused(f"impossible symmetry: {len(triplets)} operations")
-    if triplets:
-        try:
-            return [gemmi.Op(triplet) for triplet in triplets]
-        except (ValueError, RuntimeError) as error:
-            raise Refused(f"impossible symmetry: {error}") from error
-    if _first(block, _MAGNETIC):
-        raise Refused("magnetic symmetry: only nuclear structures are read")
-    stated = ""
-    for hall in _first(block, _HALL)[:1]:
-        stated = hall
-        try:
-            return list(gemmi.symops_from_hall(hall))
-        except (ValueError, RuntimeError):
-            continue
-    for name in _first(block, _HERMANN_MAUGUIN)[:1]:
-        stated = name
-        if group := _group(block, name):
-            return list(group.operations())
-    for number in _first(block, _NUMBER)[:1]:
-        stated = number
-        by_number = gemmi.find_spacegroup_by_number(int(number) if number.isdigit() else 0)
-        if by_number is not None and (group := _group(block, by_number.hm)):
-            return list(group.operations())
-    if stated:
-        raise Refused(f"unknown space group: {stated[:30]!r}")
-    return [gemmi.Op("x,y,z")]
-
-
-def _group(block: gemmi.cif.Block, name: str) -> gemmi.SpaceGroup | None:
-    """The space group of a Hermann-Mauguin symbol; the angles tell R on rhombohedral axes."""
-    alpha, gamma = _number(block, _ANGLES[0]), _number(block, _ANGLES[2])
-    group = gemmi.find_spacegroup_by_name(name.replace("_", ""), alpha=alpha, gamma=gamma)
-    if group is not None and group.ext in "12" and ":" not in name:
-        raise Refused(f"ambiguous origin: {name[:30]!r} has two and no operations are listed")
-    return group
-
-
-def _first(block: gemmi.cif.Block, tags: tuple[str, ...]) -> list[str]:
-    """Values of the first of the tags that has any."""
-    for tag in tags:
-        values = [gemmi.cif.as_string(value) for value in block.find_values(tag)]
-        if values := [value for value in values if value not in ("", "?", ".")]:
-            return values
-    return []
-
-
-def _expand(
-    frac: NDArray[np.float64],
-    numbers: NDArray[np.int64],
-    operations: list[gemmi.Op],
-    lattice: NDArray[np.float64],
-    limits: Limits,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """All atoms of the cell: images of the listed sites, each place once."""
-    seitz = np.array([operation.float_seitz() for operation in operations])
-    atoms = np.zeros((0, 3))
-    elements = np.zeros(0, dtype=np.int64)
-    for site, z in zip(frac, numbers, strict=True):
-        # Some files list the whole cell and the symmetry too.
-        same = elements == z
-        if near(site, atoms[same], lattice, SPECIAL_POSITION).any():
-            continue
-        orbit = _orbit(seitz[:, :3, :3] @ site + seitz[:, :3, 3], lattice)
-        atoms = np.concatenate([atoms, orbit])
-        elements = np.concatenate([elements, np.full(len(orbit), z)])
-        check_size(len(atoms), limits)
-    return atoms, elements
-
-
-def _orbit(images: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distinct places among the images (m, 3) of a site, each the mean of those that meet there."""
-    places = []
-    left = np.ones(len(images), dtype=bool)
-    while left.any():
-        anchor = images[np.argmax(left)]
-        meeting = left & near(anchor, images, lattice, SPECIAL_POSITION)
-        offsets = images[meeting] - anchor
-        places.append(anchor + (offsets - np.round(offsets)).mean(axis=0))
-        left &= ~meeting
-    return np.array(places)
+def _rounding(text: str) -> float:
+    mantissa, _, exponent = text.partition("(")[0].lower().partition("e")
+    digits = len(mantissa.partition(".")[2])
+    if exponent or not digits:
+        return 1e-6 if exponent else 0.0
+    return 10.0**-digits if digits > 2 else 0.5 * 10.0**-digits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystals import wrap
-from pigen.elements import MAX_Z, Z_OF
+from pigen.elements import MAX_Z
 
 MAX_ATOMS = 200
 MAX_ENTRY_BYTES = 16 * 2**20
@@ -31,25 +30,27 @@ allows may hold a sixteenth as many values, for each takes far more in memory th
 SAME_PLACE = 0.01
 """Å: two atoms closer than this are one place written twice."""
 
-_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?![A-Za-z])")
-_HYDROGEN = {"D": 1, "T": 1}
+NOTE = "import_note"
+"""Column of what was taken for granted in reading a structure."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is too large to take in; each exceeded limit is named in the reject's reason.
+    """What is let in; each exceeded limit is named in the reject's reason.
 
     Attributes:
         max_atoms: atoms in one cell.
         max_entry_bytes: text of one structure within a table, an archive or a trajectory.
         max_file_bytes: a file that has to be read whole (CIF, POSCAR, JSON).
         max_entries: entries in all sources together.
+        ignore_hydrogen: let in structures whose hydrogen atoms have no coordinates.
     """
 
     max_atoms: int = MAX_ATOMS
     max_entry_bytes: int = MAX_ENTRY_BYTES
     max_file_bytes: int = MAX_FILE_BYTES
     max_entries: int = MAX_ENTRIES
+    ignore_hydrogen: bool = False
 
     @property
     def max_values(self) -> int:
@@ -130,7 +131,7 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
     Raises:
         Refused: one is missing (NaN), or no cell has these.
     """
-    if not np.isfinite([*lengths, *angles]).all():
+    if not all(map(math.isfinite, (*lengths, *angles))):
         raise Refused("no cell: a length or an angle is missing")
     a, b, c = lengths
     alpha, beta, gamma = (math.radians(angle) for angle in angles)
@@ -186,30 +187,6 @@ def check_count(n: int, most: int, what: str) -> None:
     """Raise Refused if a text holds too many values or structures."""
     if n > most:
         raise Refused(f"oversized: {n} {what} in one text, more than --max-file-mib allows")
-
-
-def near(
-    point: NDArray[np.float64],
-    points: NDArray[np.float64],
-    lattice: NDArray[np.float64],
-    tolerance: float,
-) -> NDArray[np.bool_]:
-    """Which points (n, 3) lie within a small tolerance in Å of one (3,), periodically."""
-    return np.asarray(_distances(point[None], points, lattice)[0] < tolerance)
-
-
-def atomic_number(symbol: str) -> int:
-    """Atomic number of a species such as "Fe", "Fe3+", "O2-", "FE"; deuterium and tritium are H.
-
-    Raises:
-        Refused: not an element, or beyond the last one PIGEN knows.
-    """
-    match = _SYMBOL.match(symbol.strip())
-    name = match.group(1).capitalize() if match else ""
-    z = _HYDROGEN.get(name) or Z_OF.get(name)
-    if z is None:
-        raise Refused(f"unknown element: {symbol.strip()[:20]!r}")
-    return z
 
 
 def check_number(z: float) -> int:

@@ -16,7 +16,7 @@ from pigen.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.bundle import Reject
 from pigen.errors import UsageError
 from pigen.read.entry import Limits
-from pigen.read.source import Record, Source, clean_name, decode, stem
+from pigen.read.source import Record, Source, clean_name, decode, encoding_of, stem
 
 TEXT_FORMS = {
     ".cif": "cif",
@@ -217,7 +217,8 @@ def _natural(path: str) -> list[tuple[int, str]]:
 def _frames_of(path: Path, limits: Limits) -> Iterator[Record | Reject]:
     try:
         with open_bytes(path) as stream:
-            text = io.TextIOWrapper(stream, "utf-8-sig", "replace", newline=None)
+            encoding = encoding_of(stream.peek(4)[:4])
+            text = io.TextIOWrapper(stream, encoding, "replace", newline=None)
             yield from _frames(text, stem(path), limits)
     except READ_ERRORS as error:
         yield Reject(stem(path), clean_name(f"unreadable file: {error}; the rest was not read", ""))

@@ -15,7 +15,6 @@ from pigen.read.entry import (
     Parsed,
     Refused,
     Structure,
-    atomic_number,
     check_count,
     check_number,
     check_occupancy,
@@ -24,6 +23,7 @@ from pigen.read.entry import (
     lattice_from_parameters,
     to_fractional,
 )
+from pigen.read.species import atomic_number
 
 ID_KEYS = ("material_id", "id", "entry_id")
 """Where a document or a table keeps the name of a structure."""

@@ -43,9 +43,19 @@ class Source:
     verdicts: frozenset[str] = frozenset()
 
 
+_MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32"}
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding of a text by its first four bytes: UTF-16 or -32 with its mark, else UTF-8."""
+    if head[:4] in _MARKS:
+        return _MARKS[head[:4]]
+    return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
 def decode(data: bytes) -> str:
-    """Text of a file: UTF-8 with or without its mark, anything else replaced."""
-    return data.decode("utf-8-sig", "replace").replace("\0", "\ufffd")
+    """Text of a file: UTF-8 with or without its mark, UTF-16 with it, anything else replaced."""
+    return data.decode(encoding_of(data), "replace").replace("\0", "\ufffd")
 
 
 def clean_name(name: object, otherwise: str) -> str:

@@ -16,7 +16,15 @@ from pigen.bundle import Reject
 from pigen.errors import PigenError, UsageError
 from pigen.read.entry import Limits
 from pigen.read.formats import ID_KEYS
-from pigen.read.source import Columns, Record, Source, clean_name, decode, stem
+from pigen.read.source import (
+    Columns,
+    Record,
+    Source,
+    clean_name,
+    decode,
+    encoding_of,
+    stem,
+)
 
 STRUCTURE_COLUMNS = ("cif", "structure")
 """Where a table keeps its structures, as CIF or as pymatgen's JSON; the first found is read."""
@@ -182,7 +190,8 @@ class Lines:
     def __iter__(self) -> Iterator[str]:
         """Each with its end."""
         rest = ""
-        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        encoding = encoding_of(self._stream.peek(4)[:4])
+        decoder = codecs.getincrementaldecoder(encoding)("replace")
         # What can be had at once: all of it counts if the file then turns out to be damaged.
         while packed := self._stream.read1(_BLOCK):
             block = decoder.decode(packed)
