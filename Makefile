@@ -44,7 +44,7 @@ bench: $(VENV)/installed-dev
 
 # The pages of docs/, two of them written from the code; the site goes to build/site.
 docs: $(VENV)/installed-docs
-	$(BIN)/python -m pigen.experiment.reference > docs/experiments.md
+	$(BIN)/python -m pigen.config.reference > docs/experiments.md
 	$(BIN)/python -m pigen.cli.reference > docs/cli.md
 	$(BIN)/mkdocs build --strict --quiet
 

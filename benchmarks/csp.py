@@ -21,14 +21,14 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from pigen.bundle import Bundle, strings
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.geometry import shortest_distances
 from pigen.csp.folder import Settings
 from pigen.csp.results import Search, read_search, read_structure
 from pigen.csp.run import csp_run
 from pigen.csp.seed import Request, csp_seed
 from pigen.energy.potential import load_potential
 from pigen.energy.relax import relax
-from pigen.geometry import shortest_distances
 
 FUSE_SECONDS = (3.0, 5.0)
 NEAR, NEAR_TIO2 = 1e-3, 20e-3  # eV/atom

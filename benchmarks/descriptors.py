@@ -19,12 +19,15 @@ from typing import TypeVar
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # the baseline lives there
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / "tests" / "support")
+)  # the baseline lives there
 
-from pigen.crystals import Crystals
-from pigen.descriptors import get_descriptor
-from pigen.read import read
 from reference_mled import ReferenceMled, reference_mled
+
+from pigen.crystal.crystals import Crystals
+from pigen.descriptors import get_descriptor
+from pigen.io import read
 
 T = TypeVar("T")
 TOLERANCE = 1e-3  # bits

@@ -25,11 +25,11 @@ from distributed import Client, LocalCluster
 from filter import cifs, write
 from pigen.bundle import Bundle, BundleWriter, iter_bundle
 from pigen.cli.common import CHUNK
-from pigen.criteria import paper_criteria
-from pigen.executor import Where, open_executor
-from pigen.executor.cluster import ClusterExecutor
-from pigen.filter import judge
-from pigen.read import read_chunks
+from pigen.io import read_chunks
+from pigen.runtime.executor import Where, open_executor
+from pigen.runtime.executor.cluster import ClusterExecutor
+from pigen.screening.criteria import paper_criteria
+from pigen.screening.filter import judge
 
 CRITERIA = paper_criteria()
 

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, read_bundle, write_bundle
-from pigen.crystals import reduced_formula
-from pigen.elements import SYMBOLS, Z_OF
+from pigen.crystal.crystals import reduced_formula
+from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.energy.hull import Hull, Reference, load_reference
+from pigen.energy.hull.reference import Entry
+from pigen.energy.hull.substitute import SUBSTITUTED, substitutes
 from pigen.energy.stage import relax_bundle
-from pigen.hull import Hull, Reference, load_reference
-from pigen.hull.reference import Entry
-from pigen.hull.substitute import SUBSTITUTED, substitutes
-from pigen.read import read
+from pigen.io import read
 
 SPLITS = ("train", "val", "test")
 

@@ -78,9 +78,9 @@ def measure_start(bundle: Path, n: int) -> None:
 
 def start(bundle: str, began: str) -> None:
     """What each process does: train until the first step is done, and say what it took."""
-    from pigen.experiment import load_experiment
-    from pigen.train import train
-    from pigen.trainer import Trainer
+    from pigen.config import load_experiment
+    from pigen.model.train import train
+    from pigen.model.trainer import Trainer
 
     step = Trainer._train_step
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from pigen.crystals import Crystals
-from pigen.prototypes.known import matches, structure_matcher
-from pigen.prototypes.library import Library, library_file, load_library
-from pigen.prototypes.match import match
-from pigen.prototypes.reduce import matcher_cells, ready
-from pigen.read import read
+from pigen.crystal.crystals import Crystals
+from pigen.descriptors.prototypes.known import matches, structure_matcher
+from pigen.descriptors.prototypes.library import Library, library_file, load_library
+from pigen.descriptors.prototypes.match import match
+from pigen.descriptors.prototypes.reduce import matcher_cells, ready
+from pigen.io import read
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pymatgen.io.cif import CifParser
 
-from pigen.export import to_cif
-from pigen.read import Limits, read
-from pigen.read.formats import parse
+from pigen.io import Limits, read
+from pigen.io.export import to_cif
+from pigen.io.formats import parse
 
 
 def main() -> None:

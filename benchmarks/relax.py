@@ -24,16 +24,16 @@ import numpy as np
 import torch
 
 from pigen.bundle import Bundle, strings
-from pigen.criteria import paper_criteria
-from pigen.crystals import Crystals
+from pigen.config import load_experiment
+from pigen.crystal.crystals import Crystals
 from pigen.energy import CHGNetPotential, relax
-from pigen.executor import SerialExecutor
-from pigen.experiment import load_experiment
-from pigen.filter import judge
-from pigen.funnel import Funnel
+from pigen.io import read
 from pigen.model.checkpoint import find_checkpoint, load_checkpoint
-from pigen.read import read
-from pigen.sample import plan, sample
+from pigen.model.sample import plan, sample
+from pigen.runtime.executor import SerialExecutor
+from pigen.screening.criteria import paper_criteria
+from pigen.screening.filter import judge
+from pigen.screening.funnel import Funnel
 
 MAX_STEPS = 500
 SAME = 2e-3  # eV/atom

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 
 from pigen.bundle import Bundle
-from pigen.criteria import paper_criteria
-from pigen.crystals import Crystals
-from pigen.diffusion.state import Noised
-from pigen.executor import SerialExecutor
-from pigen.experiment import FilterConfig, SampleConfig
-from pigen.filter import judge
-from pigen.funnel import Funnel
+from pigen.config import FilterConfig, SampleConfig
+from pigen.crystal.crystals import Crystals
 from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
+from pigen.model.diffusion.state import Noised
 from pigen.model.network import Denoiser
-from pigen.sample import plan, sample
+from pigen.model.sample import plan, sample
+from pigen.runtime.executor import SerialExecutor
+from pigen.screening.criteria import paper_criteria
+from pigen.screening.filter import judge
+from pigen.screening.funnel import Funnel
 
 SETTINGS = [  # steps, noise, guidance, between times, sharpness
     (250, 1.0, 0.0, (0.0, 1.0), 1.0),

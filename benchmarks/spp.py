@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 
 from pigen.bundle import Rate
-from pigen.crystals import Crystals
+from pigen.config import PseudoRandomConfig
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import SYMBOLS
+from pigen.crystal.symmetry import PRIMITIVE_SYMPREC
 from pigen.descriptors import get_descriptor
-from pigen.elements import SYMBOLS
-from pigen.experiment import PseudoRandomConfig
-from pigen.pseudo_random import pseudo_random_crystal
-from pigen.read import read
-from pigen.resources import SPP_TABLE
-from pigen.spp import load_table
-from pigen.spp.fit import THRESHOLD
-from pigen.spp.table import N_BINS, pair_name
-from pigen.symmetry import PRIMITIVE_SYMPREC
+from pigen.descriptors.spp import load_table
+from pigen.descriptors.spp.fit import THRESHOLD
+from pigen.descriptors.spp.table import N_BINS, pair_name
+from pigen.io import read
+from pigen.model.pseudo_random import pseudo_random_crystal
+from pigen.runtime.resources import SPP_TABLE
 
 Table = dict[str, dict[str, float]]
 

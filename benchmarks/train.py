@@ -23,12 +23,12 @@ from unittest.mock import patch
 import torch
 
 import pigen.model.network as network
-import pigen.trainer as training
-from pigen.device import fast_bf16, resolve_device
-from pigen.distributed import Group
-from pigen.experiment import load_experiment
+import pigen.model.trainer as training
+from pigen.config import load_experiment
 from pigen.model.pairs import basis_of_edges
-from pigen.training_set import read_training_set
+from pigen.model.training_set import read_training_set
+from pigen.runtime.device import fast_bf16, resolve_device
+from pigen.runtime.distributed import Group
 
 STEPS = 8
 """Steps in a turn."""

@@ -9,16 +9,16 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import models
 import numpy as np
 import pytest
 from click.testing import CliRunner
-
-import models
-import pigen
 from known_structures import known_structures
+
+import pigen
 from pigen.bundle import read_bundle
 from pigen.cli import main
-from pigen.export import to_cif
+from pigen.io.export import to_cif
 from pigen.model.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def test_importing_takes_no_time_and_no_functions_place() -> None:
         "import pigen\n"
         "took = time.process_time() - start\n"
         "heavy = {'numpy', 'torch', 'pymatgen', 'ase', 'pandas', 'h5py'} & set(sys.modules)\n"
-        "import pigen.read, pigen.label, pigen.filter\n"
+        "import pigen.io, pigen.screening.label, pigen.screening.filter\n"
         "found = [getattr(pigen, name) for name in ('read', 'label', 'filter', 'sample')]\n"
         "print(took < 0.3, heavy, {type(one).__name__ for one in found}, 'torch' in sys.modules)"
     )

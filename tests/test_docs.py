@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from transcripts import check, steps_of
 
 from pigen.cli import main
 from pigen.cli.reference import reference_page
-from transcripts import check, steps_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

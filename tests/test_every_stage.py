@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pigen import resources
 from pigen.bundle import read_bundle, write_bundle
 from pigen.cli import main
+from pigen.runtime import resources
 
 N_REAL = 12
 N_SAMPLES = 4

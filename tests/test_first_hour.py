@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from transcripts import run_page, steps_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "first_hour.md"

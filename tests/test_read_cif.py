@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pigen.elements import SYMBOLS
-from pigen.read import Limits
-from pigen.read.cif import parse_cif
-from pigen.read.cif_symmetry import find_by_name
-from pigen.read.entry import NOTE, Refused, Structure, checked
-from pigen.read.species import atomic_number, label_number
+from pigen.crystal.elements import SYMBOLS
+from pigen.io import Limits
+from pigen.io.cif import parse_cif
+from pigen.io.cif_symmetry import find_by_name
+from pigen.io.entry import NOTE, Refused, Structure, checked
+from pigen.io.species import atomic_number, label_number
 
 CELL = """data_x
 _cell_length_a 5\n_cell_length_b 5\n_cell_length_c 5
@@ -323,7 +323,7 @@ def test_every_setting_that_gemmi_knows_makes_its_atoms() -> None:
     """By name and by its operations, the number of atoms is that of its operations."""
     import gemmi
 
-    from pigen.read.cif_symmetry import Stated, find_group
+    from pigen.io.cif_symmetry import Stated, find_group
 
     for group in gemmi.spacegroup_table():
         triplets = tuple(op.triplet() for op in group.operations())

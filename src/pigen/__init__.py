@@ -7,15 +7,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pigen.api import filter, label, read, sample
     from pigen.bundle import Bundle, Column, Reject, Verdict, count_rejects, write_bundle
-    from pigen.crystals import Crystals
+    from pigen.crystal.crystals import Crystals
     from pigen.descriptors import (
         ColumnSpec,
         Evaluated,
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
         load_descriptors,
         no_reasons,
     )
-    from pigen.errors import PigenError, UsageError
+    from pigen.runtime.errors import PigenError, UsageError
 
 __version__ = "0.1.0"
 
@@ -54,11 +52,11 @@ _FOUND_IN = {
     **dict.fromkeys(
         ("Bundle", "Column", "Reject", "Verdict", "count_rejects", "write_bundle"), "bundle"
     ),
-    "Crystals": "crystals",
+    "Crystals": "crystal.crystals",
     **dict.fromkeys(
         ("ColumnSpec", "Evaluated", "descriptor", "load_descriptors", "no_reasons"), "descriptors"
     ),
-    **dict.fromkeys(("PigenError", "UsageError"), "errors"),
+    **dict.fromkeys(("PigenError", "UsageError"), "runtime.errors"),
 }
 """Where each public name lives: modules are imported when a name of theirs is asked for."""
 
@@ -74,18 +72,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """The package as a module whose functions no submodule replaces.
-
-    `read`, `label`, `filter` and `sample` share their names with the modules that do the work, and
-    importing one of these would put it in the function's place.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _FOUND_IN and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, divide
-from pigen.criteria import criteria_of
-from pigen.crystals import Crystals
+from pigen.config import Experiment
+from pigen.config.checked import checked
+from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
-from pigen.errors import UsageError
-from pigen.executor import SerialExecutor
-from pigen.experiment import Experiment
-from pigen.experiment.checked import checked
-from pigen.filter import judge
-from pigen.funnel import Funnel
-from pigen.label import DEFAULT_LABELS, label_stream
-from pigen.read import Limits, open_source, stream
-from pigen.read.objects import is_object, open_objects
-from pigen.values import read_values
+from pigen.io import Limits, open_source, stream
+from pigen.io.objects import is_object, open_objects
+from pigen.io.values import read_values
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import SerialExecutor
+from pigen.screening.criteria import criteria_of
+from pigen.screening.filter import judge
+from pigen.screening.funnel import Funnel
+from pigen.screening.label import DEFAULT_LABELS, label_stream
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-    from pigen.read.source import Source
+    from pigen.io.source import Source
 
 Structures: TypeAlias = Union[
     str, PathLike[str], Bundle, Crystals, "Structure", "Atoms", Iterable["Structures"]
@@ -255,7 +255,7 @@ def sample(
         Bundle(2 crystals, 0 rejects, columns ['target_c'], verdicts [])
     """
     from pigen.model.checkpoint import find_checkpoint
-    from pigen.sample import sample_in_memory
+    from pigen.model.sample import sample_in_memory
 
     asked = {"n": n, "targets": targets or {}, "checkpoint": str(checkpoint), **settings}
     tree = _plain({"name": "sample", "seed": seed, "sample": asked})

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from models import CONFIG, header, model
-from pigen.bundle import Bundle, Column, Rate, bundle_info, read_bundle, strings, write_bundle
-from pigen.crystals import Crystals
-from pigen.csp.results import COLUMNS, CONVERGED
-from pigen.dft.export import EXPORTED
-from pigen.experiment import Experiment, dump_experiment
-from pigen.export import to_cif, to_poscar
-from pigen.hull.reference import Entry, Reference
-from pigen.prototypes.library import Library
-from pigen.read import Limits, open_source, stream
-from pigen.run_table import RunTable
-from pigen.spp.table import N_BINS, N_PAIRS, save_table
 from real_crystals import ALL, NACL, PEROVSKITE, QUARTZ, bundle_of
 from vasprun import vasprun
+
+from pigen.bundle import Bundle, Column, Rate, bundle_info, read_bundle, strings, write_bundle
+from pigen.config import Experiment, dump_experiment
+from pigen.crystal.crystals import Crystals
+from pigen.csp.results import COLUMNS, CONVERGED
+from pigen.descriptors.prototypes.library import Library
+from pigen.descriptors.spp.table import N_BINS, N_PAIRS, save_table
+from pigen.energy.dft.export import EXPORTED
+from pigen.energy.hull.reference import Entry, Reference
+from pigen.io import Limits, open_source, stream
+from pigen.io.export import to_cif, to_poscar
+from pigen.run.table import RunTable
 
 CIF = to_cif(PEROVSKITE, "x")
 SYMMETRIC = CIF.replace("'x, y, z'", "'x,y,z'\n'-x,-y,-z'\n'y,z,x'").replace("'P 1'", "'P m -3 m'")
@@ -132,7 +132,7 @@ def _read_checkpoint(folder: Path) -> None:
 
 
 def _read_toml(folder: Path) -> None:
-    from pigen.experiment import load_experiment
+    from pigen.config import load_experiment
 
     load_experiment(folder / "a.toml", check_files=True)
 
@@ -145,7 +145,7 @@ def _make_spp(folder: Path) -> None:
 
 def _read_spp(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        from pigen.spp.table import load_table
+        from pigen.descriptors.spp.table import load_table
 
         load_table(folder / name).scores(NACL)
 
@@ -158,14 +158,14 @@ def _make_reference(folder: Path) -> None:
 
 
 def _read_reference(folder: Path) -> None:
-    from pigen.hull import load_reference
+    from pigen.energy.hull import load_reference
 
     load_reference(folder).digest  # noqa: B018
 
 
 def _read_import(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        from pigen.hull.imports import import_reference
+        from pigen.energy.hull.imports import import_reference
 
         import_reference(folder / name)
 
@@ -220,7 +220,7 @@ def _read_searches(folder: Path) -> None:
 
 
 def _make_dft(folder: Path) -> None:
-    from pigen.dft.vasp import incar
+    from pigen.energy.dft.vasp import incar
 
     place = folder / "candidate" / "a"
     place.mkdir(parents=True)
@@ -235,7 +235,7 @@ def _make_dft(folder: Path) -> None:
 
 
 def _read_dft(folder: Path) -> None:
-    from pigen.dft.collect import collect
+    from pigen.energy.dft.collect import collect
 
     collect(folder)
 
@@ -276,7 +276,7 @@ def _make_library(folder: Path) -> None:
 
 
 def _read_library(folder: Path) -> None:
-    from pigen.prototypes.library import load_library
+    from pigen.descriptors.prototypes.library import load_library
 
     load_library(folder / "a.h5").top(2).labels  # noqa: B018
 

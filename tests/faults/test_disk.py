@@ -17,9 +17,9 @@ from forks import bundles, completed, pigen
 
 from pigen.bundle import Bundle, bundle_info, iter_bundle, read_bundle, write_bundle
 from pigen.bundle.appending import size_bound
-from pigen.executor import SerialExecutor
-from pigen.experiment import PseudoRandomConfig
-from pigen.pseudo_random import pseudo_random_bundles
+from pigen.config import PseudoRandomConfig
+from pigen.model.pseudo_random import pseudo_random_bundles
+from pigen.runtime.executor import SerialExecutor
 
 pytestmark = pytest.mark.slow
 
@@ -35,16 +35,12 @@ def here(where: object = None) -> Iterator[SerialExecutor]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_chunks() -> Iterator[None]:
-    import pigen.cli.energy
-    import pigen.cli.filter
-    import pigen.cli.label
-    import pigen.run
-    import pigen.train  # noqa: F401
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pigen.cli.common.CHUNK", 8)
         patch.setattr(
-            "pigen.executor.open_executor", lambda where=None: contextlib.nullcontext(SERIAL)
+            "pigen.runtime.executor.open_executor",
+            lambda where=None: contextlib.nullcontext(SERIAL),
         )
         yield
 

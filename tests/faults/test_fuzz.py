@@ -22,7 +22,7 @@ import pytest
 from mutate import mutate
 from readers import READERS, Reader
 
-from pigen.errors import PigenError
+from pigen.runtime.errors import PigenError
 
 pytestmark = pytest.mark.slow
 

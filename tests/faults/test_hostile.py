@@ -21,13 +21,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from readers import READERS
+from real_crystals import NACL, QUARTZ, bundle_of
 
-from pigen.bounded import MAX_RATIO, MAX_SIDE_FILE_BYTES
 from pigen.bundle import read_bundle, write_bundle
 from pigen.cli import main
-from pigen.errors import PigenError, UsageError
-from pigen.export import to_cif
-from pigen.read import (
+from pigen.io import (
     MAX_ATOMS,
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
@@ -36,7 +34,9 @@ from pigen.read import (
     read,
     read_chunks,
 )
-from real_crystals import NACL, QUARTZ, bundle_of
+from pigen.io.export import to_cif
+from pigen.runtime.bounded import MAX_RATIO, MAX_SIDE_FILE_BYTES
+from pigen.runtime.errors import PigenError, UsageError
 
 CIF = to_cif(NACL, "NaCl")
 MIB = 2**20
@@ -312,7 +312,7 @@ def test_crystals_of_a_bundle_have_the_same_limit(tmp_path: Path) -> None:
     ],
 )
 def test_experiments(tmp_path: Path, text: str, said: str) -> None:
-    from pigen.experiment import load_experiment
+    from pigen.config import load_experiment
 
     (tmp_path / "a.toml").write_text('name = "x"\n' * ("name" not in text[:5]) + text)
     with seconds(5):
@@ -407,7 +407,7 @@ def test_no_code_runs_when_a_checkpoint_is_loaded(checkpoint: Path, tmp_path: Pa
 
 # -- tables, references, results of other programs -----------------------------------------------
 def test_no_code_runs_of_a_table_of_potentials(tmp_path: Path) -> None:
-    from pigen.spp.table import load_table
+    from pigen.descriptors.spp.table import load_table
 
     mark, path = tmp_path / "ran", tmp_path / "a.npz"
     np.savez(path, format=np.array("pigen-spp-1"), steps=np.array([Bomb(mark)], dtype=object))
@@ -419,7 +419,7 @@ def test_no_code_runs_of_a_table_of_potentials(tmp_path: Path) -> None:
 
 
 def test_computed_entries_import_nothing(tmp_path: Path) -> None:
-    from pigen.hull.imports import import_reference
+    from pigen.energy.hull.imports import import_reference
 
     (tmp_path / "imported_by_no_one.py").write_text("raise SystemExit")
     entry = {
@@ -540,7 +540,7 @@ def test_a_search_writes_through_no_link(searches: Path, tmp_path: Path) -> None
 
 
 def test_vasprun_with_entities(tmp_path: Path) -> None:
-    from pigen.dft.collect import collect
+    from pigen.energy.dft.collect import collect
 
     READERS["vasprun"].make(tmp_path)
     path = tmp_path / "candidate" / "a" / "vasprun.xml"

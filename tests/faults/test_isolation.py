@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pigen.bundle import Bundle, read_bundle, strings, write_bundle
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 
 pytestmark = pytest.mark.slow
 

@@ -34,10 +34,10 @@ from safetensors.numpy import load_file
 
 from pigen.bundle import Bundle, read_bundle, strings, write_bundle
 from pigen.cli import main
-from pigen.crystals import Crystals
-from pigen.executor import SerialExecutor
-from pigen.experiment import PseudoRandomConfig
-from pigen.pseudo_random import pseudo_random_bundles
+from pigen.config import PseudoRandomConfig
+from pigen.crystal.crystals import Crystals
+from pigen.model.pseudo_random import pseudo_random_bundles
+from pigen.runtime.executor import SerialExecutor
 
 pytestmark = pytest.mark.slow
 
@@ -50,23 +50,17 @@ STOPS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_chunks() -> Iterator[None]:
-    import pigen.cli.energy
-    import pigen.cli.filter
-    import pigen.cli.label
-    import pigen.cli.model
-    import pigen.energy.stage
-    import pigen.run
-    import pigen.sample
-    import pigen.train  # noqa: F401
 
     small = partial(pseudo_random_bundles, chunk_size=CHUNK)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pigen.run._CHUNK", CHUNK)
-        patch.setattr("pigen.run.pseudo_random_bundles", small)
+        patch.setattr("pigen.run.experiment._CHUNK", CHUNK)
+        patch.setattr("pigen.run.experiment.pseudo_random_bundles", small)
         patch.setattr("pigen.cli.common.CHUNK", CHUNK)
         patch.setattr("pigen.energy.stage.CHUNK", {"cpu": CHUNK})
         # A worker would import everything anew.
-        patch.setattr("pigen.executor.open_executor", lambda where=None: nullcontext(SERIAL))
+        patch.setattr(
+            "pigen.runtime.executor.open_executor", lambda where=None: nullcontext(SERIAL)
+        )
         yield
 
 

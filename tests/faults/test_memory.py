@@ -16,10 +16,10 @@ from typing import Any
 
 import h5py
 import pytest
+from real_crystals import ALL, bundle_of
 
 from pigen.bundle import write_bundle
-from pigen.export import to_cif
-from real_crystals import ALL, bundle_of
+from pigen.io.export import to_cif
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +34,8 @@ def reads(path: Path, tmp_path: Path, chunks: int = 10**9) -> dict[str, Any]:
         f"""
         import json, resource, warnings
         from itertools import islice
-        from pigen.errors import PigenError
-        from pigen.read import read_chunks
+        from pigen.runtime.errors import PigenError
+        from pigen.io import read_chunks
         kept = rejects = 0
         refused = ""
         reasons = set()

@@ -20,7 +20,7 @@ from pigen.bundle.memory import (
     with_missing,
 )
 from pigen.bundle.reading import LIBVER, SCHEMA, VERSION, counts, stored_kind, values_of
-from pigen.errors import PigenError
+from pigen.runtime.errors import PigenError
 
 _STORAGE_CHUNK = 8192
 """Bytes in one storage chunk of a dataset: small, so that a bundle of one crystal stays small."""

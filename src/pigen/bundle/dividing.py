@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle.memory import Bundle, Reject, Verdict, strings
-from pigen.executor import TIME_LIMIT, Divisible
+from pigen.runtime.executor import TIME_LIMIT, Divisible
 
 R = TypeVar("R")
 

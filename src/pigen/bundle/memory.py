@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -25,8 +25,8 @@ from pigen.bundle.checking import (
 )
 from pigen.bundle.marks import CHUNKS, Mark, Written, read_record
 from pigen.bundle.memory import Bundle, Column, Reject, Verdict, check_name
-from pigen.crystals import Crystals
-from pigen.errors import PigenError, UsageError
+from pigen.crystal.crystals import Crystals
+from pigen.runtime.errors import PigenError, UsageError
 
 SCHEMA = "pigen-bundle"
 VERSION = 1

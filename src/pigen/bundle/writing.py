@@ -20,16 +20,16 @@ from types import TracebackType
 
 import h5py
 
-from pigen.bounded import parse_toml
 from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.digest import VOLATILE
 from pigen.bundle.marks import MARK, noted
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, bundle_info
-from pigen.errors import PigenError, UsageError
-from pigen.files import sync
-from pigen.interrupts import interrupts_later
-from pigen.lock import Lock
+from pigen.runtime.bounded import parse_toml
+from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import sync
+from pigen.runtime.interrupts import interrupts_later
+from pigen.runtime.lock import Lock
 
 
 class BundleWriter:

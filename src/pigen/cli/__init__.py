@@ -17,7 +17,7 @@ import click
 
 from pigen import __version__
 from pigen.cli.verbs import SECTIONS, VERBS, Verb
-from pigen.errors import PigenError
+from pigen.runtime.errors import PigenError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -162,7 +162,7 @@ def _no_stderr() -> Iterator[None]:
 
 def _meant(name: str) -> str:
     """What to type in place of an unknown verb, as the end of a message."""
-    from pigen import resources
+    from pigen.runtime import resources
 
     if name.endswith(".toml") or (resources.EXPERIMENTS / f"{name}.toml").is_file():
         return f"; to run an experiment: pigen run {name}"
@@ -187,7 +187,7 @@ def _fail(message: str, code: int, ctx: click.Context | None = None) -> NoReturn
 
 def _print_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        from pigen import resources
+        from pigen.runtime import resources
 
         click.echo(f"pigen, version {__version__}")
         for name, digest in resources.versions().items():

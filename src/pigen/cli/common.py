@@ -10,16 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from tqdm import tqdm
 
     from pigen.bundle import Bundle
-    from pigen.executor import Where
-    from pigen.read import Limits
-    from pigen.read.source import Source
-    from pigen.shard import Shard
+    from pigen.io import Limits
+    from pigen.io.source import Source
+    from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 CHUNK = 250
 """Structures in a task for a worker: about a second of work."""
@@ -43,7 +43,7 @@ class Sources:
         shard: Shard | None = None,
     ) -> None:
         """Open all; UsageError for one that is missing or of no known kind."""
-        from pigen.read import open_source
+        from pigen.io import open_source
 
         self._shard = shard
 
@@ -59,7 +59,7 @@ class Sources:
     @contextmanager
     def executor(self, where: Where, *, few: int = FEW) -> Iterator[Executor]:
         """Open an executor, of one worker for at most ``few`` structures."""
-        from pigen.executor import open_executor
+        from pigen.runtime.executor import open_executor
 
         is_few = self.total is not None and self.total <= few
         with open_executor(where.for_few() if is_few else where) as executor:
@@ -67,7 +67,7 @@ class Sources:
 
     def chunks(self, executor: Executor) -> Iterator[Bundle]:
         """All entries, or those of the shard, in order, parsed in the executor."""
-        from pigen.read import stream
+        from pigen.io import stream
 
         return stream(
             self._opened,
@@ -117,7 +117,7 @@ def settings_of(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def stem_of(source: Path) -> str:
     """Name of a source without its suffix, from which the names of outputs are made."""
-    from pigen.read.source import stem
+    from pigen.io.source import stem
 
     return stem(source) if source.is_file() else source.resolve().name
 
@@ -129,7 +129,7 @@ def check_output(
 
     ``resume`` is None where a verb has no such option.
     """
-    from pigen.files import check_writable
+    from pigen.runtime.files import check_writable
 
     if force and resume:
         raise UsageError(f"--resume goes on with {output} and --force replaces it; give one")
@@ -157,7 +157,7 @@ def output_of(output: Path, shard: Shard | None) -> Path:
 
 def shard_of(shard: Shard | None) -> dict[str, str]:
     """What the provenance of a shard adds to that of the whole run."""
-    from pigen.shard import SHARD
+    from pigen.runtime.shard import SHARD
 
     return {SHARD: str(shard)} if shard else {}
 
@@ -167,7 +167,7 @@ def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
     from datetime import datetime, timezone
 
     from pigen import __version__
-    from pigen.files import sha256_of
+    from pigen.runtime.files import sha256_of
 
     listed = list(sources)
     provenance = {

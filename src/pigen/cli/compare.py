@@ -13,11 +13,11 @@ from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import limit_options, limits_of
 from pigen.cli.terminal import show_markdown
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.executor import Where
-    from pigen.fidelity import Distance, Fidelity
+    from pigen.runtime.executor import Where
+    from pigen.screening.compare import Distance, Fidelity
 
 
 @click.command()
@@ -52,7 +52,7 @@ def compare(
         pigen compare runs/pigen_mled_c/samples.h5 --to train.h5
     """
     from pigen.bundle import Bundle
-    from pigen.fidelity import fidelity
+    from pigen.screening.compare import fidelity
 
     ours = Sources([samples], limits_of(**limits))
     theirs = Sources(references, limits_of(**limits))
@@ -93,7 +93,7 @@ def _lines(found: Fidelity) -> list[str]:
 
 def _middle(one: Distance) -> tuple[str, str]:
     """Medians, or the commonest kinds."""
-    from pigen.elements import SYMBOLS
+    from pigen.crystal.elements import SYMBOLS
 
     values = (one.samples, one.reference)
     if one.quantity == "elements":

@@ -25,8 +25,8 @@ from pigen.cli.shard import shard_option
 from pigen.cli.terminal import show_counts
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
-    from pigen.shard import Shard
+    from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _SHOWN = 10
@@ -149,8 +149,8 @@ def csp_seed(
     from pigen.csp.folder import Settings
     from pigen.csp.seed import Request
     from pigen.csp.seed import csp_seed as write
-    from pigen.errors import UsageError
-    from pigen.executor import Where
+    from pigen.runtime.errors import UsageError
+    from pigen.runtime.executor import Where
 
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     try:
@@ -240,9 +240,9 @@ def csp_collect(
     from pigen.bundle import write_bundle
     from pigen.csp.minima import minima, novelty
     from pigen.csp.outcome import read_outcomes
-    from pigen.hull import load_reference
+    from pigen.descriptors.prototypes.library import library_file, load_library
+    from pigen.energy.hull import load_reference
     from pigen.paper.ed3 import Row, describe
-    from pigen.prototypes.library import library_file, load_library
 
     output = output or Path(f"{folder.resolve().name}_minima.h5")
     check_output(output, (), force=force)
@@ -318,10 +318,10 @@ def csp_run(
 
     from pigen.csp.run import GROUP, Progress
     from pigen.csp.run import csp_run as run
-    from pigen.device import resolve_device
     from pigen.energy.elsewhere import PotentialElsewhere
-    from pigen.executor import open_executor
-    from pigen.hull.lookup import hull_energies
+    from pigen.energy.hull.lookup import hull_energies
+    from pigen.runtime.device import resolve_device
+    from pigen.runtime.executor import open_executor
 
     kind = resolve_device(device).type
     with (

@@ -26,12 +26,12 @@ from pigen.cli.options import (
     sources_argument,
 )
 from pigen.cli.terminal import heading, show_counts
-from pigen.errors import PigenError
+from pigen.runtime.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle import Bundle
     from pigen.bundle.summary import ColumnSummary, Summary
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 _WORTH_WORKERS = 20_000
 """Entries below which starting worker processes takes longer than they save."""
@@ -85,8 +85,8 @@ def import_(
         pigen import train.csv.gz more_cifs/ -o data.h5
     """
     from pigen.bundle import BundleWriter, count_rejects
-    from pigen.executor import open_executor
-    from pigen.read import NOTE, open_source, stream
+    from pigen.io import NOTE, open_source, stream
+    from pigen.runtime.executor import open_executor
 
     check_output(output, sources, force=force)
     allowed = replace(limits_of(**limits), ignore_hydrogen=ignore_hydrogen)
@@ -158,7 +158,7 @@ def export(bundle: Path, form: str, output: Path, force: bool, as_json: bool) ->
         pigen export survivors.h5 --format cif -o survivors.zip
     """
     from pigen.bundle import bundle_info
-    from pigen.export import export_bundle
+    from pigen.io.export import export_bundle
 
     progress = progress_over(bundle_info(bundle).n_crystals, "crystal")
     n = export_bundle(bundle, output, form, force=force, progress=progress)
@@ -189,14 +189,14 @@ def show(bundle: Path, as_json: bool) -> None:
 
 def _harmless(line: str) -> str:
     """A line in which a stranger's names and texts are no commands of the terminal's."""
-    from pigen.read.entry import clean_text
+    from pigen.runtime.text import clean_text
 
     ours = heading(clean_text(click.unstyle(line)))
     return line if line == ours else clean_text(line)
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:
-    from pigen.elements import SYMBOLS
+    from pigen.crystal.elements import SYMBOLS
 
     info = summary.info
     return {

@@ -13,7 +13,7 @@ from pigen.cli.common import Sources, check_output, provenance_of
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import force_option, json_option, limit_options, limits_of, sources_argument
 from pigen.cli.terminal import show_counts
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 
 @click.command("dft-export")
@@ -57,9 +57,9 @@ def dft_export(
         pigen dft-export near_hull.h5 --competing -o vasp
     """
     from pigen.bundle import Bundle
-    from pigen.dft.export import export
-    from pigen.executor import Where
-    from pigen.hull import load_reference
+    from pigen.energy.dft.export import export
+    from pigen.energy.hull import load_reference
+    from pigen.runtime.executor import Where
 
     if reference is not None and not competing:
         raise UsageError("--reference is of --competing, which is not given")
@@ -122,8 +122,8 @@ def dft_collect(
         pigen dft-collect vasp -o with_dft.h5
     """
     from pigen.bundle import write_bundle
-    from pigen.dft.collect import collect
-    from pigen.hull import load_reference
+    from pigen.energy.dft.collect import collect
+    from pigen.energy.hull import load_reference
 
     output = output or folder / "collected.h5"
     check_output(output, (), force=force)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:  # imported when the verb runs
-    from pigen.doctor import Check
+    from pigen.cli.checks import Check
 
 _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _INDENT = 20
@@ -31,8 +31,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         pigen doctor
         pigen doctor --json > doctor.json
     """
-    from pigen.doctor import FAIL, examine
-    from pigen.doctor import as_json as to_json
+    from pigen.cli.checks import FAIL, examine
+    from pigen.cli.checks import as_json as to_json
 
     checks = []
     for check in examine(Path.cwd()):

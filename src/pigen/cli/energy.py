@@ -32,12 +32,12 @@ from pigen.cli.options import (
 )
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_counts, show_markdown
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.executor import Where
-    from pigen.hull import Reference
-    from pigen.shard import Shard
+    from pigen.energy.hull import Reference
+    from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 
 @click.command()
@@ -101,10 +101,10 @@ def energy(
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
     from pigen.bundle import BundleWriter, iter_bundle
-    from pigen.device import resolve_device
+    from pigen.energy.hull import Hull, with_e_hull
     from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream, source_of
-    from pigen.hull import Hull, with_e_hull
-    from pigen.label import skip_entries
+    from pigen.runtime.device import resolve_device
+    from pigen.screening.label import skip_entries
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
@@ -166,8 +166,8 @@ def energy(
 
 def _reference(path: Path | None, source: str) -> Reference | None:
     """The reference to take; None if the shipped one is of another potential than is asked for."""
-    from pigen.hull import load_reference
-    from pigen.hull.stage import check_level
+    from pigen.energy.hull import load_reference
+    from pigen.energy.hull.stage import check_level
 
     reference = load_reference(path)
     try:

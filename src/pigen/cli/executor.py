@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 
 class ExecutorType(click.ParamType["Where"]):
-    """What `pigen.executor.Where` reads."""
+    """What `pigen.runtime.executor.Where` reads."""
 
     name = "executor"
 
@@ -28,7 +28,7 @@ class ExecutorType(click.ParamType["Where"]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Where:
         """Parse; BadParameter for what names no executor."""
-        from pigen.executor import Where
+        from pigen.runtime.executor import Where
 
         if isinstance(value, Where):
             return value

@@ -26,7 +26,7 @@ class ExperimentType(click.ParamType[str]):
         """The shipped names that begin so, else files."""
         from click.shell_completion import CompletionItem
 
-        from pigen import resources
+        from pigen.runtime import resources
 
         names = sorted(path.stem for path in resources.EXPERIMENTS.glob("*.toml"))
         found = [CompletionItem(name) for name in names if name.startswith(incomplete)]

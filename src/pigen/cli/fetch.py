@@ -43,8 +43,8 @@ def fetch(name: str, folder: Path | None, as_json: bool) -> None:
     """
     from tqdm import tqdm
 
-    from pigen.fetch import DATASETS
-    from pigen.fetch import fetch as download
+    from pigen.io.fetch import DATASETS
+    from pigen.io.fetch import fetch as download
 
     dataset = DATASETS[name]
     with tqdm(

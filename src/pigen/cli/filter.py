@@ -31,12 +31,12 @@ from pigen.cli.options import (
 )
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import heading
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle import BundleWriter
-    from pigen.executor import Where
-    from pigen.shard import Shard
+    from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 Window = tuple[float | None, float | None]
 _OWN_OPTION = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
@@ -176,12 +176,12 @@ def filter(
         pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
     from pigen.bundle import JUDGED_BY, KEPT_BY, BundleWriter
-    from pigen.criteria import criteria_of
-    from pigen.criteria import provenance_of as provenance_of_criteria
     from pigen.descriptors import load_descriptors
-    from pigen.filter import judge
-    from pigen.funnel import Funnel, entries_of
-    from pigen.label import skip_entries
+    from pigen.screening.criteria import criteria_of
+    from pigen.screening.criteria import provenance_of as provenance_of_criteria
+    from pigen.screening.filter import judge
+    from pigen.screening.funnel import Funnel, entries_of
+    from pigen.screening.label import skip_entries
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_passed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)

@@ -28,10 +28,10 @@ from pigen.cli.options import (
     sources_argument,
 )
 from pigen.cli.terminal import show_counts, show_markdown
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -91,16 +91,16 @@ def build(
     Example:
         pigen hull build train.csv.gz --origin "the Materials Project" -o ref
     """
-    from pigen.device import resolve_device
-    from pigen.energy.stage import CHUNK, RelaxSettings, level_of, source_of
-    from pigen.files import check_writable
-    from pigen.hull.build import (
+    from pigen.energy.hull.build import (
         RELAXED,
         RELAXED_SUBSTITUTES,
         make_reference,
         relax_reference,
         relax_substitutes,
     )
+    from pigen.energy.stage import CHUNK, RelaxSettings, level_of, source_of
+    from pigen.runtime.device import resolve_device
+    from pigen.runtime.files import check_writable
 
     if output.exists() and any(output.iterdir()) and not (resume or force):
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
@@ -188,9 +188,9 @@ def import_(
     Example:
         pigen hull import my_phases.csv -o ref
     """
-    from pigen.files import check_writable
-    from pigen.hull.imports import import_reference
-    from pigen.hull.reference import META
+    from pigen.energy.hull.imports import import_reference
+    from pigen.energy.hull.reference import META
+    from pigen.runtime.files import check_writable
 
     if output.exists() and any(output.iterdir()) and not (force and (output / META).exists()):
         raise UsageError(
@@ -231,8 +231,8 @@ def evaluate(
         pigen hull evaluate relaxed.h5 --reference ref -o against_mine.h5
     """
     from pigen.bundle import BundleWriter
-    from pigen.executor import Where
-    from pigen.hull import Hull, load_reference, with_e_hull
+    from pigen.energy.hull import Hull, load_reference, with_e_hull
+    from pigen.runtime.executor import Where
 
     check_output(output, sources, force=force)
     loaded = load_reference(reference)

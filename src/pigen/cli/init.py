@@ -22,8 +22,8 @@ def init(folder: Path) -> None:
         pigen init mine
         pigen run mine/experiment.toml --out mine/run
     """
-    from pigen.errors import UsageError
-    from pigen.experiment.starter import starter
+    from pigen.config.starter import starter
+    from pigen.runtime.errors import UsageError
 
     path = folder / "experiment.toml"
     folder.mkdir(parents=True, exist_ok=True)

@@ -35,12 +35,12 @@ from pigen.cli.options import (
 )
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_counts
-from pigen.errors import PigenError, UsageError
+from pigen.runtime.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.crystals import Crystals
-    from pigen.executor import Where
-    from pigen.shard import Shard
+    from pigen.crystal.crystals import Crystals
+    from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 
 @click.command()
@@ -87,10 +87,10 @@ def label(
         pigen label cifs/ --values mine.csv --descriptors density.py -o data.h5
     """
     from pigen.bundle import BundleWriter
-    from pigen.counts import EVERY, counts_text, parse_counts
+    from pigen.bundle.counts import EVERY, counts_text, parse_counts
     from pigen.descriptors import column_source, column_specs, load_descriptors
-    from pigen.label import DEFAULT_LABELS, label_stream, skip_entries
-    from pigen.values import read_values
+    from pigen.io.values import read_values
+    from pigen.screening.label import DEFAULT_LABELS, label_stream, skip_entries
 
     output = output_of(output, shard)
     check_output(output, sources, force=force, resume=resume)
@@ -175,7 +175,7 @@ def spp_fit(
     Example:
         pigen spp-fit data.h5 -o table.npz
     """
-    from pigen.spp import fit_spp
+    from pigen.descriptors.spp import fit_spp
 
     check_output(output, sources, force=force)
     with _crystals(sources, where, limits) as batches:

@@ -34,8 +34,8 @@ def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) ->
     """
     from tqdm import tqdm
 
-    from pigen.merge import check_shards
-    from pigen.merge import merge as merge_shards
+    from pigen.bundle.merge import check_shards
+    from pigen.bundle.merge import merge as merge_shards
 
     check_output(output, shards, force=force)
     run = check_shards(shards)

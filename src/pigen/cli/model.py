@@ -13,11 +13,11 @@ from pigen.cli.executor import batch_executor_option
 from pigen.cli.experiment import experiment_options
 from pigen.cli.options import force_option, json_option, resume_option
 from pigen.cli.shard import bundle_shard_option
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
-    from pigen.shard import Shard
+    from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 
 @click.command()
@@ -53,8 +53,8 @@ def train(
         pigen train pigen_mled_c --set 'data.train=["train.h5"]' --out models/mine
         pigen train my_density.toml --init-from pigen
     """
-    from pigen.distributed import is_first, one_voice
-    from pigen.experiment import load_experiment
+    from pigen.config import load_experiment
+    from pigen.runtime.distributed import is_first, one_voice
 
     if init_from is not None:
         overrides = (*overrides, f"train.init_from={json.dumps(init_from)}")
@@ -62,7 +62,9 @@ def train(
         loaded = load_experiment(experiment, overrides)
         out = out or Path("models") / loaded.name
 
-        from pigen.train import train as train_model  # takes seconds: a wrong setting is told first
+        from pigen.model.train import (
+            train as train_model,
+        )  # takes seconds: a wrong setting is told first
 
         path = train_model(loaded, out, resume=resume, say=lambda line: click.echo(line, err=True))
     if is_first():
@@ -112,10 +114,10 @@ def sample(
     from contextlib import nullcontext
 
     from pigen.bundle import bundle_info
-    from pigen.executor import open_executor
-    from pigen.experiment import load_experiment
+    from pigen.config import load_experiment
     from pigen.model.checkpoint import find_checkpoint
-    from pigen.sample import sample_to_bundle
+    from pigen.model.sample import sample_to_bundle
+    from pigen.runtime.executor import open_executor
 
     if checkpoint is not None:
         overrides = (*overrides, f"sample.checkpoint={json.dumps(checkpoint)}")

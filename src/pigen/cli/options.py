@@ -12,7 +12,7 @@ from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.read import Limits
+    from pigen.io import Limits
 
 MIB = 2**20
 
@@ -55,7 +55,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def limits_of(max_atoms: int, max_entry_mib: int, max_file_mib: int, max_entries: int) -> Limits:
     """Limits from the values of `limit_options`."""
-    from pigen.read import Limits
+    from pigen.io import Limits
 
     return Limits(max_atoms, max_entry_mib * MIB, max_file_mib * MIB, max_entries)
 

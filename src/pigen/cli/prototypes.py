@@ -21,7 +21,7 @@ from pigen.cli.options import (
 )
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 
 @click.group()
@@ -70,8 +70,8 @@ def build(
     Example:
         pigen prototypes build train.csv.gz --least 2 -o frameworks.h5
     """
-    from pigen.prototypes.build import Frameworks, Usage, aflow_frameworks
-    from pigen.prototypes.reduce import prepare
+    from pigen.descriptors.prototypes.build import Frameworks, Usage, aflow_frameworks
+    from pigen.descriptors.prototypes.reduce import prepare
 
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))
@@ -139,8 +139,8 @@ def match(
         pigen prototypes match good.h5 --library aflow --top 100 -o matched.h5
     """
     from pigen.bundle import BundleWriter, Rate
-    from pigen.label import label_stream
-    from pigen.prototypes.library import library_file, load_library
+    from pigen.descriptors.prototypes.library import library_file, load_library
+    from pigen.screening.label import label_stream
 
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))
@@ -193,8 +193,8 @@ def unique(
         pigen prototypes unique candidates.h5 -o marked.h5
     """
     from pigen.bundle import BundleWriter, Column
-    from pigen.prototypes.reduce import prepare
-    from pigen.prototypes.unique import SOURCE, Distinct
+    from pigen.descriptors.prototypes.reduce import prepare
+    from pigen.descriptors.prototypes.unique import SOURCE, Distinct
 
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))

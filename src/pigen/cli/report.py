@@ -15,7 +15,7 @@ from pigen.cli.existing import EXISTING
 from pigen.cli.options import force_option, json_option, limit_options, limits_of
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 
 @click.command()
@@ -59,10 +59,10 @@ def report(
     from h5py import is_hdf5
 
     from pigen.bundle import Bundle, KeepingAll, bundle_info
-    from pigen.executor import map_ordered
-    from pigen.files import write_atomically
     from pigen.report import prepare, report_of_chunks, report_of_run, to_html
-    from pigen.run_folder import RunFolder
+    from pigen.run.folder import RunFolder
+    from pigen.runtime.executor import map_ordered
+    from pigen.runtime.files import write_atomically
 
     output = output or Path(f"{stem_of(source)}_report.html")
     check_output(output, [source], force=force)

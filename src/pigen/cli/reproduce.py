@@ -13,7 +13,7 @@ from pigen.cli.executor import executor_option
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 _FILE = click.Path(exists=True, path_type=Path)
 
@@ -90,7 +90,7 @@ def reproduce(
 
 
 def _by_name(checkpoints: tuple[str, ...]) -> dict[str, Path]:
-    from pigen.errors import UsageError
+    from pigen.runtime.errors import UsageError
 
     found = {}
     for text in checkpoints:

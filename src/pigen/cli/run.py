@@ -13,7 +13,7 @@ from pigen.cli.experiment import experiment_options
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.executor import Where
+    from pigen.runtime.executor import Where
 
 
 @click.command()
@@ -48,11 +48,11 @@ def run(
         pigen run pigen_mled_c --set sample.n=200 --out runs/first
         pigen run mine.toml --set 'data.train=["train.h5"]' --out runs/mine
     """
-    from pigen.errors import UsageError
-    from pigen.executor import open_executor
-    from pigen.experiment import load_experiment
+    from pigen.config import load_experiment
     from pigen.paper.tables import render, run_files
-    from pigen.run import run as run_experiment
+    from pigen.run.experiment import run as run_experiment
+    from pigen.runtime.errors import UsageError
+    from pigen.runtime.executor import open_executor
 
     if resume and force:
         raise UsageError("--resume goes on with a run and --force starts over; give one of them")
@@ -115,7 +115,7 @@ def table(
         pigen table ed1 runs/pigen_c runs/pigen_mled_c
         pigen table 1 runs/pigen_c --explain
     """
-    from pigen.errors import UsageError
+    from pigen.runtime.errors import UsageError
 
     if csp and which != "ed2":
         raise UsageError("--csp is for the table ed2")
@@ -140,7 +140,7 @@ def _table(
 ) -> str:
     from pigen.paper import table_cells
     from pigen.paper.tables import join
-    from pigen.run_table import RunTable
+    from pigen.run.table import RunTable
 
     tables = {folder: RunTable.read(folder) for folder in runs}
     optima = {}

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from pigen.errors import UsageError
-from pigen.shard import Shard
+from pigen.runtime.errors import UsageError
+from pigen.runtime.shard import Shard
 
 
 class ShardType(click.ParamType[Shard]):

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pigen.crystals import Crystals
-from pigen.elements import Z_OF, atomic_radii
-from pigen.symmetry import primitive_cells
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import Z_OF, atomic_radii
+from pigen.crystal.symmetry import primitive_cells
 
 COMPACTNESS = (0.3, 0.8)
 """Range of the share of a random cell that its atoms fill. Oxides and fluorides lie in it, metals

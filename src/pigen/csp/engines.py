@@ -10,8 +10,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-from pigen.crystals import Crystals
-from pigen.export import safe_name, to_poscar
+from pigen.crystal.crystals import Crystals
+from pigen.io.export import safe_name, to_poscar
 
 Files = dict[str, str]
 """Path in the composition's folder → text."""

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pigen.elements import Z_OF
-from pigen.errors import PigenError
-from pigen.experiment.checked import read_checked
-from pigen.files import write_atomically
+from pigen.config.checked import read_checked
+from pigen.crystal.elements import Z_OF
+from pigen.runtime.errors import PigenError
+from pigen.runtime.files import write_atomically
 
 MANIFEST = "manifest.json"
 MODES = ("seeded", "composition_only")

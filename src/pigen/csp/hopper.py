@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.csp.cells import random_cell
 from pigen.csp.moves import Surroundings, move
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, Reject, strings
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import IMPLAUSIBLE, Search
-from pigen.hull import E_HULL, Hull, Reference
-from pigen.hull.stage import E_HULL_REASON, source_of
-from pigen.prototypes.library import Library
-from pigen.prototypes.match import match
+from pigen.descriptors.prototypes.library import Library
+from pigen.descriptors.prototypes.match import match
+from pigen.energy.hull import E_HULL, Hull, Reference
+from pigen.energy.hull.stage import E_HULL_REASON, source_of
 
 SOURCE = "lowest energy that the search reached"
 

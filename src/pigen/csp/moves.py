@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.csp.cells import RATTLE, random_cell, rattled, sorted_atoms
 
 WEIGHTS: dict[str, float] = {
@@ -168,7 +168,7 @@ def _crystal(atoms: Any) -> Crystals:
 
 
 def _apart(around: Surroundings) -> dict[tuple[int, int], float]:
-    from pigen.elements import Z_OF
+    from pigen.crystal.elements import Z_OF
 
     return _least_distances(tuple(sorted(Z_OF[symbol] for symbol in around.elements)))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pigen.csp.folder import MODES, Composition, Experiment, compositions, read_experiment
 from pigen.csp.results import STATUSES, Search, read_search
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 TIE = 1e-3
 """eV/atom: what relaxations of one structure to 0.05 eV/Å differ by. Energies so near are equal."""

@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pigen.bounded import MAX_SIDE_FILE_BYTES, read_whole
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.csp.fuse import FAILED
-from pigen.errors import UsageError
-from pigen.read import Limits
-from pigen.read.entry import Refused, clean_text
-from pigen.read.formats import parse
+from pigen.io import Limits
+from pigen.io.entry import Refused
+from pigen.io.formats import parse
+from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, read_whole
+from pigen.runtime.errors import UsageError
+from pigen.runtime.text import clean_text
 
 STATUSES = ("converged", "unfinished", "killed", "failed", "never started")
 """In words: it ended for want of a new minimum; it ended otherwise (out of iterations, stopped); it

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.hopper import Hopper, Plan, Trial
 from pigen.csp.results import IMPLAUSIBLE
@@ -24,9 +24,9 @@ from pigen.csp.search_folder import SearchFolder, canonical, plan_of
 from pigen.energy.elsewhere import Relaxing
 from pigen.energy.potential import Potential
 from pigen.energy.relax import Relaxed
-from pigen.errors import UsageError
-from pigen.executor import SerialExecutor, width
-from pigen.shard import Shard
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import SerialExecutor, width
+from pigen.runtime.shard import Shard
 
 GROUP = {"cpu": 8, "cuda": 64}
 """Searches in a group, by the device of the potential: enough to fill a batch."""

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pigen import __version__
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.symmetry import primitive_cells
 from pigen.csp.cells import sorted_atoms
 from pigen.csp.folder import SEEDS, Composition, Settings
 from pigen.csp.hopper import Hopper, Plan, Record
@@ -28,11 +29,10 @@ from pigen.csp.results import (
     text_of,
 )
 from pigen.csp.trace import draw_trace
-from pigen.errors import PigenError, UsageError
-from pigen.export import to_cif
-from pigen.files import append_line, write_atomically
-from pigen.lock import Lock
-from pigen.symmetry import primitive_cells
+from pigen.io.export import to_cif
+from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import append_line, write_atomically
+from pigen.runtime.lock import Lock
 
 Done = tuple[str, float, Crystals]
 """A relaxation that was done before: its move, energy (eV/atom) and structure."""

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from pigen import __version__
-from pigen.bounded import parse_toml
 from pigen.bundle import Bundle, Reject
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import SYMBOLS
 from pigen.csp import fuse
 from pigen.csp.engines import WRITERS
 from pigen.csp.folder import (
@@ -25,11 +25,11 @@ from pigen.csp.folder import (
     write_manifest,
 )
 from pigen.csp.select import Seed, ordered, seeds
-from pigen.elements import SYMBOLS
-from pigen.errors import PigenError, UsageError
-from pigen.export import to_cif
-from pigen.files import check_writable, write_atomically
-from pigen.funnel import entries_of, unread
+from pigen.io.export import to_cif
+from pigen.runtime.bounded import parse_toml
+from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import check_writable, write_atomically
+from pigen.screening.funnel import entries_of, unread
 
 ENGINES = ("fuse", *WRITERS)
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import KEPT_BY, Bundle
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.crystal.geometry import shortest_distances
 from pigen.descriptors.standard_cell import CLOSEST_ALIKE
-from pigen.elements import SYMBOLS, Z_OF
-from pigen.errors import UsageError
-from pigen.geometry import shortest_distances
+from pigen.runtime.errors import UsageError
 
 CHOICES = ("filtered", "random", "lowest-energy")
 SYMPREC = 0.01

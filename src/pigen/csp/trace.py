@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from pigen.csp.results import Step
-from pigen.files import replaced
+from pigen.runtime.files import replaced
 
 
 def draw_trace(

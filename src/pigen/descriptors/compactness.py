@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import SYMBOLS, atomic_radii
+from pigen.crystal.geometry import MIN_VOLUME, degenerate_reason
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
-from pigen.elements import SYMBOLS, atomic_radii
-from pigen.geometry import MIN_VOLUME, degenerate_reason
 
 
 @descriptor("c", ColumnSpec("c", "", "compactness, volume of atomic spheres over cell volume"))

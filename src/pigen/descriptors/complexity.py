@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.symmetry import orbit_sizes, symmetry_of_each
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
-from pigen.symmetry import orbit_sizes, symmetry_of_each
 
 
 @descriptor("k", ColumnSpec("k", "bits/atom", "crystallographic complexity"))

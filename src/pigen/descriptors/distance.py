@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.geometry import degenerate_reason, shortest_distances
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
-from pigen.geometry import degenerate_reason, shortest_distances
 
 
 @descriptor(

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import MAX_Z
 from pigen.descriptors.distance import min_distance
+from pigen.descriptors.local_env import DONE, local_environments
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 from pigen.descriptors.standard_cell import standard_cells
-from pigen.elements import MAX_Z
-from pigen.errors import UsageError
-from pigen.local_env import DONE, local_environments
+from pigen.runtime.errors import UsageError
 
 Axis = Literal["published", "corrected"]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pigen import resources
-from pigen.bounded import read_text
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import Z_OF
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
-from pigen.elements import Z_OF
-from pigen.errors import UsageError
-from pigen.file_cache import cached_file
-from pigen.files import write_atomically
+from pigen.runtime import resources
+from pigen.runtime.bounded import read_text
+from pigen.runtime.errors import UsageError
+from pigen.runtime.file_cache import cached_file
+from pigen.runtime.files import write_atomically
 
 MAX_FORMULA = 300
 """Characters of a formula."""

@@ -9,7 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from pigen.descriptors.registry import registered_by
-from pigen.errors import UsageError
+from pigen.runtime.errors import UsageError
 
 _LOADED: dict[Path, str] = {}
 """Hash of each file that was loaded."""

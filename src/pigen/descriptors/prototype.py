@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pigen import resources
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.descriptors.prototypes.library import Library, load_library
+from pigen.descriptors.prototypes.match import match
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
-from pigen.prototypes.library import Library, load_library
-from pigen.prototypes.match import match
+from pigen.runtime import resources
 
 
 @descriptor(

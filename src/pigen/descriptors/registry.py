@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen import __version__
-from pigen.crystals import Crystals
-from pigen.errors import UsageError
-from pigen.files import sha256_of
+from pigen.crystal.crystals import Crystals
+from pigen.runtime.errors import UsageError
+from pigen.runtime.files import sha256_of
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.symmetry import space_group_number, symmetry_of_each
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
-from pigen.symmetry import space_group_number, symmetry_of_each
 
 
 @descriptor("space_group", ColumnSpec("space_group", "", "number in the International Tables"))

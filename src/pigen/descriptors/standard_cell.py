@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystals import Crystals
-from pigen.geometry import shortest_distances
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.geometry import shortest_distances
 
 _Index = NDArray[np.int64]
 _Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8], _Index, _Index]

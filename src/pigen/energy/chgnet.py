@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pigen.crystals import Crystals
-from pigen.device import resolve_device
+from pigen.crystal.crystals import Crystals
 from pigen.energy.graph import Graph, build_graph, count_bonds
 from pigen.energy.potential import Evaluation
-from pigen.memory import Halving, is_out_of_memory
+from pigen.runtime.device import resolve_device
+from pigen.runtime.memory import Halving, is_out_of_memory
 
 MAX_EDGES = {"cpu": 8_000, "cuda": 200_000}
 """Directed bonds and angles in one pass, 10 to 20 kB each: what bounds the memory."""

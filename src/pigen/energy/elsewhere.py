@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.energy.potential import Evaluation, Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
 from pigen.energy.stage import STEP_LIMIT
-from pigen.executor import Divisible
+from pigen.runtime.executor import Divisible
 
 
 @dataclass

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pigen.crystals import Crystals
-from pigen.geometry import inverse3, minimum_image, minkowski_reduce, reduced_coords
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.geometry import inverse3, minimum_image, minkowski_reduce, reduced_coords
 
 MAX_NEIGHBOURS = 300
 """Neighbours within 6 Å, on average over a cell, beyond which a structure is too dense to evaluate.

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystals import Crystals
-from pigen.errors import PigenError, UsageError
+from pigen.crystal.crystals import Crystals
+from pigen.runtime.errors import PigenError, UsageError
 
 
 @dataclass(frozen=True)

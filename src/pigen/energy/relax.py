@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.energy.graph import closest_approach
 from pigen.energy.minimise import Fire, Lbfgs
 from pigen.energy.potential import Evaluation, Potential
-from pigen.errors import UsageError
-from pigen.executor import alive
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import alive
 
 CONVERGED = "converged"
 """The status of a relaxation that reached its goal; any other says why it did not."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import JUDGED_BY, Bundle, Column, Reject, over_structures, strings
-from pigen.crystals import Crystals
+from pigen.crystal.crystals import Crystals
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
-from pigen.errors import UsageError
-from pigen.executor import map_ordered
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import map_ordered
 
 CHUNK = {"cpu": 32, "cuda": 1000}
 """Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""

@@ -13,17 +13,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pigen import resources
-from pigen.bounded import parse_json
-from pigen.diffusion.lattice import LatticeScale
-from pigen.elements import MAX_Z
-from pigen.errors import UsageError
-from pigen.experiment import DiffusionConfig, ModelConfig
-from pigen.experiment.checked import checked
-from pigen.files import sha256_of, write_atomically
+from pigen.config import DiffusionConfig, ModelConfig
+from pigen.config.checked import checked
+from pigen.crystal.elements import MAX_Z
+from pigen.model.diffusion.lattice import LatticeScale
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec, units_of
+from pigen.runtime import resources
+from pigen.runtime.bounded import parse_json
+from pigen.runtime.errors import UsageError
+from pigen.runtime.files import sha256_of, write_atomically
 
 FORMAT = "pigen-checkpoint-1"
 MAX_CHECKPOINT_BYTES = 2**30

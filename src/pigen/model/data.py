@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pigen.crystals import Crystals, wrap
-from pigen.diffusion.lattice import to_vector
+from pigen.crystal.crystals import Crystals, wrap
+from pigen.model.diffusion.lattice import to_vector
 from pigen.model.loss import Clean
 from pigen.model.spec import ModelSpec
 

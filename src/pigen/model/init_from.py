@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pigen.elements import SYMBOLS
-from pigen.errors import UsageError
-from pigen.experiment import DiffusionConfig, ModelConfig
+from pigen.config import DiffusionConfig, ModelConfig
+from pigen.crystal.elements import SYMBOLS
 from pigen.model.checkpoint import (
     Header,
     checkpoint_hash,
@@ -28,6 +27,7 @@ from pigen.model.checkpoint import (
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec
+from pigen.runtime.errors import UsageError
 
 _ROW_OF_ELEMENT = ("type_head.2.weight", "type_head.2.bias")
 _ROW_OF_CLASS = "embed_type.weight"  # class 0 is the mask

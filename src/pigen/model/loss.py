@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pigen.diffusion import coords, lattice, types
-from pigen.diffusion.lattice import LatticeScale
-from pigen.diffusion.state import Noised, Prediction
-from pigen.experiment import DiffusionConfig, LossConfig
+from pigen.config import DiffusionConfig, LossConfig
+from pigen.model.diffusion import coords, lattice, types
+from pigen.model.diffusion.lattice import LatticeScale
+from pigen.model.diffusion.state import Noised, Prediction
 
 _T = TypeVar("_T", "Clean", "Corruption", Noised)
 

@@ -9,9 +9,9 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from pigen.diffusion.lattice import polar, traceless_basis
-from pigen.diffusion.state import Noised, Prediction
-from pigen.experiment import ModelConfig
+from pigen.config import ModelConfig
+from pigen.model.diffusion.lattice import polar, traceless_basis
+from pigen.model.diffusion.state import Noised, Prediction
 from pigen.model.layers import (
     LabelEmbedding,
     Layer,

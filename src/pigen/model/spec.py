@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pigen.crystals import Crystals
-from pigen.diffusion.lattice import LatticeScale
-from pigen.elements import MAX_Z, SYMBOLS, atomic_radii
-from pigen.errors import UsageError
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import MAX_Z, SYMBOLS, atomic_radii
+from pigen.model.diffusion.lattice import LatticeScale
 from pigen.model.size_prior import SizePrior
+from pigen.runtime.errors import UsageError
 
 LABEL_UNITS = {"c": "", "mled": "bits", "e_hull": "eV/atom", "k": "bits/atom"}
 """Units of the labels that are ours; a checkpoint without units has no others."""

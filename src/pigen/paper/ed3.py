@@ -11,10 +11,10 @@ from pigen.csp.folder import Experiment
 from pigen.csp.minima import minima, novelty
 from pigen.csp.outcome import TIE, Counts, Outcome, count, read_outcomes, status_line, total
 from pigen.csp.results import IMPLAUSIBLE
-from pigen.hull import load_reference
+from pigen.descriptors.prototypes.library import load_library
+from pigen.energy.hull import load_reference
 from pigen.paper.published import published_tables
-from pigen.prototypes.library import load_library
-from pigen.resources import PROTOTYPES
+from pigen.runtime.resources import PROTOTYPES
 
 TITLE = "Extended Data Table 3: crystal structure prediction on generated compositions"
 LIBRARIES = ("reference", "aflow")

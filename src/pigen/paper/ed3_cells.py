@@ -16,7 +16,7 @@ from pigen.csp.results import GRAPH
 from pigen.csp.seed import published_name
 from pigen.paper.ed3 import NOTES, TITLE, Row, counts_json
 from pigen.paper.published import published_tables
-from pigen.run_table import RunTable
+from pigen.run.table import RunTable
 
 _COLUMNS = {
     "a": ("a", "judged", "compositions in which no search went below the seed's own relaxation"),

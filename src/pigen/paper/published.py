@@ -8,10 +8,10 @@ from typing import Any
 
 import tomli
 
-from pigen import resources
 from pigen.bundle import Rate
-from pigen.run_table import table_key
-from pigen.stability import STABLE, SUN
+from pigen.run.table import table_key
+from pigen.runtime import resources
+from pigen.screening.stability import STABLE, SUN
 
 PUBLISHED_BATCH = 10_000
 """Structures behind each published percentage."""

@@ -22,8 +22,8 @@ from pigen.paper.published import (
     published_figures,
     published_rows,
 )
-from pigen.run_table import RunTable
-from pigen.stability import STABLE, SUN
+from pigen.run.table import RunTable
+from pigen.screening.stability import STABLE, SUN
 
 EVALUATED, SURVIVORS, RELAXED = "evaluated.h5", "survivors.h5", "relaxed.h5"
 
@@ -123,7 +123,9 @@ def _query(folder: Path, table: RunTable, column: str) -> tuple[tuple[str, ...],
         return files(RELAXED, SURVIVORS), mled
     if column == SUN:
         stable = f'f["columns/e_hull"][:] < {STABLE["E100"]:g}'
-        return files(RELAXED), f"pigen.stability.new_and_unique, of the rows with {stable}"
+        return files(
+            RELAXED
+        ), f"pigen.screening.stability.new_and_unique, of the rows with {stable}"
     return (), "column a of Extended Data Table 3, all its sets: pigen table ed3 --explain"
 
 

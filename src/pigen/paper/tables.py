@@ -20,8 +20,8 @@ from pigen.paper.published import (
     published_figures,
     published_rows,
 )
-from pigen.run_table import RunTable
-from pigen.stability import STABLE, SUN
+from pigen.run.table import RunTable
+from pigen.screening.stability import STABLE, SUN
 
 
 def run_files(table: RunTable) -> dict[str, str]:

@@ -10,10 +10,7 @@ import numpy as np
 
 from pigen import __version__
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Rate, bundle_info, iter_bundle, read_bundle
-from pigen.criteria import Criterion, paper_criteria
 from pigen.descriptors import evaluate
-from pigen.errors import PigenError, UsageError
-from pigen.filter import apply_filters
 from pigen.paper.published import (
     LARGEST_MLED,
     LETTERS,
@@ -34,9 +31,12 @@ from pigen.report.gather import (
     unit_of,
 )
 from pigen.report.listing import listing_of
-from pigen.run_folder import RunFolder
-from pigen.run_table import RunTable
-from pigen.stability import STABLE, SUN
+from pigen.run.folder import RunFolder
+from pigen.run.table import RunTable
+from pigen.runtime.errors import PigenError, UsageError
+from pigen.screening.criteria import Criterion, paper_criteria
+from pigen.screening.filter import apply_filters
+from pigen.screening.stability import STABLE, SUN
 
 _EXPERIMENT = "experiment"
 """Provenance key of a text of many lines, shown apart."""

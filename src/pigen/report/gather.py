@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Column, count_rejects
-from pigen.criteria import Criterion, in_paper_order
-from pigen.crystals import Crystals
-from pigen.errors import UsageError
-from pigen.funnel import Funnel
+from pigen.crystal.crystals import Crystals
 from pigen.paper.published import LETTERS
+from pigen.runtime.errors import UsageError
+from pigen.screening.criteria import Criterion, in_paper_order
+from pigen.screening.funnel import Funnel
 
 DRAWN = ("spp", "c", "mled", "k")
 """Columns that every report draws and lists; each is the main one of the descriptor so named."""

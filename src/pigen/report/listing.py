@@ -9,12 +9,12 @@ from math import isnan
 import numpy as np
 
 from pigen.bundle import Bundle
-from pigen.crystals import Crystals
-from pigen.elements import SYMBOLS, atomic_radii
-from pigen.export import safe_name, to_cif
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import SYMBOLS, atomic_radii
+from pigen.crystal.symmetry import space_group_number, symmetry_of_each
+from pigen.io.export import safe_name, to_cif
 from pigen.report.content import Cell, Entry, Heading, Listing, Look, View
 from pigen.report.gather import E_HULL, N_ATOMS, Survivor, numbers
-from pigen.symmetry import space_group_number, symmetry_of_each
 
 SYMPREC = 0.1
 """Å, tolerance of the space groups listed: that of K."""

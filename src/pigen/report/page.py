@@ -16,10 +16,10 @@ from html import escape
 from string import Template
 from typing import Any
 
-from pigen import resources
 from pigen.report.content import Cell, Distribution, Heading, Listing, Report
 from pigen.report.svg import beyond, funnel, histogram
 from pigen.report.text import clean, shown
+from pigen.runtime import resources
 
 _TEMPLATE = resources.DATA / "report"
 """Folder of page.html, style.css and the scripts."""

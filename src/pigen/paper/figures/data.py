@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle import iter_bundle, read_bundle
 from pigen.paper.published import LETTERS
-from pigen.run_table import RunTable
+from pigen.run.table import RunTable
 
 CRITERIA = ("A", "B", "C", "D", "K")
 

@@ -12,7 +12,7 @@ import numpy as np
 from pigen.paper.figures.data import Measured, named
 from pigen.paper.figures.style import BLACK, legend_above, look_of, new_figure, plain_axes, save
 from pigen.paper.published import SEQUENCE, published, published_figures
-from pigen.stability import STABLE
+from pigen.screening.stability import STABLE
 
 _OVERLAP_ROWS = ("pigen_c", "pigen_ehull")
 _ENERGY_ROWS = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pigen.files import replaced, write_atomically
+from pigen.runtime.files import replaced, write_atomically
 
 if TYPE_CHECKING:  # heavy: imported when a figure is drawn
     from matplotlib.figure import Figure

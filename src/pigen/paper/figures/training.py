@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import bundle_info, read_bundle
-from pigen.resources import TRAINING_HISTOGRAMS
+from pigen.runtime.resources import TRAINING_HISTOGRAMS
 
 _EDGES = {
     "mled": (5.0, 12.0, 28),

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from pigen import resources
 from pigen.bundle import bundle_info
-from pigen.executor import available_cores
-from pigen.hull import load_reference
+from pigen.energy.hull import load_reference
 from pigen.paper.published import PUBLISHED_BATCH
 from pigen.paper.reproduce.rows import LIBRARY, TOP, Row
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.table_cells import head_of
-from pigen.run_table import RunTable
+from pigen.run.table import RunTable
+from pigen.runtime import resources
+from pigen.runtime.executor import available_cores
 
 
 def head(scale: Scale, rows: Iterable[Row], tables: Iterable[RunTable]) -> dict[str, str]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from pigen.bundle import Rate
 from pigen.csp.outcome import Outcome, read_outcomes
-from pigen.files import write_atomically
-from pigen.hull.lookup import hull_energies
+from pigen.energy.hull.lookup import hull_energies
 from pigen.paper import ed3, ed3_cells
 from pigen.paper.figures import distributions, filters, traces
 from pigen.paper.figures.data import Measured
@@ -25,7 +24,8 @@ from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.searches import SearchSet
 from pigen.paper.table_cells import cells, to_csv, to_json
 from pigen.paper.tables import join
-from pigen.run_table import RunTable
+from pigen.run.table import RunTable
+from pigen.runtime.files import write_atomically
 
 FIGURES = tuple(
     f"{name}.png"

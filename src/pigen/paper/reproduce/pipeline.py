@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from pigen import __version__
-from pigen.bounded import parse_json, read_text
-from pigen.errors import UsageError
-from pigen.executor import Where, open_executor
-from pigen.files import check_writable, part_of, sha256_of, write_atomically
-from pigen.lock import Lock, lock_of
 from pigen.paper.reproduce.display import Display
 from pigen.paper.reproduce.rows import Row, plan, run_row
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.searches import SearchSet, search_sets, seed_and_search
 from pigen.paper.reproduce.stamps import Stamp
+from pigen.runtime.bounded import parse_json, read_text
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import Where, open_executor
+from pigen.runtime.files import check_writable, part_of, sha256_of, write_atomically
+from pigen.runtime.lock import Lock, lock_of
 
 MARK = "reproduce.json"
 """File that says that a folder is one of a reproduction, and of which scale."""
@@ -82,7 +82,7 @@ def reproduce(
     rows, not_run = plan(scale, out, given or {}, checkpoints or {})
     fresh = {row.name: row.stamp.fresh for row in rows}
     if not all(fresh.values()):
-        from pigen.run import check
+        from pigen.run.experiment import check
 
         for row in rows:
             check(row.experiment)
@@ -218,7 +218,7 @@ class _Work:
 def _on_gpu(rows: Sequence[Row]) -> bool:
     if not rows:
         return False
-    from pigen.device import resolve_device
+    from pigen.runtime.device import resolve_device
 
     return any(resolve_device(row.experiment.energy.device).type == "cuda" for row in rows)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pigen import __version__, resources
+from pigen import __version__
 from pigen.bundle import (
     Bundle,
     BundleWriter,
@@ -22,16 +22,17 @@ from pigen.bundle import (
     content_digest,
     iter_bundle,
 )
-from pigen.errors import UsageError
-from pigen.executor import map_ordered
-from pigen.experiment import Experiment, dump_experiment, load_experiment, shipped_experiments
-from pigen.files import sha256_of
-from pigen.label import skip_entries
+from pigen.config import Experiment, dump_experiment, load_experiment, shipped_experiments
 from pigen.paper.published import LETTERS, published_rows
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.stamps import Stamp
 from pigen.paper.tables import run_files
-from pigen.run_folder import is_complete
+from pigen.run.folder import is_complete
+from pigen.runtime import resources
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import map_ordered
+from pigen.runtime.files import sha256_of
+from pigen.screening.label import skip_entries
 
 LIBRARY = "reference"
 """Library of frameworks for Fig. 3d: the one that is ranked by how many structures share one."""
@@ -170,7 +171,7 @@ def run_row(row: Row, executor: Executor) -> None:
 
     What was made from inputs that have changed since is removed first.
     """
-    from pigen.run import run
+    from pigen.run.experiment import run
 
     _clear(row)
     with row.stamp.work():

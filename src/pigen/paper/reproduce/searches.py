@@ -14,13 +14,13 @@ from pigen import __version__
 from pigen.bundle import Bundle, read_bundle
 from pigen.csp.folder import MANIFEST
 from pigen.csp.seed import Request, csp_seed, published_name
-from pigen.errors import PigenError, UsageError
-from pigen.files import sha256_of, write_atomically
 from pigen.paper.published import published_tables
 from pigen.paper.reproduce.rows import Row
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.stamps import Stamp
-from pigen.stability import STABLE
+from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import sha256_of, write_atomically
+from pigen.screening.stability import STABLE
 
 SETS = {"filtered": "filtered", "unfiltered": "random"}
 """Set of Extended Data Table 3 → how its seeds are chosen."""
@@ -105,9 +105,9 @@ def _parents(scale: Scale, row: Row, chosen: str) -> list[Path]:
 def seed_and_search(sets: Sequence[SearchSet]) -> None:
     """Write the folders of sets and run their searches side by side, or go on with both."""
     from pigen.csp.run import GROUP, csp_run
-    from pigen.device import resolve_device
+    from pigen.energy.hull.lookup import hull_energies
     from pigen.energy.potential import load_potential
-    from pigen.hull.lookup import hull_energies
+    from pigen.runtime.device import resolve_device
 
     for one in sets:
         if one.stamp.changed() or not one.seeded:

@@ -1,0 +1,50 @@
+"""Names of entries: unique over a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pigen.bundle import Bundle, Reject, strings
+from pigen.runtime.text import clean_text
+
+UNNAMED = "unnamed"
+"""What an entry is called whose source gives it an empty name."""
+
+
+class Names:
+    """Makes names unique over a stream: the second "a" becomes "a#2"."""
+
+    def __init__(self) -> None:
+        """No name is taken."""
+        self._last: dict[str, int] = {}
+
+    def make_unique(self, bundle: Bundle) -> Bundle:
+        """The bundle with its crystals, then its rejects, named as no entry before."""
+        crystals, rejects = raw_names(bundle)
+        reasons = (clean_text(reject.reason) or "no reason given" for reject in bundle.rejects)
+        return replace(
+            bundle,
+            ids=strings(self.take(crystals)),
+            rejects=tuple(map(Reject, self.take(rejects), reasons)),
+        )
+
+    def take(self, wanted: Iterable[str]) -> list[str]:
+        """Names that nobody has, one for each that is wanted, in order."""
+        return [self._take(name) for name in wanted]
+
+    def _take(self, name: str) -> str:
+        k = self._last.get(name, 0)
+        candidate = name
+        while k and candidate in self._last:
+            k += 1
+            candidate = f"{name}#{k}"
+        self._last[name] = max(k, 1)
+        self._last.setdefault(candidate, 1)
+        return candidate
+
+
+def raw_names(bundle: Bundle) -> tuple[list[str], list[str]]:
+    """What the source calls a bundle's crystals, and its rejects."""
+    refused = [clean_text(reject.id) or UNNAMED for reject in bundle.rejects]
+    return [clean_text(i) or UNNAMED for i in bundle.ids], refused

@@ -1,0 +1,38 @@
+"""Experiments: one TOML file → frozen, validated dataclasses."""
+
+from pigen.config.dump import dump_experiment
+from pigen.config.load import load_experiment, shipped_experiments
+from pigen.config.settings import (
+    CRITERION_LABELS,
+    LABELS,
+    DataConfig,
+    DiffusionConfig,
+    EnergyConfig,
+    Experiment,
+    FilterConfig,
+    ImportConfig,
+    LossConfig,
+    ModelConfig,
+    PseudoRandomConfig,
+    SampleConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "CRITERION_LABELS",
+    "LABELS",
+    "DataConfig",
+    "DiffusionConfig",
+    "EnergyConfig",
+    "Experiment",
+    "FilterConfig",
+    "ImportConfig",
+    "LossConfig",
+    "ModelConfig",
+    "PseudoRandomConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "dump_experiment",
+    "load_experiment",
+    "shipped_experiments",
+]

@@ -1,0 +1,300 @@
+"""What an experiment is: frozen dataclasses, one per TOML table, each field with its meaning.
+
+The dataclasses are the one description of the configuration: the strict loader, the TOML writer
+and ``docs/experiments.md`` are all driven by their types and by the notes given to `setting`.
+A rule that joins two fields belongs in ``__post_init__`` as a ValueError; the loader adds the
+file and the table to its message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pigen.config.checked import REQUIRED, setting
+from pigen.crystal.elements import SYMBOLS
+from pigen.runtime.resources import SHIPPED_CHECKPOINTS
+
+LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
+"""Structure labels a model is conditioned on unless its experiment names others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """The structures a model is trained on."""
+
+    train: tuple[str, ...] = setting(
+        (), "Training sources: labelled bundles or anything `pigen import` reads.", path=True
+    )
+    val: tuple[str, ...] = setting((), "Validation sources, same kinds.", path=True)
+    max_atoms: int = setting(20, "Structures with more atoms are left out.", lo=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The equivariant denoising network."""
+
+    scalars: int = setting(192, "Scalar (l = 0) channels per atom.", lo=1)
+    vectors: int = setting(64, "Vector (l = 1) channels per atom.", lo=1)
+    messages: int = setting(32, "Channels of each message.", lo=1)
+    layers: int = setting(4, "Message-passing layers.", lo=1)
+    radial: int = setting(12, "Radial basis functions.", lo=1)
+    cutoff: float = setting(6.0, "Neighbour cutoff; all periodic images.", unit="Å", above=0.0)
+    labels: tuple[str, ...] = setting(
+        LABELS,
+        "Labels the model can be guided by: numeric columns of the training set, or descriptors.",
+    )
+
+    def __post_init__(self) -> None:
+        """A label is named once."""
+        for label in self.labels:
+            if not label or self.labels.count(label) > 1:
+                raise ValueError(f"labels: expected different names, got {list(self.labels)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionConfig:
+    """The corruption processes of elements, coordinates and lattice."""
+
+    sigma_min: float = setting(
+        0.012, "Smallest noise of fractional coordinates in an 8-atom cell.", above=0.0
+    )
+    sigma_max: float = setting(
+        0.65, "Largest noise of fractional coordinates in an 8-atom cell.", above=0.0
+    )
+    time_power: float = setting(
+        2.0, "Elements and lattice are denoised at time t to this power.", above=0.0
+    )
+
+    def __post_init__(self) -> None:
+        """Noise must grow."""
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"sigma_min must be below sigma_max, got {self.sigma_min} and {self.sigma_max}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss components."""
+
+    types: float = setting(0.3, "Weight λ_A of the element loss.", lo=0.0)
+    coords: float = setting(4.0, "Weight λ_F of the coordinate loss.", lo=0.0)
+    lattice: float = setting(1.0, "Weight λ_L of the lattice loss.", lo=0.0)
+    compactness: float = setting(
+        10.0, "Weight λ_C of the physics-informed compactness loss; 0 switches it off.", lo=0.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Optimisation."""
+
+    epochs: float = setting(106.0, "Passes over the training set.", above=0.0)
+    batch_size: int = setting(32, "Structures per step, of all processes together.", lo=1)
+    accumulate: int = setting(
+        1, "Parts in which a process computes its share of a batch; saves memory.", lo=1
+    )
+    lr: float = setting(1e-3, "Peak learning rate of AdamW.", above=0.0)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.", lo=0.0)
+    clip: float = setting(1.0, "Largest norm of the gradient.", above=0.0)
+    ema: float = setting(0.9995, "Decay of the moving average of the weights.", lo=0.0, hi=1.0)
+    p_drop: float = setting(
+        0.6, "Probability of hiding each label of a structure during training.", lo=0.0, hi=1.0
+    )
+    init_from: str = setting(
+        "",
+        "Checkpoint to start from: a file, or a shipped one by name; empty: random weights.",
+        path=True,
+        names=("", *SHIPPED_CHECKPOINTS),
+    )
+    checkpoint_minutes: float = setting(3.0, "Time between checkpoints.", unit="min", above=0.0)
+    device: str = setting(
+        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleConfig:
+    """Sampling from a trained model."""
+
+    n: int = setting(64, "Structures to generate.", lo=1)
+    steps: int = setting(100, "Denoising steps.", lo=1)
+    guidance: float = setting(
+        2.0, "Strength g of classifier-free guidance; 0 is plain conditioning.", lo=0.0
+    )
+    guidance_interval: tuple[float, float] = setting(
+        (0.5, 1.0),
+        "Times t (1 is noise) between which g acts; elsewhere conditioning is plain, and half the "
+        "calls of the network are saved.",
+        lo=0.0,
+        hi=1.0,
+        window=True,
+    )
+    noise: float = setting(
+        0.0, "Scale η of the noise added to coordinates and lattice at each step.", lo=0.0
+    )
+    sharpness: float = setting(
+        1.5, "Factor on the coordinates' score; above 1, atoms settle in likelier places.", lo=0.0
+    )
+    targets: Mapping[str, float | tuple[float, float]] = setting(
+        {},
+        "Label → target value, or [lo, hi] to draw each structure's target from.",
+        window=True,
+    )
+    n_atoms: str | int | tuple[int, ...] = setting(
+        "targets",
+        "Atoms per cell: the training distribution given the targets (targets) or as it is "
+        "(train), one number, or a list to draw from.",
+        choices=("train", "targets"),
+        lo=1,
+    )
+    elements_allowed: tuple[str, ...] = setting(
+        (), "Only these elements; empty allows all.", choices=SYMBOLS[1:]
+    )
+    elements_required: tuple[str, ...] = setting(
+        (), "Elements every structure must hold.", choices=SYMBOLS[1:]
+    )
+    batch_size: int = setting(64, "Structures denoised together; no effect on results.", lo=1)
+    checkpoint: str = setting(
+        "",
+        "A checkpoint file, a shipped one (base, pi, cfg, pigen), or empty: train first.",
+        path=True,
+        names=("", *SHIPPED_CHECKPOINTS),
+    )
+    device: str = setting(
+        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoRandomConfig:
+    """Pseudo-random cells, the baseline without a model; `sample.n` of them."""
+
+    n_atoms: tuple[int, int] = setting(
+        (1, 20), "Atoms per cell, drawn uniformly.", lo=1, hi=200, window=True
+    )
+    min_separation: float = setting(
+        1.0, "Least distance between atoms, own images included.", unit="Å", above=0.0, hi=5.0
+    )
+    volume_per_atom: tuple[float, float] = setting(
+        (5.0, 40.0), "Volume per atom, drawn uniformly.", unit="Å^3", above=0.0, window=True
+    )
+    elements: tuple[str, ...] = setting(
+        (), "Elements to draw from; empty: those of the training set.", choices=SYMBOLS[1:]
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportConfig:
+    """Structures that another program generated; the first `sample.n` of them."""
+
+    source: str = setting("", "Anything `pigen import` reads.", path=True)
+
+
+CRITERION_LABELS = {
+    "min_distance": "A′",
+    "spp": "A",
+    "novel": "B",
+    "c": "C",
+    "mled": "D",
+    "e_hull": "E",
+    "k": "K",
+}
+"""Criterion → what tables call it; one that is not here goes by its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterConfig:
+    """The criteria of the paper's filters."""
+
+    min_distance: float = setting(
+        0.5, "A': every interatomic distance above this.", unit="Å", lo=0.0
+    )
+    spp: float = setting(0.362, "A: statistical proxy potential below this.")
+    novel: bool = setting(True, "B: composition absent from the known ones.")
+    c: tuple[float, float] = setting(
+        (0.55, 0.85), "C: compactness strictly inside this window.", window=True
+    )
+    mled: float = setting(9.0, "D: local environment diversity above this.", unit="bits")
+    k: float = setting(3.9, "K: crystallographic complexity above this.", unit="bits/atom")
+    spp_table: str = setting("", "SPP table; empty: the shipped one.", path=True)
+    where: Mapping[str, tuple[float, float]] = setting(
+        {},
+        "Further criteria, counted alone: descriptor or column → [lo, hi], an end may be inf.",
+        window=True,
+    )
+    known: str = setting(
+        "", "Known compositions (any source of structures); empty: the shipped list.", path=True
+    )
+
+    def __post_init__(self) -> None:
+        """A criterion with a key of its own is set there."""
+        own = {field.name for field in dataclasses.fields(self)} - {"where", "spp_table", "known"}
+        for name in self.where:
+            if name in own:
+                raise ValueError(f"where.{name}: has a key of its own, filter.{name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyConfig:
+    """Energies of what passes the filters A–D: the tables' columns E, F and S.U.N."""
+
+    relax: bool = setting(False, "Relax what passes, and give it its energy above the hull.")
+    potential: str = setting(
+        "chgnet", "chgnet, or MODULE:CALLABLE, which returns an ASE calculator."
+    )
+    fmax: float = setting(
+        0.05, "Largest force of a relaxation that has converged.", unit="eV/Å", above=0.0
+    )
+    max_steps: int = setting(500, "Evaluations before a structure is given up.", lo=1)
+    reference: str = setting(
+        "", "Folder that `pigen hull` made; empty: the shipped reference.", path=True
+    )
+    device: str = setting(
+        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
+    )
+
+    def __post_init__(self) -> None:
+        """The shipped reference holds energies of CHGNet, which mix with no other."""
+        if self.potential != "chgnet" and not self.reference:
+            raise ValueError(f"potential {self.potential} needs a reference of its own energies")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One experiment: what is generated, how it is filtered, and its row in the paper's tables."""
+
+    name: str = setting(REQUIRED, "Name of the experiment and of its run folder.")
+    row: str = setting("", "Row of the published tables to show beside the measured figures.")
+    seed: int = setting(0, "Seed of every random number.", lo=0)
+    generator: str = setting(
+        "model", "What makes the structures.", choices=("model", "pseudo_random", "import")
+    )
+    descriptors: tuple[str, ...] = setting(
+        (), "Python files that register descriptors of your own; they are run.", path=True
+    )
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
+    pseudo_random: PseudoRandomConfig = dataclasses.field(default_factory=PseudoRandomConfig)
+    imported: ImportConfig = dataclasses.field(default_factory=ImportConfig)
+    filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+    energy: EnergyConfig = dataclasses.field(default_factory=EnergyConfig)
+
+    def __post_init__(self) -> None:
+        """The name must be one of a folder, and guidance needs a model that knows the labels."""
+        if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
+            raise ValueError(f"name: expected the name of a folder, got {self.name!r}")
+        if self.generator == "model" and not self.sample.checkpoint:
+            for label in self.sample.targets:
+                if label not in self.model.labels:
+                    known = ", ".join(self.model.labels) or "none"
+                    raise ValueError(
+                        f"sample.targets.{label}: not among the labels of the model to train "
+                        f"(model.labels: {known})"
+                    )

@@ -1,0 +1,1 @@
+"""Crystals, the elements, and what follows from their geometry alone."""

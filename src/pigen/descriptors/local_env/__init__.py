@@ -1,0 +1,27 @@
+"""Local environments of many sites at once: order parameters, motifs, CrystalNN neighbours.
+
+Compiled kernels, arrays in and arrays out; they know nothing of elements or of descriptors.
+The first call compiles them (about 20 s) and keeps the machine code beside the sources. numba looks
+at the date of one source only: after a change to a kernel that another file calls, delete the
+``__pycache__`` of both.
+"""
+
+from pigen.descriptors.local_env.batch import (
+    COINCIDENT,
+    DEGENERATE,
+    DONE,
+    OPEN_CELL,
+    TOO_COMPLEX,
+    LocalEnvironments,
+    local_environments,
+)
+
+__all__ = [
+    "COINCIDENT",
+    "DEGENERATE",
+    "DONE",
+    "OPEN_CELL",
+    "TOO_COMPLEX",
+    "LocalEnvironments",
+    "local_environments",
+]

@@ -1,0 +1,133 @@
+"""The hull of a reference in every chemical system, by pymatgen's phase diagram."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.energy.hull.reference import Entry, Reference
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+
+_PART = re.compile(r"([A-Z][a-z]?)(\d+)")
+_MOST_DIAGRAMS = 256
+"""Phase diagrams kept: one of five elements takes a few hundred KB."""
+
+
+class Hull:
+    """Energies of the hull by composition, each worked out once.
+
+    A phase diagram is made of the entries of one chemical system and its subsystems, the lowest of
+    each formula, when a composition first asks for it.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        """No diagram is made yet."""
+        self._lowest: dict[str, Entry] = {}
+        for entry in reference.entries:
+            known = self._lowest.get(entry.formula)
+            if known is None or entry.energy < known.energy:
+                self._lowest[entry.formula] = entry
+        self._systems: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in self._lowest.values():
+            self._systems.setdefault(tuple(sorted(_amounts(entry.formula))), []).append(entry)
+        self._as_pymatgen: dict[str, PDEntry] = {}
+        self._diagrams: OrderedDict[tuple[str, ...], PhaseDiagram] = OrderedDict()
+        self._energies: dict[str, float] = {}
+
+    def missing_elements(self, formula: str) -> list[str]:
+        """Elements of a reduced formula that the reference has no elemental crystal of."""
+        return [symbol for symbol in sorted(_amounts(formula)) if (symbol,) not in self._systems]
+
+    def energy(self, formula: str) -> float:
+        """Energy of the hull at a reduced formula, eV/atom.
+
+        Raises:
+            ValueError: an elemental reference is missing ("no hull: X").
+        """
+        if formula not in self._energies:
+            missing = self.missing_elements(formula)
+            if missing or not formula:
+                raise ValueError(f"no hull: {', '.join(missing) or 'no atoms'}")
+            self._energies[formula] = self._energy(formula)
+        return self._energies[formula]
+
+    def above(
+        self, formulas: Sequence[str], energies: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
+        """Energies above the hull, negative below it, and the reasons where there is none.
+
+        Args:
+            formulas: (B,) reduced formulas.
+            energies: (B,) eV/atom, at the reference's level of theory.
+
+        Returns:
+            (B,) eV/atom, NaN where there is a reason, and (B,) reasons, "" where there is none.
+        """
+        values = np.full(len(formulas), np.nan)
+        reasons = np.array([""] * len(formulas), dtype=object)
+        # Compositions of one chemical system after each other: its diagram is made once.
+        for i in sorted(range(len(formulas)), key=lambda i: sorted(_amounts(formulas[i]))):
+            try:
+                values[i] = energies[i] - self.energy(formulas[i])
+            except ValueError as error:
+                reasons[i] = str(error)
+        return values, reasons
+
+    def stable(self, formula: str) -> list[Entry]:
+        """Entries on the hull in the chemical system of a formula, elements included.
+
+        Raises:
+            ValueError: an elemental reference is missing ("no hull: X").
+        """
+        self.energy(formula)  # for its reason
+        system = tuple(sorted(_amounts(formula)))
+        if len(system) == 1:
+            return [self._lowest[formula]]
+        found: Iterable[Any] = self._diagram(system).stable_entries  # PDEntries, each with a name
+        names = {entry.name for entry in found}
+        return [self._lowest[name] for name in sorted(names)]
+
+    def _energy(self, formula: str) -> float:
+        amounts = _amounts(formula)
+        if len(amounts) == 1:
+            return self._lowest[formula].energy
+        from pymatgen.core import Composition
+
+        diagram = self._diagram(tuple(sorted(amounts)))
+        return float(diagram.get_hull_energy_per_atom(Composition(amounts)))
+
+    def _diagram(self, system: tuple[str, ...]) -> PhaseDiagram:
+        if system not in self._diagrams:
+            from pymatgen.analysis.phase_diagram import PhaseDiagram
+
+            parts = (part for n in range(1, len(system) + 1) for part in combinations(system, n))
+            entries = [entry for part in parts for entry in self._systems.get(part, [])]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "No Pauling electronegativity")  # nobody asked
+                self._diagrams[system] = PhaseDiagram([self._pymatgen(entry) for entry in entries])
+            if len(self._diagrams) > _MOST_DIAGRAMS:
+                self._diagrams.popitem(last=False)
+        return self._diagrams[system]
+
+    def _pymatgen(self, entry: Entry) -> PDEntry:
+        if entry.formula not in self._as_pymatgen:
+            from pymatgen.analysis.phase_diagram import PDEntry
+            from pymatgen.core import Composition
+
+            amounts = _amounts(entry.formula)
+            total = entry.energy * sum(amounts.values())
+            self._as_pymatgen[entry.formula] = PDEntry(Composition(amounts), total, entry.formula)
+        return self._as_pymatgen[entry.formula]
+
+
+def _amounts(formula: str) -> dict[str, int]:
+    return {symbol: int(count) for symbol, count in _PART.findall(formula)}

@@ -1,0 +1,68 @@
+"""The stage that adds energies above the hull to relaxed crystals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pigen import __version__
+from pigen.bundle import Bundle, Column, strings
+from pigen.energy.hull.diagram import Hull
+from pigen.energy.hull.reference import Reference
+from pigen.energy.relax import CONVERGED
+from pigen.runtime.errors import UsageError
+
+E_HULL = "e_hull"
+"""Column of energies above the hull, eV/atom, NaN where ``e_hull_reason`` says why."""
+E_HULL_REASON = "e_hull_reason"
+E_RELAXED = "e_relaxed"
+
+
+def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
+    """The bundle with the columns ``e_hull`` and ``e_hull_reason``.
+
+    Args:
+        bundle: as `pigen energy` writes it, with columns ``e_relaxed`` (eV/atom) and ``status``.
+            What did not converge has no energy above the hull.
+        reference: what the hull is made of.
+        hull: of the reference; keeps what it works out for the next chunk.
+
+    Raises:
+        UsageError: no energies, or of another level of theory than the reference's.
+    """
+    column = bundle.columns.get(E_RELAXED)
+    if column is None or column.kind == "str" or column.per_atom:
+        raise UsageError("no column e_relaxed; run `pigen energy` first")
+    check_level(column.source, reference)
+    energies = column.values.astype(np.float64)
+    values, reasons = hull.above(bundle.crystals.reduced_formulas(), energies)
+    status = bundle.columns.get("status")
+    for i in np.flatnonzero(np.isnan(energies)):
+        reasons[i] = "no e_relaxed"
+    if status is not None:
+        failed = status.values != CONVERGED
+        values[failed] = np.nan
+        reasons[failed] = [f"not relaxed: {said}" for said in status.values[failed]]
+    source = source_of(reference)
+    return bundle.with_columns(
+        {
+            E_HULL: Column(values, "eV/atom", source),
+            E_HULL_REASON: Column(strings(reasons), "", source),
+        }
+    )
+
+
+def check_level(source: str, reference: Reference) -> None:
+    """UsageError if energies come from another level of theory than the reference's."""
+    if reference.level and reference.level not in source:
+        raise UsageError(
+            f"energies from {source!r} and a hull from {reference.level!r} do not mix; make a "
+            "reference at their level with `pigen hull build` and give it as --reference"
+        )
+
+
+def source_of(reference: Reference) -> str:
+    """How ``e_hull`` was made, and what the reference lacks."""
+    made = (
+        f"pigen {__version__} hull(reference={reference.digest}, {reference.level or 'imported'})"
+    )
+    return f"{made}, {reference.note}".replace("; ", ", ")  # "; " joins sources

@@ -1,7 +1,0 @@
-"""Energies above the hull of reference compounds at the same level of theory."""
-
-from pigen.hull.diagram import Hull
-from pigen.hull.reference import Reference, load_reference
-from pigen.hull.stage import E_HULL, with_e_hull
-
-__all__ = ["E_HULL", "Hull", "Reference", "load_reference", "with_e_hull"]

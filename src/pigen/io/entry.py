@@ -1,0 +1,204 @@
+"""One structure on its way in: what a parser hands over, and what is let in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.crystal.crystals import wrap
+from pigen.crystal.elements import MAX_Z
+from pigen.runtime.text import clean_text
+
+MAX_ATOMS = 200
+MAX_ENTRY_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 64 * 2**20
+MAX_ENTRIES = 10_000_000
+
+MAX_LENGTH = 10_000.0
+"""Å: no crystal has so long a period."""
+MIN_VOLUME = 0.1
+"""Å^3: no crystal comes near it."""
+MIN_FLATNESS = 1e-4
+"""Volume over a·b·c below which the cell vectors lie in a plane."""
+MIN_VALUE_BYTES, MIN_STRUCTURE_BYTES = 16, 256
+"""What a value and a structure take of a text, at least: a text of the size that ``--max-file-mib``
+allows may hold a sixteenth as many values, for each takes far more in memory than in the file."""
+SAME_PLACE = 0.01
+"""Å: two atoms closer than this are one place written twice."""
+
+NOTE = "import_note"
+"""Column of what was taken for granted in reading a structure."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is let in; each exceeded limit is named in the reject's reason.
+
+    Attributes:
+        max_atoms: atoms in one cell.
+        max_entry_bytes: text of one structure within a table, an archive or a trajectory.
+        max_file_bytes: a file that has to be read whole (CIF, POSCAR, JSON).
+        max_entries: entries in all sources together.
+        ignore_hydrogen: let in structures whose hydrogen atoms have no coordinates.
+    """
+
+    max_atoms: int = MAX_ATOMS
+    max_entry_bytes: int = MAX_ENTRY_BYTES
+    max_file_bytes: int = MAX_FILE_BYTES
+    max_entries: int = MAX_ENTRIES
+    ignore_hydrogen: bool = False
+
+    @property
+    def max_values(self) -> int:
+        """Values in a text."""
+        return max(self.max_file_bytes, self.max_entry_bytes) // MIN_VALUE_BYTES
+
+    @property
+    def max_structures(self) -> int:
+        """Structures in a text."""
+        return max(self.max_file_bytes, self.max_entry_bytes) // MIN_STRUCTURE_BYTES
+
+
+class Refused(Exception):
+    """An entry that does not become a crystal. Its text is the reason: ``kind: detail``."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason to one line of reasonable length: it may quote a hostile file."""
+        super().__init__(" ".join(clean_text(reason).split())[:200])
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One parsed structure, not yet checked.
+
+    Attributes:
+        lattice: (3, 3) Å, rows a b c.
+        frac_coords: (n, 3).
+        atomic_numbers: (n,).
+        values: what came with it, by column name.
+    """
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    atomic_numbers: NDArray[np.int64]
+    values: dict[str, float | str] = field(default_factory=dict)
+
+
+Parsed = list[tuple[str, Structure | Refused]]
+"""What a text held: each structure, or why it is none, with what names it.
+
+The name is "" for the only one, "#…" for what is to follow the name of the source, and else a name
+of its own.
+"""
+
+
+def checked(structure: Structure, limits: Limits) -> Structure:
+    """The structure with coordinates in [0, 1), if it can be a crystal.
+
+    Raises:
+        Refused: empty, oversized, not finite, without volume, or with two atoms at one place.
+    """
+    lattice, n = structure.lattice, len(structure.atomic_numbers)
+    if n == 0:
+        raise Refused("empty: no atoms")
+    check_size(n, limits)
+    if lattice.shape != (3, 3) or structure.frac_coords.shape != (n, 3):
+        raise Refused(f"no coordinates: not three numbers for each of {n} atoms")
+    if not (np.isfinite(lattice).all() and np.isfinite(structure.frac_coords).all()):
+        raise Refused("not finite: NaN or infinity in cell or coordinates")
+    lengths = np.linalg.norm(lattice, axis=1)
+    if lengths.max() > MAX_LENGTH:
+        raise Refused(f"impossible cell: a vector of {lengths.max():.3g} Å")
+    volume, box = abs(float(np.linalg.det(lattice))), float(lengths.prod())
+    if volume < MIN_VOLUME or volume < MIN_FLATNESS * box:
+        raise Refused(f"zero volume: {volume:.3g} Å^3")
+    frac = wrap(structure.frac_coords)
+    if n > 1:
+        distances = _distances(frac, frac, lattice)
+        distances[np.diag_indices(n)] = np.inf
+        if distances.min() < SAME_PLACE:
+            raise Refused(f"overlapping: two atoms closer than {SAME_PLACE} Å")
+    return Structure(lattice, frac, structure.atomic_numbers, structure.values)
+
+
+def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> NDArray[Any]:
+    """Rows a, b, c (3, 3) in Å from lengths in Å and angles in degrees: c along z, a in xz.
+
+    Raises:
+        Refused: one is missing (NaN), or no cell has these.
+    """
+    if not all(map(math.isfinite, (*lengths, *angles))):
+        raise Refused("no cell: a length or an angle is missing")
+    a, b, c = lengths
+    alpha, beta, gamma = (math.radians(angle) for angle in angles)
+    impossible = Refused(f"impossible cell: {[*lengths, *angles]}")
+    if (
+        min(a, b, c) <= 0
+        or max(a, b, c) > MAX_LENGTH
+        or not all(0 < angle < math.pi for angle in (alpha, beta, gamma))
+    ):
+        raise impossible
+    cos_gamma_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (
+        math.sin(alpha) * math.sin(beta)
+    )
+    if not -1 < cos_gamma_star < 1:
+        raise impossible
+    sin_gamma_star = math.sqrt(1 - cos_gamma_star**2)
+    return np.array(
+        [
+            [a * math.sin(beta), 0.0, a * math.cos(beta)],
+            [
+                -b * math.sin(alpha) * cos_gamma_star,
+                b * math.sin(alpha) * sin_gamma_star,
+                b * math.cos(alpha),
+            ],
+            [0.0, 0.0, c],
+        ]
+    )
+
+
+def to_fractional(positions: NDArray[np.float64], lattice: NDArray[Any]) -> NDArray[np.float64]:
+    """Fractional coordinates (…, 3) of positions in Å. Raises Refused for a flat cell."""
+    try:
+        return np.asarray(positions @ np.linalg.inv(lattice))
+    except np.linalg.LinAlgError:
+        raise Refused("zero volume: the cell vectors lie in a plane") from None
+
+
+def check_size(n_atoms: int, limits: Limits) -> None:
+    """Raise Refused if a cell has too many atoms."""
+    if n_atoms > limits.max_atoms:
+        raise Refused(f"oversized: {n_atoms} atoms, --max-atoms is {limits.max_atoms}")
+
+
+def check_count(n: int, most: int, what: str) -> None:
+    """Raise Refused if a text holds too many values or structures."""
+    if n > most:
+        raise Refused(f"oversized: {n} {what} in one text, more than --max-file-mib allows")
+
+
+def check_number(z: float) -> int:
+    """An atomic number given as a number. Raises Refused as `atomic_number`."""
+    if not 1 <= z <= MAX_Z:
+        raise Refused(f"unknown element: Z = {z}")
+    return int(z)
+
+
+def check_occupancy(occupancy: float, where: str) -> None:
+    """Raise Refused unless a site is wholly one atom's."""
+    if abs(occupancy - 1.0) > 1e-3:
+        raise Refused(f"disordered: occupancy {occupancy:g} at {where[:20]}")
+
+
+def _distances(
+    a: NDArray[np.float64], b: NDArray[np.float64], lattice: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    # Rounding gives the nearest image for distances much shorter than the cell: all we ask for.
+    delta = a[:, None] - b[None]
+    delta -= np.round(delta)
+    return np.asarray(np.linalg.norm(delta @ lattice, axis=-1))

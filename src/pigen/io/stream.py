@@ -1,0 +1,386 @@
+"""From sources to chunks: recognise, open, parse in parallel, name every entry once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from os import PathLike
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strings
+from pigen.bundle.marks import Mark, marked
+from pigen.bundle.names import Names, raw_names
+from pigen.crystal.crystals import Crystals
+from pigen.io.entry import Limits, Refused, Structure, check_size
+from pigen.io.files import open_file, open_folder, open_zip, text_form
+from pigen.io.formats import parse
+from pigen.io.source import Columns, Record, Source, clean_name, decode
+from pigen.io.tables import DESCRIPTOR_COLUMNS, MAX_COLUMNS, UNITS, open_csv, open_parquet
+from pigen.runtime.bounded import READ_ERRORS, open_bytes
+from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.executor import Divisible, SerialExecutor, map_ordered
+from pigen.runtime.shard import Shard
+from pigen.runtime.text import clean_text
+
+FORMATS = (
+    "CIF, a folder or zip of structure files, CSV or parquet with a 'cif' or 'structure' column "
+    "(.gz too), extxyz, POSCAR, pymatgen JSON, a PIGEN bundle (.h5)"
+)
+"""What can be read, in words."""
+
+CHUNK_SIZE = 1000
+_CHUNK_BYTES = 32 * 2**20
+"""Text in one chunk: few huge entries must not take the memory of a thousand."""
+_MOST_COLUMNS = 2 * MAX_COLUMNS
+"""In all sources together."""
+_OTHER_FORMS = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".zip": "zip",
+    ".h5": "bundle",
+    ".hdf5": "bundle",
+}
+_MAGIC = {b"PK\x03\x04": "zip", b"PAR1": "parquet", b"\x89HDF": "bundle"}
+
+PathType = str | PathLike[str]
+
+
+def read_chunks(
+    sources: Iterable[PathType],
+    *,
+    chunk_size: int = CHUNK_SIZE,
+    executor: Executor | None = None,
+    limits: Limits | None = None,
+) -> Iterator[Bundle]:
+    """Every entry of every source, in order: a crystal, or a reject with its reason.
+
+    Sources are opened, and tables gone through once, before this returns; entries are read while
+    the chunks are taken, so memory stays bounded however long a source is.
+
+    Args:
+        sources: files and folders of the kinds in `FORMATS`, recognised by name, else by content.
+        chunk_size: crystals in a chunk, at most.
+        executor: where texts are parsed; None for this process.
+        limits: what is too large.
+
+    Yields:
+        Bundles of at most `chunk_size` crystals; ids are unique over the whole stream. Columns
+        are those of the source, with what `Bundle.concatenate` says where they differ. Where the
+        sources do not all carry the same verdicts, these become text columns ``verdict_<name>``.
+
+    Raises:
+        UsageError: a source is missing or of no known kind (at once).
+        PigenError: more entries than the limit, or a damaged bundle (while reading).
+    """
+    limits = limits or Limits()
+    opened = [open_source(source, limits, chunk_size=chunk_size) for source in sources]
+    return stream(opened, chunk_size=chunk_size, executor=executor, limits=limits)
+
+
+def read(source: PathType, *, limits: Limits | None = None) -> Bundle:
+    """All of one source in memory. Raises as `read_chunks`."""
+    return Bundle.concatenate(list(read_chunks([source], limits=limits)))
+
+
+def open_source(
+    source: PathType, limits: Limits | None = None, *, chunk_size: int = CHUNK_SIZE
+) -> Source:
+    """Recognise and open one source. Raises UsageError if it is missing or of no known kind."""
+    path, limits = Path(source), limits or Limits()
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}")
+    if path.is_dir():
+        return open_folder(path, limits)
+    if not path.is_file():
+        raise UsageError(f"{path} is not a regular file; write what it gives to one")
+    form = _recognise(path)
+    if form == "csv":
+        return open_csv(path, limits)
+    if form == "parquet":
+        return open_parquet(path, limits)
+    if form == "zip":
+        return open_zip(path, limits)
+    if form == "bundle":
+        info = bundle_info(path)
+        chunks = (_within(chunk, limits) for chunk in iter_bundle(path, chunk_size))
+        total = info.n_crystals + info.n_rejects
+        return Source((), chunks, total, frozenset(info.verdicts))
+    return open_file(path, form, limits)
+
+
+def stream(
+    sources: Sequence[Source],
+    *,
+    chunk_size: int = CHUNK_SIZE,
+    executor: Executor | None = None,
+    limits: Limits | None = None,
+    shard: Shard | None = None,
+) -> Iterator[Bundle]:
+    """`read_chunks` for sources that are open already. Raises as it does.
+
+    With ``shard``, only its chunks, each with the mark that `merge` goes by. The others' are read
+    past, not parsed; ids are unique in the shard.
+    """
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    limits = limits or Limits()
+    return _stream(sources, chunk_size, executor or SerialExecutor(), limits, shard)
+
+
+def _stream(
+    sources: Sequence[Source],
+    chunk_size: int,
+    executor: Executor,
+    limits: Limits,
+    shard: Shard | None,
+) -> Iterator[Bundle]:
+    names = Names()
+    n_read = 0
+    columns: set[str] = set()
+    jobs = _jobs(sources, chunk_size, limits)
+    own = jobs if shard is None else shard.own(jobs)
+    for place, bundle in enumerate(_parsed(own, executor)):
+        n_read += bundle.n_entries
+        if n_read > limits.max_entries:
+            raise PigenError(f"more than {limits.max_entries} entries (--max-entries)")
+        columns.update(bundle.columns)
+        if len(columns) > _MOST_COLUMNS:
+            raise PigenError(f"more than {_MOST_COLUMNS} columns in all sources together")
+        named = names.make_unique(bundle)
+        for start in range(0, max(len(named), 1), chunk_size):
+            part = named
+            if len(named) > chunk_size:  # a file of many structures
+                part = named.select(slice(start, start + chunk_size))
+                part = part if start == 0 else replace(part, rejects=())
+            if shard is not None:
+                part = _marked(part, bundle, start, shard.number(place))
+            yield part
+
+
+def _marked(part: Bundle, parsed: Bundle, start: int, number: int) -> Bundle:
+    """A part with its mark, which says what its entries were called when they were parsed."""
+    crystals, rejects = raw_names(part)
+    were, refused = raw_names(parsed)
+    before = [*were[start : start + len(part)], *(refused if start == 0 else [])]
+    names = [*crystals, *rejects]
+    renamed = {name: was for name, was in zip(names, before, strict=True) if name != was}
+    return marked(part, Mark(number, tuple(crystals), tuple(rejects), renamed))
+
+
+# -- recognising ---------------------------------------------------------------------------------
+def _recognise(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    known = text_form(path.name) or _OTHER_FORMS.get(Path(name).suffix)
+    if known:
+        return known
+    try:
+        with open_bytes(path) as opened:
+            head = opened.read(4096)
+    except READ_ERRORS as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    found = _MAGIC.get(head[:4]) or _by_content(decode(head))
+    if found is None:
+        raise UsageError(f"{path} is of no kind that can be read. Accepted: {FORMATS}")
+    return found
+
+
+def _by_content(head: str) -> str | None:
+    lines = head.splitlines() + [""] * 3
+    if re.search(r"^\s*data_\S*\s*$", head, re.MULTILINE):
+        return "csv" if "," in lines[0] and not lines[0].startswith(("#", "data_")) else "cif"
+    if head.lstrip()[:1] in ("{", "["):
+        return "json"
+    if lines[0].strip().isdecimal() and "Lattice=" in lines[1]:
+        return "extxyz"
+    if {"cif", "structure"} & {word.strip(' "').lower() for word in lines[0].split(",")}:
+        return "csv"
+    if all(re.fullmatch(r"\s*([-+.\deE]+\s+){2}[-+.\deE]+\s*", line) for line in lines[2:5]):
+        return "poscar"
+    return None
+
+
+def _within(chunk: Bundle, limits: Limits) -> Bundle:
+    """A bundle's chunk without its crystals of too many atoms, which are rejects."""
+    n_atoms = chunk.crystals.n_atoms
+    if n_atoms.max(initial=0) <= limits.max_atoms:
+        return chunk
+    rejects = []
+    for i in np.flatnonzero(n_atoms > limits.max_atoms):
+        try:
+            check_size(int(n_atoms[i]), limits)
+        except Refused as reason:
+            rejects.append(Reject(clean_name(chunk.ids[i], "crystal"), str(reason)))
+    kept = chunk.select(n_atoms <= limits.max_atoms)
+    return replace(kept, rejects=(*chunk.rejects, *rejects))
+
+
+# -- parsing -------------------------------------------------------------------------------------
+@dataclass
+class _Job:
+    """Entries that are parsed together."""
+
+    columns: Columns
+    limits: Limits
+    entries: list[Record | Reject] = field(default_factory=list)
+    size: int = 0  # characters of text
+
+
+def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterator[_Job | Bundle]:
+    job = _Job((), limits)
+    differ = len({source.verdicts for source in sources}) > 1
+    for source in sources:
+        for entry in source.entries:
+            if isinstance(entry, Bundle):
+                if job.entries:
+                    yield job
+                    job = _Job((), limits)
+                yield _verdicts_as_columns(entry) if differ else entry
+                continue
+            full = len(job.entries) >= chunk_size or job.size > _CHUNK_BYTES
+            if full or job.columns != source.columns:
+                if job.entries:
+                    yield job
+                job = _Job(source.columns, limits)
+            job.entries.append(entry)
+            job.size += _size(entry)
+    if job.entries:
+        yield job
+
+
+def _size(entry: Record | Reject) -> int:
+    if isinstance(entry, Reject):
+        return 0
+    return len(entry.text) + sum(len(value) for value in entry.values if isinstance(value, str))
+
+
+def _verdicts_as_columns(bundle: Bundle) -> Bundle:
+    """The bundle with its verdicts as text: other crystals of the stream were not judged so."""
+    columns = {
+        f"verdict_{name}": Column(
+            strings("passed" if p else r for p, r in zip(v.passed, v.reasons, strict=True)),
+            "",
+            v.source,
+        )
+        for name, v in bundle.verdicts.items()
+    }
+    return replace(bundle.with_columns(columns), verdicts={})
+
+
+def _parsed(jobs: Iterable[_Job | Bundle], executor: Executor) -> Iterator[Bundle]:
+    """A chunk of the stream from each job; what comes from bundles is one already."""
+    for ready, some in groupby(jobs, key=lambda job: isinstance(job, Bundle)):
+        if ready:
+            yield from cast(Iterator[Bundle], some)
+        else:
+            yield from map_ordered(executor, _Parsing(), cast(Iterator[_Job], some))
+
+
+class _Parsing(Divisible[_Job, Bundle]):
+    """`_parse`, in which an entry that hangs or kills a worker becomes a reject."""
+
+    def __call__(self, item: _Job) -> Bundle:
+        """The chunk."""
+        return _parse(item)
+
+    def size(self, item: _Job) -> int:
+        """Entries."""
+        return len(item.entries)
+
+    def divide(self, item: _Job, size: int) -> list[_Job]:
+        """Parts in order."""
+        starts = range(0, len(item.entries), size)
+        return [replace(item, entries=item.entries[i : i + size]) for i in starts]
+
+    def join(self, results: Sequence[Bundle]) -> Bundle:
+        """One chunk."""
+        return Bundle.concatenate(results)
+
+    def refuse(self, item: _Job, reason: str) -> Bundle:
+        """The entry as a reject, under the name that its record has."""
+        rejects: list[Record | Reject] = [Reject(entry.id, reason) for entry in item.entries]
+        return _parse(replace(item, entries=rejects))
+
+    def nothing(self, item: _Job) -> _Job:
+        """No entries."""
+        return replace(item, entries=[])
+
+
+def _parse(job: _Job) -> Bundle:
+    """A chunk of the stream from a job."""
+    ids: list[str] = []
+    structures: list[Structure] = []
+    rejects: list[Reject] = []
+    rows: list[tuple[str | float, ...]] = []
+    keys: set[str] = set()
+    for record in job.entries:
+        if isinstance(record, Reject):
+            rejects.append(record)
+            continue
+        for name, one in parse(record.text, record.form, job.limits):
+            key = record.id + name if name.startswith("#") else name or record.id
+            key = clean_name(key, record.id)
+            if isinstance(one, Structure) and len(keys | one.values.keys()) > MAX_COLUMNS:
+                one = Refused(f"oversized: more than {MAX_COLUMNS} values by name (MAX_COLUMNS)")
+            if isinstance(one, Structure):
+                keys.update(one.values)
+                ids.append(key)
+                structures.append(one)
+                rows.append(record.values)
+            else:
+                rejects.append(Reject(key, str(one)))
+    columns = {
+        name: _column(name, kind, [row[k] for row in rows])
+        for k, (name, kind) in enumerate(job.columns)
+    }
+    columns.update(_value_columns(structures))
+    parents = columns.pop("parent", None)
+    return Bundle(
+        crystals=_crystals(structures),
+        ids=strings(ids),
+        parents=parents.values if parents and parents.kind == "str" else strings([]),
+        columns=columns,
+        rejects=tuple(rejects),
+    )
+
+
+def _crystals(structures: Sequence[Structure]) -> Crystals:
+    if not structures:
+        return Crystals.empty()
+    return Crystals(
+        lattice=np.array([s.lattice for s in structures]),
+        frac_coords=np.concatenate([s.frac_coords for s in structures]),
+        atomic_numbers=np.concatenate([s.atomic_numbers for s in structures]).astype(np.uint8),
+        ptr=np.cumsum([0, *(len(s.atomic_numbers) for s in structures)]),
+    )
+
+
+def _column(name: str, kind: str, values: Sequence[str | float]) -> Column:
+    unit = UNITS.get(name, "")
+    if kind == "float64":
+        return Column(np.array(values, dtype=np.float64), unit, "imported")
+    return Column(strings(clean_text(str(value)) for value in values), unit, "imported")
+
+
+def _value_columns(structures: Sequence[Structure]) -> dict[str, Column]:
+    """Columns from what came inside the texts (the comment line of extended XYZ)."""
+    keys = dict.fromkeys(key for structure in structures for key in structure.values)
+    columns = {}
+    for key in keys:
+        values = [structure.values.get(key) for structure in structures]
+        text = any(isinstance(value, str) for value in values)
+        missing: str | float = "" if text else np.nan
+        name = clean_text(key).replace("/", "_").strip()
+        name = "value" if name in ("", ".") else name
+        name = f"imported_{name}" if name in DESCRIPTOR_COLUMNS else name
+        # In a column of texts a bare NaN is a formula: sodium nitride's.
+        words = ["NaN" if text and value != value else value for value in values]
+        filled = [missing if word is None else word for word in words]
+        columns[name] = _column(name, "str" if text else "float64", filled)
+    return columns

@@ -1,0 +1,121 @@
+"""The joint reverse chain over types, coordinates and lattice, for any predictor.
+
+The chain knows no network: it takes a function from noised batches to predictions, so that it can
+be tested with an analytic score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pigen.config import DiffusionConfig
+from pigen.model.diffusion import coords, lattice, types
+from pigen.model.diffusion.lattice import LatticeScale
+from pigen.model.diffusion.state import Noised, Prediction
+
+Predictor = Callable[[Noised, Prediction | None], Prediction]
+"""From a noised batch and the previous step's prediction (None at first) to a prediction."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All random numbers of a batch of B chains of T steps, padded to n atoms.
+
+    Attributes:
+        frac: (B, n, 3) in [0, 1), where coordinates start. y: (B, 6) normal, where lattices start.
+        coord_noise: (T, B, n, 3). lattice_noise: (T, B, 6), both normal.
+        reveal, choose: (T, B, n) in [0, 1).
+    """
+
+    frac: Tensor
+    y: Tensor
+    coord_noise: Tensor
+    lattice_noise: Tensor
+    reveal: Tensor
+    choose: Tensor
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Crystals of finished chains: types (B, n), frac (B, n, 3), lattice (B, 3, 3) Å.
+
+    The lattice of a chain that met a NaN or infinity is NaN.
+    """
+
+    types: Tensor
+    frac: Tensor
+    lattice: Tensor
+
+
+@torch.no_grad()
+def reverse_chain(
+    predict: Predictor,
+    start_types: Tensor,
+    mask: Tensor,
+    draws: Draws,
+    *,
+    scale: LatticeScale,
+    config: DiffusionConfig,
+    eta: float,
+    sharpness: float = 1.0,
+    on_step: Callable[[], None] = lambda: None,
+) -> Sampled:
+    """Run the chain from noise at t = 1 to a clean batch at t = 0.
+
+    Args:
+        predict: see `Predictor`.
+        start_types: (B, n) classes; non-zero ones are held fixed, the others start masked.
+        mask: (B, n), True for real atoms.
+        eta: factor on the noise added to coordinates and lattice at each step.
+        sharpness: factor on the coordinates' score in all steps but the last.
+        on_step: called after each step.
+    """
+    steps = len(draws.reveal)
+    n_atoms = mask.sum(1)
+    current, frac, y = start_types, draws.frac, draws.y
+    times = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
+    alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
+    guess: Prediction | None = None
+    for k in range(steps):
+        t, t_next = times[k].expand(len(y)), times[k + 1].expand(len(y))
+        tau, tau_next = t**config.time_power, t_next**config.time_power
+        noised = Noised(
+            types=current,
+            frac=torch.remainder(frac, 1.0),
+            lattice=lattice.to_lattice(y, n_atoms, scale),
+            shape=y[:, 1:],
+            mask=mask,
+            t=t,
+        )
+        guess = predict(noised, guess)
+        width = coords.sigma(t, n_atoms, config.sigma_min, config.sigma_max)
+        last = k == steps - 1
+        next_width = coords.sigma(t_next, n_atoms, config.sigma_min, config.sigma_max)
+        score = -guess.coords * coords.score_rms(width)[:, None, None]
+        frac = coords.reverse_step(
+            frac,
+            score if last else sharpness * score,
+            width[:, None, None],
+            (torch.zeros_like(width) if last else next_width)[:, None, None],
+            draws.coord_noise[k],
+            eta,
+        )
+        y = lattice.reverse_step(
+            y, guess.lattice, tau[:, None], tau_next[:, None], draws.lattice_noise[k], eta
+        )
+        current = types.reverse_step(
+            current, guess.logits, tau[:, None], tau_next[:, None], draws.reveal[k], draws.choose[k]
+        )
+        current = torch.where(mask, current, torch.zeros_like(current))
+        # A chain that fails must not take the others of its batch along.
+        alive &= torch.isfinite(y).all(1) & torch.isfinite(frac).all((1, 2))
+        y = torch.where(alive[:, None], y, torch.zeros_like(y))
+        frac = torch.where(alive[:, None, None], frac, torch.zeros_like(frac))
+        on_step()
+    cells = lattice.to_lattice(y, n_atoms, scale)
+    cells = torch.where(alive[:, None, None], cells, torch.full_like(cells, torch.nan))
+    return Sampled(current, torch.remainder(frac, 1.0), cells)

@@ -1,0 +1,374 @@
+"""Sampling crystals from a trained model, each a function of (seed, index) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from pigen import __version__
+from pigen.bundle import Bundle, BundleWriter, Column, Reject
+from pigen.bundle.marks import Mark, marked
+from pigen.config import Experiment, SampleConfig, dump_experiment
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
+from pigen.model.data import niggli
+from pigen.model.diffusion.reverse import Draws, reverse_chain
+from pigen.model.diffusion.state import Noised, Prediction
+from pigen.model.layers import PairMatrices
+from pigen.model.network import Denoiser
+from pigen.runtime.device import resolve_device
+from pigen.runtime.errors import UsageError
+from pigen.runtime.executor import map_ordered
+from pigen.runtime.memory import Halving
+from pigen.runtime.shard import SHARD, Shard
+
+_GROUP = 32
+"""Samples per network call; a batch is sorted by size first, so that little of it is padding."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn for one sample before anything is computed.
+
+    Attributes:
+        index: its number; n_atoms: its size.
+        targets: (n_labels,) raw values, NaN where none is asked for.
+        rng: continues the sample's own random stream.
+    """
+
+    index: int
+    n_atoms: int
+    targets: NDArray[np.float64]
+    rng: np.random.Generator
+
+
+def check_request(config: SampleConfig, header: Header, where: str) -> None:
+    """UsageError if the model can't do what is asked: a label, an element or a size."""
+    for label in config.targets:
+        if label not in header.model.labels:
+            known = ", ".join(header.model.labels) or "none"
+            raise UsageError(
+                f"{where}: the model was not trained with label {label!r} (has: {known})"
+            )
+    for key in ("elements_allowed", "elements_required"):
+        for symbol in getattr(config, key):
+            z = Z_OF.get(symbol)
+            if z is None or z not in header.spec.elements:
+                raise UsageError(
+                    f"{where}: sample.{key}: the model doesn't know element {symbol!r}"
+                )
+    required = set(config.elements_required)
+    if config.elements_allowed and not required <= set(config.elements_allowed):
+        odd = sorted(required - set(config.elements_allowed))[0]
+        raise UsageError(f"{where}: sample.elements_required: {odd} is not among elements_allowed")
+    largest = len(header.spec.sizes.frequency)
+    sizes = _sizes_asked(config)
+    if sizes and not len(required) <= min(sizes) <= max(sizes) <= largest:
+        raise UsageError(
+            f"{where}: sample.n_atoms: expected {max(1, len(required))} … {largest} (the model's "
+            f"largest cell), got {config.n_atoms}"
+        )
+
+
+def plan(index: int, seed: int, config: SampleConfig, header: Header) -> Plan:
+    """Draw targets and size of sample ``index``, a function of (seed, index) and the settings."""
+    rng = np.random.default_rng([seed, index])
+    targets = np.full(len(header.model.labels), np.nan)
+    for place, label in enumerate(header.model.labels):
+        wanted = config.targets.get(label)
+        if isinstance(wanted, tuple):
+            targets[place] = rng.uniform(*wanted)
+        elif wanted is not None:
+            targets[place] = wanted
+    asked = _sizes_asked(config)
+    if asked:
+        n_atoms = int(rng.choice(asked))
+    else:
+        sizes = header.spec.sizes
+        p = sizes.frequency
+        if config.n_atoms == "targets":
+            p = sizes.given(header.spec.standardise(targets[None])[0])
+        p = np.where(np.arange(1, len(p) + 1) >= len(config.elements_required), p, 0.0)
+        n_atoms = int(rng.choice(len(p), p=p / p.sum())) + 1
+    return Plan(index, n_atoms, targets, rng)
+
+
+def sample(
+    model: Denoiser,
+    header: Header,
+    config: SampleConfig,
+    plans: list[Plan],
+    on_step: Callable[[int], None] = lambda n: None,
+) -> Crystals:
+    """Denoise the planned samples; crystals in the order of ``plans``, Niggli-reduced.
+
+    A chain that ends in a number that is not finite leaves an empty crystal (no atoms). Where
+    memory runs out, fewer go together.
+    """
+    order = np.argsort([p.n_atoms for p in plans], kind="stable")
+    done: dict[int, Crystals] = {}
+    fitting = Halving("sampling")
+
+    def denoise(group: Sequence[Plan]) -> list[Crystals]:
+        return _sample_group(model, header, config, list(group), on_step)
+
+    for first in range(0, len(order), _GROUP):
+        rows = order[first : first + _GROUP]
+        group = [plans[i] for i in rows]
+        for row, crystal in zip(rows, fitting(denoise, group), strict=True):
+            done[int(row)] = crystal
+    return niggli(Crystals.concatenate([done[i] for i in range(len(plans))]))
+
+
+def _sample_group(
+    model: Denoiser,
+    header: Header,
+    config: SampleConfig,
+    plans: list[Plan],
+    on_step: Callable[[int], None],
+) -> list[Crystals]:
+    device = next(model.parameters()).device
+    sizes = torch.tensor([p.n_atoms for p in plans], device=device)
+    n = int(sizes.max())
+    mask = torch.arange(n, device=device)[None] < sizes[:, None]
+    start = torch.zeros(len(plans), n, dtype=torch.long, device=device)
+    for place, symbol in enumerate(config.elements_required):
+        start[:, place] = header.spec.elements.index(Z_OF[symbol]) + 1
+    sampled = reverse_chain(
+        guided(model, header, config, plans),
+        start,
+        mask,
+        _draws(plans, n, config.steps, device),
+        scale=header.spec.lattice,
+        config=header.diffusion,
+        eta=config.noise,
+        sharpness=config.sharpness,
+        on_step=lambda: on_step(len(plans)),
+    )
+    elements = np.array([0, *header.spec.elements], dtype=np.uint8)
+    crystals = []
+    for row, one in enumerate(plans):
+        frac = sampled.frac[row, : one.n_atoms].double().cpu().numpy()
+        cell = sampled.lattice[row].double().cpu().numpy()
+        numbers = elements[sampled.types[row, : one.n_atoms].cpu().numpy()]
+        if not (np.isfinite(frac).all() and np.isfinite(cell).all()):
+            frac, cell, numbers = np.zeros((0, 3)), np.eye(3), numbers[:0]
+        crystals.append(Crystals.single(cell, frac, numbers))
+    return crystals
+
+
+def guided(
+    model: Denoiser, header: Header, config: SampleConfig, plans: list[Plan]
+) -> Callable[[Noised, Prediction | None], Prediction]:
+    """The predictor ε* = (1 + g) ε(z|q) − g ε(z), both passes in one call of the network.
+
+    Guidance acts on types (logits), coordinates and lattice alike. Without targets, at g = 0, and
+    outside the guidance interval (Kynkäänniemi et al., arXiv:2404.07724), one pass is enough.
+    """
+    parameter = next(model.parameters())
+    raw = np.stack([p.targets for p in plans])
+    labels = torch.as_tensor(
+        header.spec.standardise(raw), dtype=parameter.dtype, device=parameter.device
+    )
+    banned = _banned(header, config, parameter)
+    g = config.guidance if bool((~torch.isnan(labels)).any()) else 0.0
+    first, last = config.guidance_interval
+
+    def predict(noised: Noised, guess: Prediction | None) -> Prediction:
+        if g == 0.0 or not first <= float(noised.t[0]) <= last:
+            found = model(noised, labels, guess)
+        else:
+            both = model(
+                _twice(noised),
+                torch.cat([labels, torch.full_like(labels, float("nan"))]),
+                None if guess is None else _twice(guess),
+                _twice(model.geometry(noised)),
+            )
+            found = Prediction(
+                *(
+                    (1 + g) * x[: len(labels)] - g * x[len(labels) :]
+                    for x in (both.logits, both.coords, both.lattice)
+                )
+            )
+        return Prediction(found.logits + banned, found.coords, found.lattice)
+
+    return predict
+
+
+_Batch = TypeVar("_Batch", Noised, Prediction, PairMatrices)
+
+
+def _twice(batch: _Batch) -> _Batch:
+    return type(batch)(**{k: torch.cat([x, x]) for k, x in vars(batch).items()})
+
+
+def _banned(header: Header, config: SampleConfig, like: Tensor) -> Tensor:
+    """Added to logits: 0 for the elements allowed, a large negative number for the others."""
+    values = torch.zeros(len(header.spec.elements), dtype=like.dtype, device=like.device)
+    if config.elements_allowed:
+        for place, z in enumerate(header.spec.elements):
+            if SYMBOLS[z] not in config.elements_allowed:
+                values[place] = -1e4
+    return values
+
+
+def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws:
+    """Random numbers of each sample from its own stream, padded to n atoms."""
+    b = len(plans)
+    frac, y = np.zeros((b, n, 3)), np.zeros((b, 6))
+    coord, lattice = np.zeros((steps, b, n, 3)), np.zeros((steps, b, 6))
+    uniform = np.zeros((2, steps, b, n))
+    for row, one in enumerate(plans):
+        size, rng = one.n_atoms, deepcopy(one.rng)  # which is drawn from again if memory runs out
+        frac[row, :size] = rng.random((size, 3))
+        y[row] = rng.standard_normal(6)
+        coord[:, row, :size] = rng.standard_normal((steps, size, 3))
+        lattice[:, row] = rng.standard_normal((steps, 6))
+        uniform[:, :, row, :size] = rng.random((2, steps, size), dtype=np.float32)
+    tensors = [
+        torch.as_tensor(x, dtype=torch.float32, device=device)
+        for x in (frac, y, coord, lattice, *uniform)
+    ]
+    return Draws(*tensors)
+
+
+def _sizes_asked(config: SampleConfig) -> tuple[int, ...]:
+    if isinstance(config.n_atoms, int):
+        return (config.n_atoms,)
+    return config.n_atoms if isinstance(config.n_atoms, tuple) else ()
+
+
+def sample_to_bundle(
+    experiment: Experiment,
+    checkpoint: Path,
+    out_path: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    shard: Shard | None = None,
+    executor: Executor | None = None,
+) -> None:
+    """Sample ``experiment.sample.n`` crystals into a bundle, written batch by batch.
+
+    Columns: ``target_<label>`` for each target. A chain that failed is a counted reject. With
+    ``resume`` the batches already in the bundle are kept; with ``shard`` only its batches are made.
+    With an ``executor`` each batch is a task of its workers; else all are drawn in this process.
+
+    Raises:
+        UsageError: the model can't do what is asked, or the bundle was made with other settings.
+    """
+    config = experiment.sample
+    model, header = load_checkpoint(checkpoint, resolve_device(config.device))
+    check_request(config, header, str(checkpoint))
+    provenance = _provenance(experiment, checkpoint)
+    indices, size = range(config.n), config.batch_size
+    batches = [(k, indices[k * size : (k + 1) * size]) for k in range(-(-config.n // size))]
+    if shard is not None:
+        provenance[SHARD] = str(shard)
+        batches = list(shard.own(batches))
+    with BundleWriter(out_path, provenance, resume=resume) as writer:
+        done = writer.n_written + writer.n_rejected
+        with tqdm(
+            total=sum(len(batch) for _, batch in batches) * config.steps,
+            initial=done * config.steps,
+            desc="sample",
+            unit="step",
+            disable=None if progress else True,
+        ) as bar:
+            left = batches[-(-done // size) :]
+            stream: Iterator[Bundle]
+            if executor is None:
+                task = partial(_draw, (model, header), experiment, on_step=bar.update)
+                stream = map(task, (batch for _, batch in left))
+            else:
+                there = partial(_draw_there, checkpoint, experiment)
+                stream = map_ordered(executor, there, (batch for _, batch in left))
+            for (number, batch), drawn in zip(left, stream, strict=True):
+                if shard is not None:
+                    drawn = marked(drawn, Mark(number, _names(batch, experiment.name)))
+                writer.append(drawn)
+                if executor is not None:
+                    bar.update(len(batch) * config.steps)
+
+
+def _draw(
+    loaded: tuple[Denoiser, Header],
+    experiment: Experiment,
+    batch: Sequence[int],
+    on_step: Callable[[int], None] = lambda n: None,
+) -> Bundle:
+    """The samples of these numbers."""
+    model, header = loaded
+    plans = [plan(i, experiment.seed, experiment.sample, header) for i in batch]
+    crystals = sample(model, header, experiment.sample, plans, on_step=on_step)
+    return _as_bundle(crystals, plans, header, experiment.name)
+
+
+def _draw_there(checkpoint: Path, experiment: Experiment, batch: Sequence[int]) -> Bundle:
+    """`_draw` in a worker."""
+    return _draw(_loaded(checkpoint, experiment.sample.device), experiment, batch)
+
+
+@lru_cache(maxsize=1)
+def _loaded(checkpoint: Path, device: str) -> tuple[Denoiser, Header]:
+    return load_checkpoint(checkpoint, resolve_device(device))
+
+
+def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool = False) -> Bundle:
+    """What `sample_to_bundle` would write.
+
+    Raises:
+        UsageError: the model can't do what is asked.
+    """
+    config = experiment.sample
+    model, header = load_checkpoint(checkpoint, resolve_device(config.device))
+    check_request(config, header, str(checkpoint))
+    parts = []
+    with tqdm(total=config.n * config.steps, unit="step", disable=not progress or None) as bar:
+        for first in range(0, config.n, config.batch_size):
+            batch = range(first, min(first + config.batch_size, config.n))
+            parts.append(_draw((model, header), experiment, batch, bar.update))
+    drawn = Bundle.concatenate(parts)
+    return replace(drawn, provenance=_provenance(experiment, checkpoint))
+
+
+def _provenance(experiment: Experiment, checkpoint: Path) -> dict[str, str]:
+    return {
+        "experiment": dump_experiment(experiment),
+        "pigen": __version__,
+        "torch": str(torch.__version__),
+        "seed": str(experiment.seed),
+        "checkpoint": f"{checkpoint.name} sha256 {checkpoint_hash(checkpoint)}",
+    }
+
+
+def _names(indices: Iterable[int], name: str) -> tuple[str, ...]:
+    return tuple(f"{name}-{index:06d}" for index in indices)
+
+
+def _as_bundle(crystals: Crystals, plans: list[Plan], header: Header, name: str) -> Bundle:
+    ids = np.array(_names((one.index for one in plans), name), dtype=object)
+    failed = crystals.n_atoms == 0
+    targets = np.stack([one.targets for one in plans])
+    columns = {
+        f"target_{label}": Column(targets[:, place], unit, "asked of the model")
+        for place, (label, unit) in enumerate(
+            zip(header.model.labels, header.spec.label_unit, strict=True)
+        )
+        if not np.isnan(targets[:, place]).all()
+    }
+    bundle = Bundle(crystals=crystals, ids=ids, columns=columns)
+    rejects = tuple(Reject(str(i), "the sampler ended in NaN or infinity") for i in ids[failed])
+    return replace(bundle.select(~failed), rejects=rejects)

@@ -1,0 +1,1 @@
+"""What any program needs and no material knows: files, locks, memory, devices, executors."""

@@ -1,0 +1,1 @@
+"""Which structures are worth keeping: criteria, filter, funnel, labels, comparison."""

@@ -1,0 +1,236 @@
+"""Criteria on descriptors: what they are, the paper's, and those that somebody asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pigen.bundle import Bundle
+from pigen.config import CRITERION_LABELS, FilterConfig
+from pigen.descriptors import column_source, descriptor_names, get_descriptor
+from pigen.descriptors.novelty import write_formulas
+from pigen.io import read_chunks
+from pigen.runtime.errors import UsageError
+
+Ends = tuple[float | None, float | None]
+
+_ORDER = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
+"""The paper's order, and frameworks after motifs: the matcher takes the most time."""
+IN_SEQUENCE = ("spp", "novel", "c", "mled")
+"""Criteria of an experiment that take structures out; its others are counted alone."""
+
+MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
+"""Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A window on the main value of a descriptor; ends are excluded.
+
+    Attributes:
+        name: the descriptor, or a column that is there before; also the verdict's name.
+        low: values must exceed it; None for no lower end.
+        high: values must be below it. Both ends None: the value itself must be true.
+        absent: the value is a name, and there must be none.
+        settings: of the descriptor.
+        in_sequence: whether failing it takes a structure out; otherwise it is only counted alone.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    absent: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    in_sequence: bool = True
+
+    @property
+    def text(self) -> str:
+        """Like ``0.55 < c < 0.85``, ``spp < 0.362``, ``novel`` or ``no prototype``."""
+        if self.absent:
+            return f"no {self.name}"
+        if self.low is not None and self.high is None:
+            return f"{self.name} > {self.low:g}"
+        low = f"{self.low:g} < " if self.low is not None else ""
+        return low + self.name + (f" < {self.high:g}" if self.high is not None else "")
+
+    @property
+    def letter(self) -> str:
+        """What tables call the criterion, "" for one that has its name alone."""
+        return CRITERION_LABELS.get(self.name, "")
+
+    @property
+    def heading(self) -> str:
+        """The text after the letter."""
+        return f"{self.letter:<3}{self.text}{' ' + self.unit if self.unit else ''}"
+
+    @property
+    def made_before(self) -> bool:
+        """Whether it is on a column that no descriptor computes."""
+        return self.name in MADE_BEFORE or self.name not in descriptor_names()
+
+    @property
+    def unit(self) -> str:
+        """Of the window, "" for a dimensionless one and where only the column would tell."""
+        if self.made_before:
+            return MADE_BEFORE.get(self.name, ("", ""))[0]
+        return get_descriptor(self.name).columns[0].unit
+
+
+def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
+    """All that verdicts depend on, to the last digit: for the provenance of a bundle.
+
+    Raises:
+        UsageError: a settings file that can't be read.
+    """
+    said = {}
+    for criterion in criteria:
+        name, ends = criterion.name, f"low={criterion.low}, high={criterion.high}"
+        made = "" if criterion.made_before else column_source(name, criterion.settings)
+        where = "in sequence" if criterion.in_sequence else "alone"
+        said[f"criterion {name}"] = "; ".join(filter(None, (ends, where, made)))
+    return said
+
+
+def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
+    """The paper's A′ A B C D K with the thresholds of a config, in the paper's order.
+
+    A–D are in sequence, as in its Table 1; A′, K and those of ``config.where`` are counted alone.
+    Without ``config.novel`` there is no B.
+
+    Raises:
+        UsageError: a window of ``config.where`` that is none.
+    """
+    config = config or FilterConfig()
+    spp_settings = {"table": Path(config.spp_table)} if config.spp_table else {}
+    novel_settings = {"known": Path(config.known)} if config.known else {}
+    criteria = [
+        Criterion("min_distance", low=config.min_distance),
+        Criterion("spp", high=config.spp, settings=spp_settings),
+        Criterion("novel", settings=novel_settings),
+        Criterion("c", low=config.c[0], high=config.c[1]),
+        Criterion("mled", low=config.mled),
+        Criterion("k", low=config.k),
+    ]
+    return tuple(
+        replace(criterion, in_sequence=criterion.name in IN_SEQUENCE)
+        for criterion in criteria
+        if config.novel or criterion.name != "novel"
+    ) + tuple(window_on(name, ends, in_sequence=False) for name, ends in config.where.items())
+
+
+def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:
+    """The criterion that a descriptor or column lies between two ends; an infinite one is open.
+
+    Raises:
+        UsageError: both ends are open, or the lower one is not below the upper.
+    """
+    low, high = (None if end is None or math.isinf(end) else end for end in ends)
+    if low is None and high is None:
+        raise UsageError(f"{name}: neither a lower nor an upper end")
+    if low is not None and high is not None and not low < high:
+        raise UsageError(f"{name}: the lower end {low:g} must be below the upper, {high:g}")
+    return Criterion(name, low, high, in_sequence=in_sequence)
+
+
+def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
+    """The criteria in one order, A′ A B C D E prototype K and others, however they were typed."""
+    place = {name: i for i, name in enumerate(_ORDER)}
+    return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(_ORDER)), one.name)))
+
+
+def lists_formulas(source: Path) -> bool:
+    """Whether a file is named as a list of formulas; others hold structures."""
+    return source.name.lower().removesuffix(".gz").endswith(".txt")
+
+
+def known_compositions(source: Path, folder: Path, executor: Executor | None = None) -> Path:
+    """A file of formulas for the descriptor ``novel``, from formulas or from structures.
+
+    Args:
+        source: a text file of formulas (.txt, .txt.gz), or any source of structures.
+        folder: where the formulas of structures are written.
+        executor: where structures are parsed.
+
+    Returns:
+        The source itself if it is a text file, else the file written.
+
+    Raises:
+        UsageError: no structure in the source could be read.
+    """
+    if lists_formulas(source) and source.is_file():
+        return source
+    path = folder / f"{source.name}.compositions.txt.gz"
+    chunks = read_chunks([source], executor=executor)
+    formulas = (formula for chunk in chunks for formula in chunk.crystals.reduced_formulas())
+    if not write_formulas(path, formulas, f"reduced formulas of {source.name}"):
+        raise UsageError(f"{source}: no structure in it could be read")
+    return path
+
+
+def criteria_of(
+    windows: Mapping[str, Ends | None],
+    folder: Path,
+    executor: Executor,
+    *,
+    novel: bool = False,
+    prototypes: str | None = None,
+    top: int | None = None,
+    spp_table: Path | None = None,
+    known: Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Criterion, ...]:
+    """The criteria asked for, in one order; the paper's, counted alone and in sequence, of none.
+
+    Args:
+        windows: descriptor or column → its ends, excluded; None where there is no criterion.
+        folder: where lists and libraries made for the criteria are written.
+        executor: where structures are read for these.
+        novel: criterion B.
+        prototypes, top: no framework of this library, as far as that rank.
+        spp_table, known: files of A and B, if not those shipped.
+        settings: further settings by descriptor.
+
+    Raises:
+        UsageError: a window that is none, an unknown setting, or a file that is not what it should
+            be.
+    """
+    from pigen.descriptors.prototypes.library import library_file
+
+    given = [window_on(name, ends) for name, ends in windows.items() if ends is not None]
+    chosen = {name: dict(some) for name, some in (settings or {}).items()}
+    if novel:
+        given.append(Criterion("novel"))
+    if prototypes is not None:
+        given.append(Criterion("prototype", absent=True))
+        chosen.setdefault("prototype", {})["library"] = library_file(prototypes, folder)
+    elif top is not None:
+        raise UsageError("--top is of --prototypes, which is not given")
+    if top is not None:
+        chosen.setdefault("prototype", {})["top"] = top
+    if spp_table is not None:
+        chosen.setdefault("spp", {})["table"] = spp_table
+    if known is not None:
+        chosen.setdefault("novel", {})["known"] = known_compositions(known, folder, executor)
+    criteria = in_paper_order(given) or paper_criteria()
+    unused = chosen.keys() - {criterion.name for criterion in criteria}
+    if unused:
+        raise UsageError(f"settings for {', '.join(sorted(unused))}, which is no criterion here")
+    criteria = tuple(replace(c, settings=chosen.get(c.name, {})) for c in criteria)
+    check_criteria(criteria)
+    return criteria
+
+
+def check_criteria(criteria: Sequence[Criterion]) -> None:
+    """Raise UsageError for a setting or a settings file that is wrong, before any work."""
+    for criterion in criteria:
+        if criterion.made_before:
+            if criterion.settings:
+                raise UsageError(f"{criterion.name} is no descriptor, and has no settings")
+            continue
+        column_source(criterion.name, criterion.settings)
+        # An evaluation of nothing loads the tables and lists that the settings name.
+        get_descriptor(criterion.name)(Bundle.empty().crystals, **criterion.settings)

@@ -1,0 +1,95 @@
+"""What energies say of a run: columns E and F of Table 1, and S.U.N."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.bundle import Bundle, Rate, divide
+from pigen.descriptors.prototypes.reduce import prepare
+from pigen.descriptors.prototypes.unique import Distinct
+
+STABLE: dict[str, float] = {"E100": 0.100, "E50": 0.050, "E35": 0.035, "E25": 0.025}
+"""Name of a rate → eV/atom above the hull that structures must stay below."""
+SUN = "SUN"
+"""Name of a rate: stable (as E100), unique, of novel structure."""
+_CHUNK = 250
+"""Structures in a task for a worker."""
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Figures of one run.
+
+    Attributes:
+        rates: columns of `STABLE`, and `SUN`, of all structures generated.
+        largest_mled: bits, as generated, among those below 50 meV/atom; None if there is none.
+        hull: what the energies rest on.
+    """
+
+    rates: Mapping[str, Rate]
+    largest_mled: float | None
+    hull: str
+
+
+def stability(
+    relaxed: Bundle,
+    mled: Mapping[str, float],
+    total: int,
+    known_formulas: frozenset[str],
+    known: Iterable[Bundle],
+    executor: Executor,
+) -> Stability:
+    """Count what is near the hull among relaxed survivors of the filters.
+
+    Args:
+        relaxed: survivors as `pigen energy` leaves them, with column ``e_hull``; without a value
+            they count as unstable.
+        mled: bits, by the id of a survivor before it was relaxed.
+        total: structures generated.
+        known_formulas: compositions of known structures.
+        known: known structures themselves, as far as they are at hand.
+        executor: where structures are prepared for comparison.
+    """
+    column = relaxed.columns["e_hull"]
+    below = {name: column.values < threshold for name, threshold in STABLE.items()}
+    near = [mled[parent] for parent in relaxed.parents[below["E50"]]]
+    stable = relaxed.select(below["E100"])
+    new = new_and_unique(stable, known_formulas, known, executor)
+    rates = {name: Rate(int(passed.sum()), total) for name, passed in below.items()}
+    rates[SUN] = Rate(int(new.sum()), total)
+    return Stability(rates, max(near, default=None), column.source)
+
+
+def new_and_unique(
+    bundle: Bundle,
+    known_formulas: frozenset[str],
+    known: Iterable[Bundle],
+    executor: Executor,
+) -> NDArray[np.bool_]:
+    """(B,) whether each structure is the first of its kind and none of the known ones.
+
+    A structure of a known composition is compared with the known structures of it; where none of
+    these is at hand, it counts as known.
+    """
+    formulas = np.array(bundle.crystals.reduced_formulas(), dtype=object)
+    open_to_doubt = set(formulas) & known_formulas
+    distinct, compared = Distinct(), set()
+    if open_to_doubt:
+        for prepared in prepare(of_formulas(known, open_to_doubt), executor):
+            compared.update(prepared[0].crystals.reduced_formulas())
+            distinct.add(prepared)
+    parts = prepare(divide(bundle, _CHUNK), executor)
+    unique = np.concatenate([distinct.add(prepared) for prepared in parts])
+    return unique & ~np.isin(formulas, list(open_to_doubt - compared))
+
+
+def of_formulas(chunks: Iterable[Bundle], wanted: set[str]) -> Iterator[Bundle]:
+    """The structures of a stream that have one of the reduced formulas."""
+    for chunk in chunks:
+        formulas = np.array(chunk.crystals.reduced_formulas(), dtype=object)
+        yield chunk.select(np.isin(formulas, list(wanted)))

@@ -1,0 +1,171 @@
+"""The stage and the verb: relaxed bundles that name their parents, resumed without a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from known_structures import displaced, known_structures
+
+from pigen.bundle import (
+    Bundle,
+    Reject,
+    Verdict,
+    bundle_info,
+    read_bundle,
+    strings,
+    write_bundle,
+)
+from pigen.cli import main
+from pigen.crystal.crystals import Crystals
+from pigen.energy import stage
+from pigen.energy.stage import RelaxSettings, relax_bundle
+from pigen.runtime.errors import UsageError
+
+EMT = "ase.calculators.emt:EMT"  # copper takes milliseconds
+
+
+def coppers(n: int) -> Crystals:
+    copper = known_structures()["Cu"].crystals
+    return Crystals.concatenate([displaced(copper, 0.1, seed) for seed in range(n)])
+
+
+def judged(crystals: Crystals, passed: list[bool]) -> Bundle:
+    """A bundle with a criterion in sequence, and one that is only counted alone."""
+    ids = strings(f"c{i}" for i in range(len(crystals)))
+    reasons = strings("" if ok else "spp not below 0.362: 1" for ok in passed)
+    nobody = np.zeros(len(crystals), dtype=bool)
+    return Bundle(
+        crystals=crystals,
+        ids=ids,
+        verdicts={
+            "spp": Verdict(np.array(passed), reasons, "spp < 0.362"),
+            "k": Verdict(nobody, strings(["k not above 3.9: 0"] * len(crystals)), "k > 3.9"),
+        },
+        rejects=(Reject("broken", "no cell"),),
+        provenance={"judged_by": "spp < 0.362"},
+    )
+
+
+def run(*args: str | Path) -> Any:
+    return CliRunner().invoke(main, ["energy", *map(str, args)])
+
+
+def test_relaxed_bundle_names_its_parents() -> None:
+    odd = Crystals.single(2.5 * np.eye(3), np.zeros((1, 3)), [92])  # EMT knows no uranium
+    none = Crystals(
+        lattice=np.eye(3)[None], frac_coords=np.zeros((0, 3)), atomic_numbers=[], ptr=[0, 0]
+    )
+    bundle = judged(Crystals.concatenate([coppers(2), odd, none]), [True] * 4)
+    found = relax_bundle(bundle, RelaxSettings(EMT))
+    assert list(found.ids) == ["c0-relaxed", "c1-relaxed", "c2-relaxed"]
+    assert list(found.parents) == ["c0", "c1", "c2"]
+    assert found.rejects == (Reject("broken", "no cell"), Reject("c3", "no atoms"))
+    columns = {name: column.values for name, column in found.columns.items()}
+    assert list(columns) == ["e_relaxed", "converged", "n_steps", "max_force", "rmsd", "status"]
+    assert list(columns["converged"]) == [True, True, False]
+    assert columns["status"][2].startswith(f"{EMT} failed: ")
+    assert np.isnan(columns["e_relaxed"][2])
+    np.testing.assert_allclose(columns["e_relaxed"][:2], -0.0070, atol=2e-3)
+    assert (columns["max_force"][:2] < 0.05).all()
+    assert (columns["rmsd"][:2] > 0.01).all()
+    assert EMT in found.columns["e_relaxed"].source
+    assert "fmax=0.05" in found.columns["e_relaxed"].source
+
+
+def test_only_what_passed_in_sequence() -> None:
+    bundle = judged(coppers(3), [True, False, True])
+    settings = RelaxSettings(EMT, only_passed=True)
+    found = relax_bundle(bundle, settings)
+    assert list(found.parents) == ["c0", "c2"]
+    assert found.rejects == (
+        Reject("broken", "no cell"),
+        Reject("c1", "spp not below 0.362: 1"),
+    )
+    # Without a record of the sequence every verdict counts.
+    assert len(relax_bundle(replace(bundle, provenance={}), settings)) == 0
+    with pytest.raises(UsageError, match="no verdicts"):
+        relax_bundle(replace(bundle, verdicts={}), settings)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(UsageError, match="fmax must be positive, got 0"):
+        RelaxSettings(fmax=0)
+    with pytest.raises(UsageError, match="max-steps must be positive, got 0"):
+        RelaxSettings(max_steps=0)
+
+
+def content(path: Path) -> dict[str, Any]:
+    """Every dataset of a bundle, as bytes."""
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            values = item[()]
+            found[name] = list(values) if values.dtype == object else values.tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def test_resumed_run_is_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, whole, broken = (tmp_path / name for name in ("in.h5", "whole.h5", "broken.h5"))
+    write_bundle(source, judged(coppers(7), [True] * 7))
+    monkeypatch.setattr(stage, "CHUNK", {"cpu": 2})
+    options = ("--model", EMT, "--executor", "local:1", "--device", "cpu", "--json")
+    done = run(source, "-o", whole, *options)
+    assert done.exit_code == 0, done.output
+    counts = json.loads(done.output)
+    assert {key: counts[key] for key in ("read", "relaxed", "rejected", "resumed_after")} == {
+        "read": 8,
+        "relaxed": 7,
+        "rejected": 1,
+        "resumed_after": 0,
+    }
+    assert counts["status"] == {"converged": 7}
+    relax_stream = stage.relax_stream
+
+    def killed(*args: Any) -> Iterator[Bundle]:
+        for n, chunk in enumerate(relax_stream(*args)):
+            if n == 2:
+                raise KeyboardInterrupt
+            yield chunk
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "relax_stream", killed)
+        assert run(source, "-o", broken, *options).exit_code != 0
+    assert bundle_info(broken).n_crystals == 4
+    again = run(source, "-o", broken, *options, "--resume")
+    assert json.loads(again.output)["resumed_after"] == 5
+    assert json.loads(again.output)["status"] == {"converged": 7}
+    assert content(broken) == content(whole)
+    other = run(source, "-o", broken, *options, "--resume", "--fmax", "0.1")
+    assert other.exit_code == 2
+    assert "cannot resume" in other.output
+
+
+def test_verb_relaxes_any_source_with_chgnet(tmp_path: Path) -> None:
+    poscar = tmp_path / "POSCAR"
+    (copper,) = coppers(1).to_pymatgen()
+    copper.to(filename=str(poscar), fmt="poscar")
+    output = tmp_path / "relaxed.h5"
+    done = run(poscar, "-o", output, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[1].split() == ["1", "converged"]
+    found = read_bundle(output)
+    assert found.provenance["relaxed_by"] == found.columns["e_relaxed"].source
+    assert "chgnet 0.3.0" in found.provenance["relaxed_by"]
+    np.testing.assert_allclose(found.crystals.volume / 4, 11.9, atol=0.5)
+    refused = run(poscar, "-o", output)
+    assert refused.exit_code == 2
+    assert "--force" in refused.output
