@@ -145,7 +145,7 @@ def test_totals(folder: Path) -> None:
 
 
 def test_table(folder: Path) -> None:
-    text = render([Row.of(*read_outcomes(folder))])
+    text = render({folder: Row.of(*read_outcomes(folder))})
     lines = text.splitlines()
     place = next(i for i, line in enumerate(lines) if "FUSE, rmax 1500" in line)
     assert lines[place - 1] == (

@@ -247,11 +247,11 @@ def _make_table(folder: Path) -> None:
 
 
 def _read_table(folder: Path) -> None:
-    from pigen.paper.tables import join, render
+    from pigen.paper.tables import join, joined, render
 
     table = RunTable.read(folder)
     render(table)
-    join("1", [table])
+    join(joined("1", {folder: table}), [table])
 
 
 def _make_stamp(folder: Path) -> None:

@@ -15,11 +15,11 @@ from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import Composition
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import Search, Step
+from pigen.paper.columns import SEQUENCE
 from pigen.paper.figures import distributions, filters, novelty, training
 from pigen.paper.figures.data import CRITERIA, Measured
 from pigen.paper.figures.style import look_of, new_figure, save
 from pigen.paper.figures.traces import draw_traces
-from pigen.paper.published import SEQUENCE
 from pigen.run.table import RunTable
 from pigen.screening.stability import STABLE
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from pigen.bundle import Rate
+from pigen.paper.columns import LETTERS
 from pigen.paper.published import (
     HULL_NOTE,
-    LETTERS,
     MATTERGEN_NOTE,
     difference,
     published,
     published_figures,
     published_rows,
 )
-from pigen.paper.tables import join, render, run_files
+from pigen.paper.tables import join, joined, render, run_files
 from pigen.run.table import RunTable
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.screening.stability import STABLE, SUN
@@ -38,6 +38,11 @@ def table(row: str = PIGEN_ROW, name: str = "run") -> RunTable:
         criteria={letter: f"{letter} criterion" for letter in LETTERS},
         provenance={"seed": "0", "training": "a file"},
     )
+
+
+def markdown(which: str, *tables: RunTable) -> str:
+    runs = {Path(table.name): table for table in tables}
+    return join(joined(which, runs, head={}), runs.values())
 
 
 def test_rate_prints_as_the_issue_asks() -> None:
@@ -80,7 +85,7 @@ def test_a_run_without_a_criterion_shows_what_it_has() -> None:
         criteria={key: text for key, text in whole.criteria.items() if key != "B"},
     )
     assert "| in sequence | A, C, D | 20 / 100" in render(partial)
-    (row,) = [line for line in join("ed1", [partial]).splitlines() if "measured, n" in line]
+    (row,) = [line for line in markdown("ed1", partial).splitlines() if "measured, n" in line]
     assert " | – | " in row
 
 
@@ -121,7 +126,7 @@ def test_run_without_a_published_row_shows_dashes() -> None:
 
 @pytest.mark.parametrize("which", ["1", "ed1"])
 def test_joined_table_is_well_formed_and_holds_every_row(which: str) -> None:
-    text = join(which, [table(), table("Pseudo-random", "random"), table("", "mine")])
+    text = markdown(which, table(), table("Pseudo-random", "random"), table("", "mine"))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     bars = {line.replace("\\|", "").count("|") for line in rows}
     assert len(bars) == 1
@@ -171,7 +176,7 @@ def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
 
 
 def test_joined_table_1_has_columns_d_e_f_and_sun() -> None:
-    text = join("1", [with_energies(), table("", "mine")])
+    text = markdown("1", with_energies(), table("", "mine"))
     lines = text.splitlines()
     head = "| model | source | A–D | E < 100 | E < 50 | E < 35 | E < 25 | F | S.U.N. |"
     assert head in lines

@@ -16,8 +16,8 @@ from pigen.cli import main
 from pigen.config import PseudoRandomConfig, load_experiment
 from pigen.crystal.elements import SYMBOLS
 from pigen.model.pseudo_random import pseudo_random_bundles
-from pigen.paper.published import COLUMNS, LETTERS, SEQUENCE
-from pigen.paper.table_cells import cells
+from pigen.paper.columns import LETTERS, SEQUENCE, columns_of
+from pigen.paper.tables import joined
 from pigen.run.experiment import run
 from pigen.run.table import RunTable
 
@@ -332,16 +332,24 @@ def test_a_reference_that_is_none_ends_a_run_before_any_work(tmp_path: Path) -> 
 # -- where figures come from ---------------------------------------------------------------------
 @pytest.mark.parametrize("which", ["1", "ed1"])
 def test_every_query_gives_its_figure(which: str, with_energies: Path) -> None:
-    found = cells(which, {with_energies: RunTable.read(with_energies)})
-    measured = [cell for cell in found if cell.value is not None and cell.column != "SUN"]
+    table = joined(which, {with_energies: RunTable.read(with_energies)})
+    measured = [
+        cell for _, cell in table.cells() if cell.value is not None and cell.column != "SUN"
+    ]
     columns = {cell.column for cell in measured}
-    assert columns >= set(COLUMNS[which]) - {"B", "F", "SUN"}  # novelty is off in this run
+    assert columns >= {c.key for c in columns_of(which)} - {
+        "B",
+        "F",
+        "SUN",
+    }  # novelty is off in this run
     for cell in measured:
         opened = {name: h5py.File(path) for name, path in zip("fg", cell.files, strict=False)}
         answer = eval(cell.query, {"np": np, **opened})
         assert answer == (cell.value if cell.passed is None else cell.passed), cell.query
     text = pigen("table", which, with_energies, "--explain").stdout
-    assert all(f"{cell.run} {cell.column} = " in text and cell.query in text for cell in measured)
+    assert all(
+        f"pseudo_random {cell.column} = " in text and cell.query in text for cell in measured
+    )
 
 
 def test_table_as_csv_and_json_holds_what_the_markdown_holds(with_energies: Path) -> None:
@@ -353,7 +361,9 @@ def test_table_as_csv_and_json_holds_what_the_markdown_holds(with_energies: Path
     assert (int(cell["passed"]), int(cell["n"])) == (rate.passed, rate.total)
     assert float(cell["value"]) == 100 * rate.fraction
     content = json.loads(pigen("table", "1", with_energies, "--json").output)
-    assert [one["column"] for one in content["cells"] if one["run"]] == list(COLUMNS["1"])
+    assert [one["column"] for one in content["cells"] if one["run"]] == [
+        column.key for column in columns_of("1")
+    ]
     assert "phases that it lacks" in content["head"]["hull"]
     (mattergen,) = [line for line in lines if (line["row"], line["column"]) == ("MatterGen", "E50")]
     assert mattergen["published"] == "1.2 or 2.5"

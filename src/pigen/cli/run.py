@@ -13,6 +13,7 @@ from pigen.cli.experiment import experiment_options
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.paper.cells import Table
     from pigen.runtime.executor import Where
 
 
@@ -119,39 +120,37 @@ def table(
 
     if csp and which != "ed2":
         raise UsageError("--csp is for the table ed2")
-    form = "json" if as_json else form
-    text = _ed3(runs, form, explain) if which == "ed3" else _table(which, runs, form, explain, csp)
-    show_markdown(text) if form == "md" and not explain else click.echo(text, nl=False)
+    as_text = form == "md" and not (explain or as_json)
+    if which == "ed3":
+        found, text = _searched(runs, as_text)
+    else:
+        found, text = _joined(which, runs, csp, as_text)
+    if as_text:
+        show_markdown(text)
+    elif explain:
+        click.echo(found.explain(), nl=False)
+    else:
+        click.echo(found.to_json() if as_json else found.to_csv(), nl=False)
 
 
-def _ed3(folders: tuple[Path, ...], form: str, explain: bool) -> str:
-    from pigen.paper import ed3, ed3_cells
+def _searched(folders: tuple[Path, ...], as_text: bool) -> tuple[Table, str]:
+    """The table of searches, and its Markdown if that is asked for."""
+    from pigen.paper import ed3
 
-    if form == "md" and not explain:
-        return ed3.table_of(folders)
-    rows = ed3_cells.read_rows(folders)
-    if explain:
-        return ed3_cells.explain(rows)
-    return ed3_cells.to_csv(rows) if form == "csv" else ed3_cells.to_json(rows, {})
+    rows = ed3.read_rows(folders)
+    text = "\n".join([ed3.render(rows), ed3.new_frameworks(rows)]) if as_text else ""
+    return ed3.table_of(rows), text
 
 
-def _table(
-    which: str, runs: tuple[Path, ...], form: str, explain: bool, csp: tuple[Path, ...]
-) -> str:
-    from pigen.paper import table_cells
-    from pigen.paper.tables import join
+def _joined(
+    which: str, folders: tuple[Path, ...], csp: tuple[Path, ...], as_text: bool
+) -> tuple[Table, str]:
+    """A table of runs, and its Markdown, which needs no head, if that is asked for."""
+    from pigen.paper.ed3 import optima_of, read_rows
+    from pigen.paper.tables import join, joined
     from pigen.run.table import RunTable
 
-    tables = {folder: RunTable.read(folder) for folder in runs}
-    optima = {}
-    if csp:
-        from pigen.paper.ed3_cells import optima_of, read_rows
-
-        optima = optima_of(read_rows(csp), tables.values())
-    head = table_cells.head_of(tables.values())
-    if form == "md" and not explain:
-        return join(which, tables.values(), optima=optima)
-    found = table_cells.cells(which, tables, optima)
-    if explain:
-        return table_cells.explain(found)
-    return table_cells.to_csv(found) if form == "csv" else table_cells.to_json(which, found, head)
+    runs = {folder: RunTable.read(folder) for folder in folders}
+    optima = optima_of(read_rows(csp), runs.values()) if csp else {}
+    found = joined(which, runs, optima=optima, head={} if as_text else None)
+    return found, join(found, runs.values()) if as_text else ""

@@ -1,4 +1,4 @@
-"""What the paper prints: its tables' columns, titles and figures, and how ours differ from them."""
+"""What the paper prints of its models, and how far a measured share is from it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ from typing import Any
 import tomli
 
 from pigen.bundle import Rate
-from pigen.run.table import table_key
+from pigen.paper.columns import column_of
 from pigen.runtime import resources
-from pigen.screening.stability import STABLE, SUN
 
 PUBLISHED_BATCH = 10_000
 """Structures behind each published percentage."""
-
-LETTERS: dict[str, str] = {
-    table_key(name): name for name in ("min_distance", "spp", "novel", "c", "mled", "k")
-}
-"""Columns of Extended Data Table 1 → the verdict each one counts."""
-
-SEQUENCE = ("A", "B", "C", "D")
-"""The filters of Table 1, in the order they are applied."""
-
 MATTERGEN_NOTE = (
     "The source disagrees with itself on MatterGen: its Table 1 prints 17.8 % for the sequence A–D "
     "(which Extended Data Table 2 gives to DiffCSP+PI loss), its Extended Data Table 2 16.4 %; and "
@@ -35,37 +25,10 @@ HULL_NOTE = (
     "VASP energies and on a hull of 607,684 structures, this on the potential and the reference "
     "named under hull, whose missing phases make structures look too stable."
 )
-
-LARGEST_MLED = "F"
-"""Column of Table 1: the largest M_LED among structures counted in E50."""
-OPTIMA = "G"
-"""Column of Extended Data Table 2: compositions whose generated structure no search goes below."""
-PUBLISHED_SEARCHED = 40
-"""Compositions behind each published figure of column G."""
-
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "1": ("sequence", *STABLE, LARGEST_MLED, SUN),
-    "ed1": tuple(LETTERS),
-    "ed2": ("sequence", *STABLE, LARGEST_MLED, OPTIMA),
-}
-"""Table → its columns."""
-TITLES = {
-    "1": "Table 1: what passes the filters A–D, and how much of it is near the hull",
-    "ed1": "Extended Data Table 1: % passing each criterion on its own",
-    "ed2": "Extended Data Table 2: filters A–D in sequence, energies, and structure prediction",
-}
-MEANING = {
-    "sequence": "D: % passing the filters A–D in sequence",
-    "E100": "E: % of all generated that pass A–D and, relaxed, stay below so many meV/atom above "
-    "the hull",
-    LARGEST_MLED: "F: largest M_LED, as generated, of those below 50 meV/atom",
-    SUN: "S.U.N.: % of all generated that pass A–D and, relaxed, are stable (below 100 meV/atom), "
-    "unique, and of a structure not among the known ones",
-    OPTIMA: "G: compositions whose generated structure stays lowest against two searches of "
-    f"structure prediction; published of {PUBLISHED_SEARCHED}",
-}
-TABLES = tuple(COLUMNS)
-"""Tables made of runs."""
+FOOTNOTE = (
+    f"Published figures rest on {PUBLISHED_BATCH} structures a row, another training set "
+    "(Alex-MP-20) and potentials from ICSD; a difference is in standard errors of two proportions."
+)
 
 
 @lru_cache(maxsize=1)
@@ -79,29 +42,29 @@ def published_rows() -> list[str]:
     return [row["model"] for row in published_tables()["extended_data_table_1"]["rows"]]
 
 
-def published_figures(row: str, column: str) -> tuple[float, ...]:
-    """The distinct figures printed for a model: none, one, or (MatterGen) two."""
-    tables, entry = ["extended_data_table_1"], column
-    if column in (*COLUMNS["1"], *COLUMNS["ed2"]):
-        tables = ["extended_data_table_2", "table_1"]
-        entry = "D" if column == "sequence" else "E" if column in STABLE else column
+def published_figures(row: str, key: str) -> tuple[float, ...]:
+    """The distinct figures printed for a model in a column: none, one, or (MatterGen) two."""
+    column = column_of(key)
+    names: tuple[str, ...] = ("extended_data_table_2", "table_1")
+    if "ed1" in column.tables:
+        names = ("extended_data_table_1",)
     printed = [
-        model[entry]
-        for table in tables
-        for model in published_tables()[table]["rows"]
-        if model["model"] == row and entry in model
+        model[column.entry]
+        for name in names
+        for model in published_tables()[name]["rows"]
+        if model["model"] == row and column.entry in model
     ]
-    if column in STABLE:
-        printed = [figures[list(STABLE).index(column)] for figures in printed]
+    if column.place is not None:
+        printed = [figures[column.place] for figures in printed]
     return tuple(dict.fromkeys(float(figure) for figure in printed))
 
 
-def published(row: str, column: str) -> float | None:
+def published(row: str, key: str) -> float | None:
     """The published percentage to compare with, None if there is none.
 
     Where the paper prints two, that of the Extended Data, which has all rows.
     """
-    return next(iter(published_figures(row, column)), None)
+    return next(iter(published_figures(row, key)), None)
 
 
 def difference(rate: Rate, published_percent: float | None) -> float | None:

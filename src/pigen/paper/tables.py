@@ -1,27 +1,79 @@
-"""The paper's tables as Markdown: what runs measured beside what was published."""
+"""The paper's tables of models: what runs measured beside what was published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from pigen.bundle import Rate
-from pigen.paper.published import (
-    COLUMNS,
-    HULL_NOTE,
-    LARGEST_MLED,
-    MATTERGEN_NOTE,
-    MEANING,
-    OPTIMA,
-    PUBLISHED_BATCH,
-    SEQUENCE,
+from pigen.paper.cells import NOT_RUN, Cell, Line, Table, markdown
+from pigen.paper.columns import (
     TITLES,
+    Column,
+    columns_of,
+    columns_of_run,
+    figures_of,
+)
+from pigen.paper.published import (
+    FOOTNOTE,
+    HULL_NOTE,
+    MATTERGEN_NOTE,
     difference,
     published,
     published_figures,
     published_rows,
 )
 from pigen.run.table import RunTable
-from pigen.screening.stability import STABLE, SUN
+from pigen.screening.stability import SUN
+
+
+def cell_of(
+    column: Column,
+    table: RunTable,
+    folder: Path | None = None,
+    optima: Mapping[str, Rate] | None = None,
+) -> Cell:
+    """What a run measured for a column beside what is published.
+
+    Args:
+        column: of any table.
+        table: of the run.
+        folder: of the run, where the cell shall say which files hold what was counted.
+        optima: name of a run → column G.
+    """
+    figure = figures_of(table, optima or {}).get(column.key)
+    cell = _published(column, table.row)
+    if folder is not None:
+        files = tuple(str(folder / name) for name in column.files)
+        cell = replace(cell, files=files, query=column.query_of(table))
+    if isinstance(figure, Rate) and column.unit == "%":
+        cell = replace(cell, difference=difference(figure, published(table.row, column.key)))
+    return cell.of(figure)
+
+
+def _published(column: Column, row: str) -> Cell:
+    """The cell of a row that nobody measured."""
+    return Cell(column.key, column.unit, published=published_figures(row, column.key))
+
+
+# -- one run -------------------------------------------------------------------------------------
+def run_cells(table: RunTable) -> list[tuple[str, str, Cell]]:
+    """Heading, criterion in words and figures of all that a run measured."""
+    return [
+        (column.row or column.heading, words, cell_of(column, table))
+        for column, words in columns_of_run(table)
+    ]
+
+
+def run_notes(table: RunTable) -> list[str]:
+    """What a reader of one run's figures must know."""
+    notes = {FOOTNOTE: table.row, HULL_NOTE: SUN in table.rates}
+    return [*(note for note, holds in notes.items() if holds), *_on_mattergen(table.row)]
+
+
+def _on_mattergen(row: str) -> list[str]:
+    return [MATTERGEN_NOTE] if row == "MatterGen" else []
 
 
 def run_files(table: RunTable) -> dict[str, str]:
@@ -42,139 +94,102 @@ def render(table: RunTable) -> str:
     if table.row:
         lines += [f"Row of the paper: {table.row}", ""]
     lines += [f"- {key}: {value}" for key, value in table.provenance.items()]
-    lines += ["", "| | criterion | measured | published | difference |", "|---|---|---|---|---|"]
-    for letter in table.criteria:
-        lines.append(_row(table, letter, _heading(letter), table.criteria[letter]))
-    letters = ", ".join(table.funnel)
-    where = " (Table 1, column D)" if tuple(table.funnel) == SEQUENCE else ""
-    lines.append(_row(table, "sequence", "in sequence", f"{letters}{where}"))
-    for column, threshold in STABLE.items():
-        if column in table.rates:
-            lines.append(_row(table, column, "E", f"{letters} and e_hull < {threshold:g} eV/atom"))
-    if STABLE.keys() & table.rates.keys():
-        figures = _percent(published_figures(table.row, LARGEST_MLED))
-        lines.append(
-            f"| F | largest mled, e_hull < 0.05 eV/atom | {_largest(table)} | {figures} | – |"
-        )
-    if SUN in table.rates:
-        lines.append(_row(table, SUN, "S.U.N.", f"{letters}, stable, unique, novel structure"))
+    rows = [
+        (heading, words, cell.whole, cell.printed(" %" if cell.unit == "%" else ""), cell.apart)
+        for heading, words, cell in run_cells(table)
+    ]
+    lines += ["", *markdown(("", "criterion", "measured", "published", "difference"), rows)]
     steps = "; ".join(f"{letter} → {rate.passed}" for letter, rate in table.funnel.items())
-    lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}.", ""]
-    if table.row:
-        lines += [_footnote(), ""]
-    if SUN in table.rates:
-        lines += [HULL_NOTE, ""]
-    if table.row == "MatterGen":
-        lines += [MATTERGEN_NOTE, ""]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}."]
+    for note in run_notes(table):
+        lines += ["", note]
+    return "\n".join(lines) + "\n"
 
 
-def join(
+# -- all runs ------------------------------------------------------------------------------------
+def joined(
     which: str,
-    tables: Iterable[RunTable],
+    runs: Mapping[Path, RunTable],
     *,
     optima: Mapping[str, Rate] | None = None,
     head: Mapping[str, str] | None = None,
     not_run: Mapping[str, str] | None = None,
-) -> str:
-    """A table of the paper as Markdown: every published row, measured ones below theirs.
+) -> Table:
+    """A table of the paper: every published row with the measured ones of it, other runs last.
 
     Args:
-        which: one of `TABLES`.
-        tables: of finished runs, in any order; those of no published row come last.
+        which: one of `columns.TABLES`.
+        runs: folder → table of a finished run, in any order.
         optima: name of a run → column G, compositions whose generated structure stays lowest.
-        head: what all figures rest on, to stand above the table.
+        head: what all figures rest on; as `head_of` finds it by default.
         not_run: published row → why there is no measured one.
     """
-    columns = COLUMNS[which]
-    headings = [_heading(column) for column in columns]
-    lines = [f"# {TITLES[which]}", ""]
-    if head:
-        lines += [*(f"- {key}: {value}" for key, value in head.items()), ""]
-    lines += [f"| model | source | {' | '.join(headings)} |", "|---" * (2 + len(columns)) + "|"]
-    runs: dict[str, list[RunTable]] = {row: [] for row in published_rows()}
-    for table in tables:
-        runs.setdefault(table.row, []).append(table)
-    for row, measured in runs.items():
-        figures = [published_figures(row, column) for column in columns]
-        if any(figures):
-            shown = " | ".join(map(_printed, columns, figures))
-            lines.append(f"| {_escape(row)} | published | {shown} |")
-        for table in measured:
-            cells = [
-                _largest(table)
-                if column == LARGEST_MLED
-                else _optima((optima or {}).get(table.name))
-                if column == OPTIMA
-                else _cell(table.rates.get(column), published(row, column))
-                for column in columns
-            ]
-            total = table.rates["sequence"].total
-            lines.append(f"| {_escape(table.name)} | measured, n = {total} | {' | '.join(cells)} |")
-        if not measured and row in (not_run or {}):
-            lines.append(f"| {_escape(row)} | not run here | {' | '.join(['–'] * len(columns))} |")
-    lines += ["", "Measured: % ± standard error (difference to the published row).", _footnote()]
-    if which != "ed1":  # every published row is shown, MatterGen's too
-        lines += ["", MATTERGEN_NOTE, "", *(f"- {MEANING[c]}." for c in columns if c in MEANING)]
-        measured = [table for found in runs.values() for table in found]
-        hulls = {t.provenance["hull"] for t in measured if "hull" in t.provenance}
-        if "hull" not in (head or {}):
+    columns = columns_of(which)
+    by_row: dict[str, list[tuple[Path, RunTable]]] = {row: [] for row in published_rows()}
+    for folder, table in runs.items():
+        by_row.setdefault(table.row, []).append((folder, table))
+    lines = []
+    for row, measured in by_row.items():
+        lines += [
+            Line(
+                (row,),
+                tuple(cell_of(column, table, folder, optima) for column in columns),
+                (table.name,),
+                f"measured, n = {table.rates['sequence'].total}",
+            )
+            for folder, table in measured
+        ]
+        if not measured:
+            cells = tuple(_published(column, row) for column in columns)
+            lines.append(Line((row,), cells, ("",), NOT_RUN if row in (not_run or {}) else ""))
+    return Table(
+        name=which,
+        title=TITLES[which],
+        labels=("row", "run"),
+        headings=("model", "source", *(column.heading for column in columns)),
+        lines=tuple(lines),
+        head=head_of(runs.values()) if head is None else head,
+        more={"not_run": dict(not_run or {}), "notes": [] if which == "ed1" else [MATTERGEN_NOTE]},
+    )
+
+
+def join(table: Table, runs: Iterable[RunTable]) -> str:
+    """A table from `joined` as Markdown, with all that its readers must know."""
+    lines = [f"# {table.title}", ""]
+    if table.head:
+        lines += [*(f"- {key}: {value}" for key, value in table.head.items()), ""]
+    lines += [*table.to_markdown(), ""]
+    lines += ["Measured: % ± standard error (difference to the published row).", FOOTNOTE]
+    if table.more["notes"]:  # every published row is shown, MatterGen's too
+        meanings = [f"- {c.meaning}." for c in columns_of(table.name) if c.meaning]
+        lines += ["", MATTERGEN_NOTE, "", *meanings]
+    hulls = {run.provenance["hull"] for run in runs if "hull" in run.provenance}
+    if table.more["notes"] and hulls:
+        if "hull" not in table.head:
             lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
-        if hulls:
-            lines += ["", HULL_NOTE]
-    if not_run:
-        lines += ["", "Not run here:", "", *(f"- {row}: {why}." for row, why in not_run.items())]
+        lines += ["", HULL_NOTE]
+    if table.more["not_run"]:
+        absent = [f"- {row}: {why}." for row, why in table.more["not_run"].items()]
+        lines += ["", "Not run here:", "", *absent]
     return "\n".join(lines) + "\n"
 
 
-def _heading(column: str) -> str:
-    if column in STABLE:
-        return f"E < {1000 * STABLE[column]:.0f}"
-    return {"A_prime": "A′", "sequence": "A–D", SUN: "S.U.N."}.get(column, column)
+# -- what a table rests on -----------------------------------------------------------------------
+_HEAD = ("training", "elements", "spp", "novel", "hull", "structures", "versions")
 
 
-def _largest(table: RunTable) -> str:
-    return "–" if table.largest_mled is None else f"{table.largest_mled:.1f}"
-
-
-def _printed(column: str, figures: Sequence[float]) -> str:
-    return f"{figures[0]:g}" if column == OPTIMA and figures else _percent(figures)
-
-
-def _optima(rate: Rate | None) -> str:
-    return "–" if rate is None else f"{rate.passed}/{rate.total}"
-
-
-def _row(table: RunTable, column: str, heading: str, criterion: str) -> str:
-    rate, figures = table.rates[column], published_figures(table.row, column)
-    cells = [heading, _escape(criterion), str(rate), _percent(figures, " %")]
-    signed = _signed(difference(rate, published(table.row, column)))
-    return f"| {' | '.join(cells)} | {signed} |"
-
-
-def _cell(rate: Rate | None, figure: float | None) -> str:
-    if rate is None:
-        return "–"
-    text = f"{rate.percent:.1f} ± {rate.percent_error:.1f}"
-    return text if figure is None else f"{text} ({_signed(difference(rate, figure))})"
-
-
-def _percent(figures: Sequence[float], unit: str = "") -> str:
-    shown = [f"{figure:.1f}" if figure == round(figure, 1) else f"{figure:g}" for figure in figures]
-    return " or ".join(figure + unit for figure in shown) or "–"
-
-
-def _signed(number: float | None) -> str:
-    return "–" if number is None else f"{number:+.1f} s.e.".replace("-", "−")
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _footnote() -> str:
-    return (
-        f"Published figures rest on {PUBLISHED_BATCH} structures a row, another training set "
-        "(Alex-MP-20) and potentials from ICSD; a difference is in standard errors of two "
-        "proportions."
-    )
+def head_of(tables: Iterable[RunTable]) -> dict[str, str]:
+    """What the runs of a table rest on, each value once; those that differ name their runs."""
+    listed = list(tables)
+    head: dict[str, str] = {}
+    for key in _HEAD:
+        said: dict[str, list[str]] = {}
+        for table in listed:
+            if key in table.provenance:
+                said.setdefault(table.provenance[key], []).append(table.name)
+        if len(said) == 1:
+            head[key] = next(iter(said))
+        for value, names in said.items():
+            if len(said) > 1:
+                head[f"{key} ({', '.join(names)})"] = value
+    return head

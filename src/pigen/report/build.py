@@ -11,9 +11,8 @@ import numpy as np
 from pigen import __version__
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Rate, bundle_info, iter_bundle, read_bundle
 from pigen.descriptors import evaluate
+from pigen.paper.columns import LARGEST_MLED, LETTERS
 from pigen.paper.published import (
-    LARGEST_MLED,
-    LETTERS,
     MATTERGEN_NOTE,
     PUBLISHED_BATCH,
     difference,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Column, count_rejects
 from pigen.crystal.crystals import Crystals
-from pigen.paper.published import LETTERS
+from pigen.paper.columns import LETTERS
 from pigen.runtime.errors import UsageError
 from pigen.screening.criteria import Criterion, in_paper_order
 from pigen.screening.funnel import Funnel

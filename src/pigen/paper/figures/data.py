@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import iter_bundle, read_bundle
-from pigen.paper.published import LETTERS
+from pigen.paper.columns import LETTERS
 from pigen.run.table import RunTable
 
 CRITERIA = ("A", "B", "C", "D", "K")

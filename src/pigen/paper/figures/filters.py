@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pigen.paper.columns import SEQUENCE, column_of
 from pigen.paper.figures.data import Measured, named
 from pigen.paper.figures.style import BLACK, legend_above, look_of, new_figure, plain_axes, save
-from pigen.paper.published import SEQUENCE, published, published_figures
+from pigen.paper.published import published, published_figures
 from pigen.screening.stability import STABLE
 
 _OVERLAP_ROWS = ("pigen_c", "pigen_ehull")
@@ -75,7 +76,7 @@ def draw_funnel(folder: Path, rows: list[Measured]) -> None:
         max(ceil(len(rows) / columns), 1), columns, sharex=True, sharey=True, squeeze=False
     )
     lines: list[list[Any]] = []
-    below = ["E < 50"] if any("E50" in row.table.rates for row in rows) else []
+    below = [column_of("E50").heading] if any("E50" in row.table.rates for row in rows) else []
     names = [*_sequence_names(), *below]
     for axes, row in zip(grid.flat, rows, strict=False):
         steps = _steps(row)
@@ -104,15 +105,17 @@ def _sequence_names() -> list[str]:
 
 def _steps(row: Measured) -> list[tuple[str, float, float, float | None]]:
     """Name, percent left, standard error and published figure, filter after filter."""
-    table, steps = row.table, []
-    for name, (letter, rate) in zip(_sequence_names(), table.funnel.items(), strict=False):
-        printed = published(table.row, "sequence") if letter == SEQUENCE[-1] else None
-        printed = published(table.row, "A") if letter == SEQUENCE[0] else printed
-        steps.append((name, rate.percent, rate.percent_error, printed))
-    if "E50" in table.rates:
-        rate, printed = table.rates["E50"], published(table.row, "E50")
-        steps.append(("E < 50", rate.percent, rate.percent_error, printed))
-    return steps
+    rates, columns = row.table.rates, {SEQUENCE[0]: SEQUENCE[0], SEQUENCE[-1]: "sequence"}
+    steps = [
+        (name, rate, columns.get(letter, ""))
+        for name, (letter, rate) in zip(_sequence_names(), row.table.funnel.items(), strict=False)
+    ]
+    if "E50" in rates:
+        steps.append((column_of("E50").heading, rates["E50"], "E50"))
+    return [
+        (name, rate.percent, rate.percent_error, published(row.table.row, column))
+        for name, rate, column in steps
+    ]
 
 
 def draw_thresholds(folder: Path, rows: list[Measured]) -> None:

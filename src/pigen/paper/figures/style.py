@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pigen.paper.cells import csv_text
 from pigen.runtime.files import replaced, write_atomically
 
 if TYPE_CHECKING:  # heavy: imported when a figure is drawn
@@ -76,11 +75,8 @@ def save(
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write the data of a figure."""
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(header)
-    lines.writerows([_shown(value) for value in row] for row in rows)
-    write_atomically(path, text.getvalue())
+    shown = ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+    write_atomically(path, csv_text(header, shown))
 
 
 def write_png(figure: Figure, path: Path) -> None:
@@ -88,10 +84,6 @@ def write_png(figure: Figure, path: Path) -> None:
     # Without matplotlib's version in the file, equal data make equal bytes.
     with replaced(path) as part:
         figure.savefig(part, format="png", dpi=_DPI, metadata={"Software": None})
-
-
-def _shown(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def legend_above(figure: Any, axes: Any) -> None:

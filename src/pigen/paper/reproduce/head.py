@@ -12,7 +12,7 @@ from pigen.energy.hull import load_reference
 from pigen.paper.published import PUBLISHED_BATCH
 from pigen.paper.reproduce.rows import LIBRARY, TOP, Row
 from pigen.paper.reproduce.scales import Scale
-from pigen.paper.table_cells import head_of
+from pigen.paper.tables import head_of
 from pigen.run.table import RunTable
 from pigen.runtime import resources
 from pigen.runtime.executor import available_cores

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pigen.bundle import Rate
 from pigen.csp.outcome import Outcome, read_outcomes
 from pigen.energy.hull.lookup import hull_energies
-from pigen.paper import ed3, ed3_cells
+from pigen.paper import ed3
+from pigen.paper.cells import Table
+from pigen.paper.columns import TABLES
 from pigen.paper.figures import distributions, filters, traces
 from pigen.paper.figures.data import Measured
-from pigen.paper.figures.novelty import TOP, draw_novelty, published_unmatched, unmatched
-from pigen.paper.published import MATTERGEN_NOTE, TABLES, difference
+from pigen.paper.figures.novelty import draw_novelty, novelty_table, render_novelty
 from pigen.paper.reproduce.head import head
 from pigen.paper.reproduce.rows import LIBRARY, Row
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.searches import SearchSet
-from pigen.paper.table_cells import cells, to_csv, to_json
-from pigen.paper.tables import join
+from pigen.paper.tables import join, joined
 from pigen.run.table import RunTable
 from pigen.runtime.files import write_atomically
 
@@ -50,81 +45,27 @@ def write_tables(
 ) -> None:
     """Write every table three times, ``.md``, ``.csv`` and ``.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {row.folder: RunTable.read(row.folder) for row in rows}
-    said = head(scale, rows, tables.values())
-    searched = ed3_cells.read_rows(one.folder for one in sets if one.seeded)
-    optima = ed3_cells.optima_of(searched, tables.values())
+    runs = {row.folder: RunTable.read(row.folder) for row in rows}
+    said = head(scale, rows, runs.values())
+    searched = ed3.read_rows(one.folder for one in sets if one.seeded)
+    optima = ed3.optima_of(searched, runs.values())
     for which in TABLES:
-        found = cells(which, tables, optima)
-        text = join(which, tables.values(), optima=optima, head=said, not_run=not_run)
-        notes = [] if which == "ed1" else [MATTERGEN_NOTE]
-        as_json = to_json(which, found, said, not_run, notes)
-        _write(folder / f"table_{which}", text, to_csv(found), as_json)
-    none = {one.name: one.why_none for one in sets if one.why_none}
-    lines = [f"- {key}: {value}" for key, value in said.items()]
-    text = "\n".join([ed3.table_of(searched), "", "What this rests on:", "", *lines, ""])
+        table = joined(which, runs, optima=optima, head=said, not_run=not_run)
+        _write(folder / f"table_{which}", join(table, runs.values()), table)
+    text = [ed3.render(searched), ed3.new_frameworks(searched), "What this rests on:", ""]
+    text += [*(f"- {key}: {value}" for key, value in said.items()), ""]
+    none = [f"- {one.name}: {one.why_none}" for one in sets if one.why_none]
     if none:
-        text += "\n".join(["", "Not searched:", "", *(f"- {k}: {v}" for k, v in none.items()), ""])
-    _write(
-        folder / "table_ed3", text, ed3_cells.to_csv(searched), ed3_cells.to_json(searched, said)
-    )
-    _write_novelty(folder / "prototype_novelty", rows, said)
+        text += ["Not searched:", "", *none, ""]
+    _write(folder / "table_ed3", "\n".join(text), ed3.table_of(searched, said))
+    measured = [(r.name, r.prototypes, Measured.read(r.folder, r.prototypes)) for r in rows]
+    found = novelty_table(measured, said)
+    _write(folder / found.name, render_novelty(found), found)
 
 
-def _write(stem: Path, text: str, as_csv: str, as_json: str) -> None:
-    for suffix, content in ((".md", text), (".csv", as_csv), (".json", as_json)):
+def _write(stem: Path, text: str, table: Table) -> None:
+    for suffix, content in ((".md", text), (".csv", table.to_csv()), (".json", table.to_json())):
         write_atomically(stem.with_suffix(suffix), content)
-
-
-def _write_novelty(stem: Path, rows: Sequence[Row], said: Mapping[str, str]) -> None:
-    """Fig. 3d at its right end: what matches none of the 100 most frequent frameworks."""
-    printed = published_unmatched()
-    title = f"Fig. 3d: of what passes A, B and C, % that match none of the first {TOP} frameworks"
-    lines = [f"# {title}", "", *(f"- {key}: {value}" for key, value in said.items()), ""]
-    lines += ["| model | n | measured | published | difference |", "|---|---|---|---|---|"]
-    found: list[dict[str, Any]] = []
-    for row in rows:
-        measured = Measured.read(row.folder, row.prototypes)
-        assert measured.ranks is not None
-        rate = Rate(unmatched(measured, TOP), len(measured.ranks))
-        figure = printed.get(measured.table.row)
-        apart = difference(rate, figure)
-        percent = f"{rate.percent:.1f} ± {rate.percent_error:.1f}"
-        shown = (
-            percent if rate.total else "–",
-            "–" if figure is None else f"{figure:.1f}",
-            "–" if apart is None else f"{apart:+.1f} s.e.".replace("-", "−"),
-        )
-        name = measured.label.replace("|", "\\|")
-        lines.append(f"| {name} | {rate.total} | {' | '.join(shown)} |")
-        found.append(
-            {
-                "row": measured.table.row,
-                "run": row.name,
-                "n": rate.total,
-                "unmatched": rate.passed,
-                "percent": rate.percent if rate.total else None,
-                "standard_error": rate.percent_error,
-                "published": figure,
-                "difference": apart,
-                "files": str(row.prototypes),
-                "query": _QUERY,
-            }
-        )
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _NOVELTY_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    content = {"table": stem.name, "title": title, "head": dict(said), "cells": found}
-    as_json = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    _write(stem, "\n".join([*lines, ""]), text.getvalue(), as_json)
-
-
-_NOVELTY_COLUMNS = (
-    *("row", "run", "n", "unmatched", "percent", "standard_error", "published", "difference"),
-    *("files", "query"),
-)
-_QUERY = f'np.isin(f["columns/prototype_rank"][:], [0, *range({TOP + 1}, 10**6)]).sum()'
 
 
 def draw_figures(folder: Path, rows: Sequence[Row], sets: Sequence[SearchSet]) -> None:

@@ -23,7 +23,8 @@ from pigen.bundle import (
     iter_bundle,
 )
 from pigen.config import Experiment, dump_experiment, load_experiment, shipped_experiments
-from pigen.paper.published import LETTERS, published_rows
+from pigen.paper.columns import LETTERS
+from pigen.paper.published import published_rows
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.stamps import Stamp
 from pigen.paper.tables import run_files
