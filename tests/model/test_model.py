@@ -20,7 +20,7 @@ from test_diffusion import rotation
 from pigen.config import ModelConfig, SampleConfig
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import get_descriptor
-from pigen.model.checkpoint import load_checkpoint, read_header, save_checkpoint
+from pigen.model.checkpoint import ADDED, load_checkpoint, read_header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels, niggli
 from pigen.model.diffusion.state import Noised, Prediction
 from pigen.model.layers import Messages, PairMatrices
@@ -201,7 +201,7 @@ def test_a_batch_predicts_what_its_crystals_predict_alone() -> None:
 
 def test_inputs_are_not_mutated() -> None:
     batch, _, _, labels = models.noised(HEADER)
-    before = {k: v.clone() for k, v in vars(batch).items()}
+    before = {k: v.clone() for k, v in vars(batch).items() if v is not None}
     predict(batch, labels)
     for name, value in before.items():
         torch.testing.assert_close(getattr(batch, name), value, rtol=0, atol=0)
@@ -408,6 +408,17 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
 class _Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('code ran on load')",)
+
+
+def test_a_checkpoint_from_before_anything_could_be_given_predicts_the_same(tmp_path: Path) -> None:
+    model = models.model(HEADER, torch.float32)
+    old = {k: v for k, v in model.state_dict().items() if k not in ADDED}
+    save_checkpoint(tmp_path / "old.safetensors", old, HEADER)
+    found, _ = load_checkpoint(tmp_path / "old.safetensors", torch.device("cpu"))
+    for name in ADDED:
+        assert not found.state_dict()[name].any()
+    for name, value in old.items():
+        torch.testing.assert_close(found.state_dict()[name], value.half().float())
 
 
 def test_what_is_no_checkpoint_is_refused_without_running_it(tmp_path: Path) -> None:

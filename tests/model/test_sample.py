@@ -61,7 +61,7 @@ def test_out_of_memory_makes_the_batch_smaller(monkeypatch: pytest.MonkeyPatch) 
             raise torch.OutOfMemoryError("CUDA out of memory")
         return reverse_chain(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sys.modules["pigen.sample"], "reverse_chain", small)
+    monkeypatch.setattr(sys.modules["pigen.model.sample"], "reverse_chain", small)
     parts = draw(CONFIG, list(range(7)))
     assert sizes == [7, 3, 3, 1]
     assert parts.atomic_numbers.tolist() == whole.atomic_numbers.tolist()
@@ -220,7 +220,9 @@ def test_a_diverged_chain_is_a_counted_reject(
 ) -> None:
     broken, header = load_checkpoint(checkpoint, torch.device("cpu"))
     broken.state_dict()["coord_head.weight"].fill_(float("nan"))  # which a file may not hold
-    monkeypatch.setattr(sys.modules["pigen.sample"], "load_checkpoint", lambda *_: (broken, header))
+    monkeypatch.setattr(
+        sys.modules["pigen.model.sample"], "load_checkpoint", lambda *_: (broken, header)
+    )
     experiment = Experiment(name="t", sample=replace(CONFIG, n=3, checkpoint=str(checkpoint)))
     sample_to_bundle(experiment, checkpoint, tmp_path / "b.h5", progress=False)
     found = read_bundle(tmp_path / "b.h5")

@@ -193,6 +193,32 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert rates[-1] == pytest.approx(1e-5, rel=0.01)
 
 
+def test_a_run_by_hours_ends_with_its_rate_lowered(source: Path, tmp_path: Path) -> None:
+    asked = experiment(source, epochs=1e6, hours=2 / 3600)
+    train(asked, tmp_path / "m", progress=False)
+    found = rows(tmp_path / "m")
+    assert float(found[-1]["seconds"]) == pytest.approx(2, abs=1)
+    assert float(found[-1]["lr"]) < 0.05 * asked.train.lr
+    done, planned = read_header(tmp_path / "m" / CHECKPOINT).training["steps"].split(" of ")
+    assert done == planned
+
+
+def test_symmetry_is_kept_beside_the_model_and_found_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, cache = experiment(source), tmp_path / "m" / "symmetry.npz"
+    first = read_training_set(asked, cache).train.symmetry
+    assert first is not None
+    assert bool(first.known.all())
+    monkeypatch.setattr("pigen.model.training_set.templates_of", None)
+    again = read_training_set(asked, cache).train.symmetry
+    for name, value in vars(first).items():
+        torch.testing.assert_close(getattr(again, name), value)
+    cache.write_bytes(b"PK damaged")
+    with pytest.raises(TypeError):  # made anew
+        read_training_set(asked, cache)
+
+
 def test_labels_are_computed_where_missing_and_e_hull_found_under_its_other_name(
     tmp_path: Path,
 ) -> None:
@@ -233,8 +259,8 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_learned_loss_is_weighted(source: Path, tmp_path: Path) -> None:
     asked = experiment(source, epochs=1)
     trainer = Trainer(asked, read_training_set(asked), tmp_path, Group(torch.device("cpu")))
-    clean, labels = trainer.data.batch(torch.arange(8))
-    batch = trainer._noised(clean, labels, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    batch = trainer._batch(trainer.data, np.arange(8), generator, trainer.shares)
     found = trainer._losses(trainer.model, batch, guess_first=True)
     weights = replace(asked.loss, types=2.0, coords=3.0, lattice=5.0, compactness=7.0)
     expected = 2 * found.types + 3 * found.coords + 5 * found.lattice + 7 * found.compactness

@@ -38,6 +38,8 @@ def model(made: Header, dtype: torch.dtype = torch.float64, seed: int = 0) -> De
     """Random weights, large enough that every path of the network matters."""
     torch.manual_seed(seed)
     found = Denoiser(made.model, len(made.spec.elements)).to(dtype)
+    for added in (found.embed_given, found.embed_held):
+        torch.nn.init.normal_(added.weight)
     return found.eval().requires_grad_(False)
 
 

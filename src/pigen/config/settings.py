@@ -92,6 +92,13 @@ class TrainConfig:
     """Optimisation."""
 
     epochs: float = setting(106.0, "Passes over the training set.", above=0.0)
+    hours: float = setting(
+        0.0,
+        "Time after which training ends, its learning rate lowered by then, if the epochs have not "
+        "ended it before; 0: no limit. In one process only.",
+        unit="h",
+        lo=0.0,
+    )
     batch_size: int = setting(32, "Structures per step, of all processes together.", lo=1)
     accumulate: int = setting(
         1, "Parts in which a process computes its share of a batch; saves memory.", lo=1
@@ -103,6 +110,20 @@ class TrainConfig:
     p_drop: float = setting(
         0.6, "Probability of hiding each label of a structure during training.", lo=0.0, hi=1.0
     )
+    symmetric: float = setting(
+        0.7,
+        "Share of the structures of a batch whose noise keeps their space group; the rest is free.",
+        lo=0.0,
+        hi=1.0,
+    )
+    given: Mapping[str, float] = setting(
+        {"types": 0.25, "geometry": 0.05, "atoms": 0.05},
+        "Shares of the structures of a batch of which something is given: all elements (types), "
+        "coordinates and cell (geometry), or some atoms (atoms); the model learns the rest.",
+        keys=("types", "geometry", "atoms"),
+        lo=0.0,
+        hi=1.0,
+    )
     init_from: str = setting(
         "",
         "Checkpoint to start from: a file, or a shipped one by name; empty: random weights.",
@@ -113,6 +134,11 @@ class TrainConfig:
     device: str = setting(
         "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
     )
+
+    def __post_init__(self) -> None:
+        """A structure is given in one way."""
+        if sum(self.given.values()) > 1:
+            raise ValueError(f"given: expected shares that add up to 1 at most, got {self.given}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ from pigen.runtime.files import sha256_of, write_atomically
 FORMAT = "pigen-checkpoint-1"
 MAX_CHECKPOINT_BYTES = 2**30
 """Of a file: a network of ours has some 10 MiB."""
+ADDED = ("embed_given.weight", "embed_held.weight")
+"""Weights that checkpoints of before lack; their zeros change no prediction."""
 MAX_SIZES = 10_000
 """Atoms in the largest cell that a checkpoint may know of."""
 
@@ -118,7 +120,8 @@ def load_checkpoint(path: Path, device: torch.device) -> tuple[Denoiser, Header]
     if strange is not None:
         raise UsageError(f"{path}: {strange} holds numbers that are not finite")
     model = Denoiser(header.model, len(header.spec.elements)).to(device)
-    model.load_state_dict(weights, strict=True)
+    absent = {name: w for name, w in model.state_dict().items() if name in ADDED}
+    model.load_state_dict({**absent, **weights}, strict=True)
     return model.eval().requires_grad_(False), header
 
 
@@ -142,6 +145,8 @@ def _check_weights(path: Path, header: Header) -> None:
     except (RuntimeError, *_BROKEN) as error:  # sizes beyond what an integer holds
         raise UsageError(f"{misfit} {str(error).splitlines()[0]}") from None
     expected = {name: tuple(w.shape) for name, w in network.state_dict().items()}
+    for name in ADDED:
+        stored.setdefault(name, expected[name])
     for name in (*expected, *stored):
         if expected.get(name) != stored.get(name):
             found = stored.get(name, "missing") if name in expected else "unknown"

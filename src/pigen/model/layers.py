@@ -24,15 +24,17 @@ class PairMatrices:
         vector_rows: (B, n·3·K, n): rows (i, m, k), columns j; l = 1.
         contract_rows: (B, n·K, n·3): l = 1 contracted with a vector on j.
         tensor_rows: (B, n·5·K, n): l = 2.
+        allowed: (B, n, 3, 3) projectors of vectors on atom i, None where all are allowed.
     """
 
     scalar_rows: Tensor
     vector_rows: Tensor
     contract_rows: Tensor
     tensor_rows: Tensor
+    allowed: Tensor | None = None
 
     @classmethod
-    def of(cls, basis: Tensor) -> PairMatrices:
+    def of(cls, basis: Tensor, allowed: Tensor | None = None) -> PairMatrices:
         """Lay out a basis."""
         b, n, _, _, k = basis.shape
         l0, l1, l2 = basis[..., :1, :], basis[..., 1:4, :], basis[..., 4:, :]
@@ -41,7 +43,12 @@ class PairMatrices:
             vector_rows=l1.permute(0, 1, 3, 4, 2).reshape(b, n * 3 * k, n),
             contract_rows=l1.permute(0, 1, 4, 2, 3).reshape(b, n * k, n * 3),
             tensor_rows=l2.permute(0, 1, 3, 4, 2).reshape(b, n * 5 * k, n),
+            allowed=None if allowed is None else allowed.to(basis.dtype),
         )
+
+    def project(self, v: Tensor) -> Tensor:
+        """Vectors (B, n, 3, V) without what the atoms' sites forbid."""
+        return v if self.allowed is None else self.allowed @ v
 
 
 class Messages(nn.Module):
@@ -119,6 +126,7 @@ class Layer(nn.Module):
         s_in = (self.norm(s) * (1 + scale) + shift).to(pairs.scalar_rows.dtype)
         v_in = vector_rms_norm(v).to(pairs.scalar_rows.dtype)
         m_s, m_v = self.messages(s_in, v_in, pairs)
+        m_v = pairs.project(m_v)
         combined = v_in + m_v
         dots = (self.dots_left(combined) * self.dots_right(combined)).sum(-2) / sqrt(3)
         overall = masked_mean(s_in, mask)[:, None].expand_as(s_in)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from math import pi
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from pigen.config import DiffusionConfig, LossConfig
 from pigen.model.diffusion import coords, lattice, types
+from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.lattice import LatticeScale
-from pigen.model.diffusion.state import Noised, Prediction
+from pigen.model.diffusion.state import Given, Noised, Prediction
 
 _T = TypeVar("_T", "Clean", "Corruption", Noised)
 
@@ -28,12 +29,14 @@ class Clean:
     Attributes:
         types: (B, n) classes, 0 in the padding. frac: (B, n, 3). y: (B, 6) standardised lattice.
         mask: (B, n), True for real atoms.
+        symmetry: what the noise of these crystals has to keep; None where nothing.
     """
 
     types: Tensor
     frac: Tensor
     y: Tensor
     mask: Tensor
+    symmetry: Invariance | None = None
 
     @property
     def n_atoms(self) -> Tensor:
@@ -43,12 +46,16 @@ class Clean:
 
 @dataclass(frozen=True)
 class Corruption:
-    """The random numbers of one noising: t (B,), uniforms (B, n), normals (B, n, 3) and (B, 6)."""
+    """The random numbers of one noising: t (B,), uniforms (B, n), normals (B, n, 3) and (B, 6).
+
+    What is ``given`` gets no noise, whatever the numbers are.
+    """
 
     t: Tensor
     types: Tensor
     coords: Tensor
     lattice: Tensor
+    given: Given | None = None
 
     @classmethod
     def draw(cls, clean: Clean, generator: torch.Generator) -> Corruption:
@@ -69,6 +76,25 @@ class Corruption:
             lattice=place(torch.randn(b, 6, generator=generator)),
         )
 
+    def keeping(
+        self, clean: Clean, given: Given | None, scale: LatticeScale, config: DiffusionConfig
+    ) -> Corruption:
+        """The noise that leaves what is given alone and keeps the crystals' symmetry.
+
+        The noised lattice a y_0 + s ε is made invariant, and ε is what leads there from y_0.
+        """
+        coords, uniform, normal = self.coords, self.types, self.lattice
+        symmetry = clean.symmetry
+        if symmetry is not None:
+            coords, uniform = symmetry.steps(coords), symmetry.shared(uniform)
+            a, s = (x[:, None] for x in lattice.signal(self.t**config.time_power))
+            y = symmetry.cells(a * clean.y + s * normal, clean.n_atoms, scale)
+            there = (y - a * clean.y) / s.clamp_min(1e-4)
+            normal = torch.where(symmetry.symmetric[:, None], there, normal)
+        if given is not None:
+            coords = coords.masked_fill(given.coords[..., None], 0.0)
+        return Corruption(self.t, uniform, coords, normal, given)
+
 
 def add_noise(
     clean: Clean, draw: Corruption, scale: LatticeScale, config: DiffusionConfig
@@ -78,14 +104,31 @@ def add_noise(
     width = coords.sigma(draw.t, clean.n_atoms, config.sigma_min, config.sigma_max)
     a, s = lattice.signal(tau)
     y_t = a[:, None] * clean.y + s[:, None] * draw.lattice
+    masked = types.corrupt(clean.types, tau[:, None], draw.types)
+    given = draw.given
+    if given is not None:
+        masked = torch.where(given.types, clean.types, masked)
+        y_t = torch.where(given.cell[:, None], clean.y, y_t)
     return Noised(
-        types=types.corrupt(clean.types, tau[:, None], draw.types),
+        types=masked,
         frac=torch.remainder(clean.frac + width[:, None, None] * draw.coords, 1.0),
         lattice=lattice.to_lattice(y_t, clean.n_atoms, scale),
         shape=y_t[:, 1:],
         mask=clean.mask,
         t=draw.t,
+        given=given,
+        symmetry=clean.symmetry,
     )
+
+
+def _lost(noised: Noised) -> tuple[Tensor, Tensor, Tensor]:
+    """What there is to predict: elements (B, n), coordinates (B, n), lattices (B,)."""
+    hidden = (noised.types == types.MASK) & noised.mask
+    if noised.given is None:
+        return hidden, noised.mask, torch.ones_like(noised.mask[:, 0])
+    # Where some atoms are held, the others are predicted relative to them: all count.
+    moved = (noised.mask & ~noised.given.coords).any(1)
+    return hidden, noised.mask & moved[:, None], ~noised.given.cell
 
 
 @dataclass(frozen=True)
@@ -93,19 +136,51 @@ class Counts:
     """What the means of `losses` go over; of a whole batch, where its parts are computed apart.
 
     Attributes:
-        crystals: how many. atoms: how many real atoms. hidden: how many of them have no element.
+        crystals: how many. hidden: how many atoms have no element. atoms: how many are in crystals
+            with noised coordinates. cells: how many lattices are noised.
     """
 
     crystals: int
-    atoms: Tensor
     hidden: Tensor
+    atoms: Tensor
+    cells: Tensor
 
     @classmethod
     def of(cls, noised: Noised) -> Counts:
         """Those of a batch; the tensors are scalars of its type."""
-        hidden = (noised.types == types.MASK) & noised.mask
-        like = noised.frac.dtype
-        return cls(len(noised.mask), noised.mask.sum().to(like), hidden.sum().to(like))
+        lost = (part.sum().to(noised.frac.dtype) for part in _lost(noised))
+        return cls(len(noised.mask), *lost)
+
+
+@dataclass(frozen=True)
+class GivenShares:
+    """Shares of training structures of which a part is given; what else is drawn is one network's.
+
+    Attributes:
+        types: all elements are given. geometry: coordinates and cell are, and elements noised.
+        atoms: some atoms, with their elements, and the cell of half of these structures.
+    """
+
+    types: float = 0.0
+    geometry: float = 0.0
+    atoms: float = 0.0
+
+    def draw(self, clean: Clean, generator: torch.Generator) -> Given:
+        """What is given of each crystal of a batch; atoms of an orbit go together."""
+        b, n = clean.types.shape
+        which, cell, share = torch.rand(3, b, generator=generator).to(clean.y)
+        atom = torch.rand(b, n, generator=generator).to(clean.y)
+        if clean.symmetry is not None:
+            atom = clean.symmetry.shared(atom)
+        types = which < self.types
+        geometry = ~types & (which < self.types + self.geometry)
+        some = ~types & ~geometry & (which < self.types + self.geometry + self.atoms)
+        held = some[:, None] & (atom < share[:, None])
+        return Given(
+            types=(types[:, None] | held) & clean.mask,
+            coords=(geometry[:, None] | held) & clean.mask,
+            cell=geometry | (some & (cell < 0.5)),
+        )
 
 
 @dataclass(frozen=True)
@@ -131,9 +206,11 @@ class NoisedBatch:
         scale: LatticeScale,
         config: DiffusionConfig,
         generator: torch.Generator,
+        shares: GivenShares | None = None,
     ) -> NoisedBatch:
-        """A whole batch, with noise drawn for it on the CPU."""
-        draw = Corruption.draw(clean, generator)
+        """A whole batch, with noise drawn for it on the CPU; ``shares`` of it are given."""
+        given = shares.draw(clean, generator) if shares else None
+        draw = Corruption.draw(clean, generator).keeping(clean, given, scale, config)
         noised = add_noise(clean, draw, scale, config)
         return cls(clean, labels, draw, noised, Counts.of(noised))
 
@@ -216,7 +293,7 @@ def losses(
     counts = counts or Counts.of(noised)
     dtype = clean.frac.dtype
     real = clean.mask.to(dtype)
-    hidden = ((noised.types == types.MASK) & clean.mask).to(dtype)
+    hidden, moved, deformed = (part.to(dtype) for part in _lost(noised))
     surprise = cross_entropy(
         prediction.logits.transpose(1, 2), (clean.types - 1).clamp_min(0), reduction="none"
     )
@@ -227,13 +304,16 @@ def losses(
     target = -coords.wrapped_score(wide * draw.coords, wide) * real[..., None]
     target = target / coords.score_rms(width)[:, None, None]
     target = (target - target.sum(1, keepdim=True) / real.sum(1)[:, None, None]) * real[..., None]
-    coord_loss = ((prediction.coords - target) ** 2).sum() / (3 * counts.atoms)
+    squared = ((prediction.coords - target) ** 2).sum(-1)
+    coord_loss = (squared * moved).sum() / (3 * counts.atoms.clamp_min(1.0))
 
     tau = draw.t**config.time_power
     velocity = lattice.velocity(clean.y, draw.lattice, tau[:, None])
-    lattice_loss = ((prediction.lattice - velocity) ** 2).sum() / (6 * counts.crystals)
+    squared = ((prediction.lattice - velocity) ** 2).sum(-1)
+    lattice_loss = (squared * deformed).sum() / (6 * counts.cells.clamp_min(1.0))
 
     y0 = lattice.clean_estimate(noised_vector(noised, scale), prediction.lattice, tau[:, None])
+    y0 = torch.where(deformed[:, None] > 0, y0, clean.y)
     n_atoms = clean.n_atoms
     guessed = expected_compactness(
         prediction.logits,
@@ -254,4 +334,7 @@ def losses(
 
 
 def _rows(batch: _T, rows: slice) -> _T:
-    return type(batch)(*(getattr(batch, field.name)[rows] for field in fields(batch)))
+    def part(whole: Any) -> Any:
+        return None if whole is None else whole[rows]
+
+    return type(batch)(*(part(getattr(batch, field.name)) for field in fields(batch)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pigen.config import ModelConfig
 from pigen.model.diffusion.lattice import polar, traceless_basis
 from pigen.model.diffusion.state import Noised, Prediction
+from pigen.model.diffusion.types import MASK
 from pigen.model.layers import (
     LabelEmbedding,
     Layer,
@@ -46,6 +47,8 @@ class Denoiser(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(64 + s + 2, s), nn.SiLU(), nn.Linear(s, s), nn.SiLU()
         )
+        self.embed_given = nn.Linear(3, s, bias=False)
+        self.embed_held = nn.Linear(1, s, bias=False)
         self.guess_types = nn.Linear(n_elements, s)
         self.guess_lattice = nn.Linear(6, s)
         self.guess_coords = nn.Linear(1, v, bias=False)
@@ -64,6 +67,8 @@ class Denoiser(nn.Module):
         self.lattice_head = nn.Sequential(nn.Linear(2 * s, s), nn.SiLU(), nn.Linear(s, 3))
         for module in (self.guess_types, self.guess_lattice, self.guess_coords):
             nn.init.normal_(module.weight, std=0.02)
+        for module in (self.embed_given, self.embed_held):
+            nn.init.zeros_(module.weight)
 
     def geometry(self, noised: Noised) -> PairMatrices:
         """What the network sees of coordinates and lattice; no gradient flows through it."""
@@ -77,7 +82,9 @@ class Denoiser(nn.Module):
         device = basis.device.type
         if torch.is_autocast_enabled(device):  # once here, not in each product of each layer
             basis = basis.to(torch.get_autocast_dtype(device))
-        return PairMatrices.of(basis * 0.3)  # about unit variance of a summed message
+        symmetry = noised.symmetry
+        allowed = None if symmetry is None else symmetry.allowed(noised.lattice)
+        return PairMatrices.of(basis * 0.3, allowed)  # about unit variance of a summed message
 
     def forward(
         self,
@@ -101,17 +108,18 @@ class Denoiser(nn.Module):
         size = torch.stack(
             [3 * (length.log() - n_atoms.log() / 3) - log(_TYPICAL_VOLUME), n_atoms / 10], dim=1
         )
-        condition = self.condition(
-            torch.cat([self.embed_time(noised.t), self.embed_labels(labels), size], dim=1)
-        )
+        known, held = _given(noised)
+        query = self.embed_labels(labels) + self.embed_given(known)
+        time = self.embed_time(noised.t * (1 - known[:, 1]))  # that of the coordinates
+        condition = self.condition(torch.cat([time, query, size], dim=1))
 
-        s = self.embed_type(noised.types)
+        s = self.embed_type(noised.types) + self.embed_held(held[..., None])
         v = s.new_zeros(*s.shape[:2], 3, config.vectors)
         if guess is not None:
             s = s + self.guess_types(torch.softmax(guess.logits, -1))
             s = s + self.guess_lattice(guess.lattice)[:, None]
             cartesian = guess.coords @ lattice / length[:, None, None]
-            v = v + self.guess_coords(cartesian[..., None])
+            v = v + pairs.project(self.guess_coords(cartesian[..., None]))
         real = mask[..., None].to(s.dtype)
         s, v = s * real, v * real[..., None]
         for layer in self.layers:
@@ -162,6 +170,20 @@ class Denoiser(nn.Module):
         norm = velocity.norm(dim=1, keepdim=True) + 1e-6
         bounded: Tensor = velocity * (_LATTICE_BOUND * torch.tanh(norm / _LATTICE_BOUND) / norm)
         return bounded
+
+
+def _given(noised: Noised) -> tuple[Tensor, Tensor]:
+    """Whether all types, all coordinates and the cell are known, (B, 3); atoms in place, (B, n)."""
+    like, mask = noised.lattice, noised.mask
+    all_types = ((noised.types != MASK) | ~mask).all(1)
+    if noised.given is None:
+        none = torch.zeros_like(all_types)
+        return torch.stack([all_types, none, none], dim=1).to(like.dtype), like.new_zeros(
+            mask.shape
+        )
+    held = noised.given.coords & mask
+    known = torch.stack([all_types, (held | ~mask).all(1), noised.given.cell], dim=1)
+    return known.to(like.dtype), held.to(like.dtype)
 
 
 @lru_cache(maxsize=4)

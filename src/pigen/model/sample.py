@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
 from pigen.model.data import niggli
 from pigen.model.diffusion.reverse import Draws, reverse_chain
 from pigen.model.diffusion.state import Noised, Prediction
-from pigen.model.layers import PairMatrices
 from pigen.model.network import Denoiser
 from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import UsageError
@@ -160,7 +159,7 @@ def _sample_group(
     elements = np.array([0, *header.spec.elements], dtype=np.uint8)
     crystals = []
     for row, one in enumerate(plans):
-        frac = sampled.frac[row, : one.n_atoms].double().cpu().numpy()
+        frac = torch.remainder(sampled.frac[row, : one.n_atoms], 1.0).double().cpu().numpy()
         cell = sampled.lattice[row].double().cpu().numpy()
         numbers = elements[sampled.types[row, : one.n_atoms].cpu().numpy()]
         if not (np.isfinite(frac).all() and np.isfinite(cell).all()):
@@ -207,11 +206,17 @@ def guided(
     return predict
 
 
-_Batch = TypeVar("_Batch", Noised, Prediction, PairMatrices)
+_Batch = TypeVar("_Batch")
 
 
 def _twice(batch: _Batch) -> _Batch:
-    return type(batch)(**{k: torch.cat([x, x]) for k, x in vars(batch).items()})
+    """Tensors, None, or dataclasses of them, each beside itself."""
+    twice: Any = batch
+    if isinstance(batch, Tensor):
+        twice = torch.cat([batch, batch])
+    elif batch is not None:
+        twice = type(batch)(**{k: _twice(x) for k, x in vars(batch).items()})
+    return cast(_Batch, twice)
 
 
 def _banned(header: Header, config: SampleConfig, like: Tensor) -> Tensor:

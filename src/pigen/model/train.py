@@ -9,7 +9,7 @@ from pathlib import Path
 from pigen.config import Experiment, TrainConfig
 from pigen.descriptors import load_descriptors
 from pigen.model.init_from import check_start
-from pigen.model.trainer import STATE, Trainer
+from pigen.model.trainer import STATE, SYMMETRY, Trainer
 from pigen.model.training_set import TrainingSet, read_training_set
 from pigen.runtime.distributed import n_processes, processes
 from pigen.runtime.errors import UsageError
@@ -40,7 +40,7 @@ def train(
         OneProcessError: memory ran out, or a process that torchrun started is gone; the state is
             saved.
     """
-    _check_batch_size(experiment.train, n_processes())
+    _check_processes(experiment.train, n_processes())
     with processes(experiment.train.device) as group, contextlib.ExitStack() as held:
         data = group.from_first("data", lambda: _prepare(experiment, out_dir, resume))
         trainer = Trainer(experiment, data, out_dir, group)
@@ -66,12 +66,14 @@ def _prepare(experiment: Experiment, out_dir: Path, resume: bool) -> TrainingSet
     if experiment.train.init_from:
         check_start(experiment.train.init_from, experiment.model, experiment.diffusion)
     load_descriptors(experiment.descriptors)
-    data = read_training_set(experiment)
+    data = read_training_set(experiment, out_dir / SYMMETRY)
     out_dir.mkdir(parents=True, exist_ok=True)
     return data
 
 
-def _check_batch_size(config: TrainConfig, size: int) -> None:
+def _check_processes(config: TrainConfig, size: int) -> None:
+    if config.hours and size > 1:
+        raise UsageError(f"train.hours: {size} processes have no clock in common; use train.epochs")
     pieces = size * config.accumulate
     if config.batch_size < pieces:
         raise UsageError(

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from pigen.config import Experiment, TrainConfig
 from pigen.model.checkpoint import Header, save_checkpoint
 from pigen.model.data import TrainingData, batches, drop_labels
-from pigen.model.loss import Clean, Losses, NoisedBatch, losses
+from pigen.model.loss import GivenShares, Losses, NoisedBatch, losses
 from pigen.model.network import Denoiser
 from pigen.model.training_set import TrainingSet, check_same_settings, settings_of
 from pigen.runtime.device import fast_bf16
@@ -42,6 +42,8 @@ SELF_CONDITIONING = 0.5
 
 CHECKPOINT = "model.safetensors"
 STATE = "state.pt"
+SYMMETRY = "symmetry.npz"
+"""What is known of the symmetry of the training set, kept so that it is found but once."""
 _MISFITS = (LookupError, ValueError, TypeError, AttributeError)
 """What a state raises that holds other things than ours."""
 _METRICS = "metrics.csv"
@@ -87,6 +89,7 @@ class Trainer:
             betas=(0.9, 0.99),
             fused=True,
         )
+        self.shares = GivenShares(**self.config.given)
         self.cubed_radii = self.spec.cubed_radii(self.data.frac)
         self.steps_per_epoch = sum(1 for _ in self._order(0))
         self.n_steps = max(1, round(self.config.epochs * self.steps_per_epoch))
@@ -108,14 +111,19 @@ class Trainer:
         return (slice(first, None, parts) for first in mine)
 
     def _batch(
-        self, data: TrainingData, rows: NDArray[np.int64], generator: torch.Generator
-    ) -> tuple[Clean, Tensor]:
-        clean, labels = data.batch(torch.from_numpy(rows).to(self.device))
-        return clean, drop_labels(labels, self.config.p_drop, generator)
-
-    def _noised(self, clean: Clean, labels: Tensor, generator: torch.Generator) -> NoisedBatch:
+        self,
+        data: TrainingData,
+        rows: NDArray[np.int64],
+        generator: torch.Generator,
+        shares: GivenShares | None = None,
+    ) -> NoisedBatch:
+        """The structures of these rows with their noise; some symmetric, some given in part."""
+        chosen = torch.from_numpy(rows).to(self.device)
+        symmetric = torch.rand(len(rows), generator=generator) < self.config.symmetric
+        clean, labels = data.batch(chosen, symmetric.to(self.device))
+        labels = drop_labels(labels, self.config.p_drop, generator)
         diffusion = self.experiment.diffusion
-        return NoisedBatch.make(clean, labels, self.spec.lattice, diffusion, generator)
+        return NoisedBatch.make(clean, labels, self.spec.lattice, diffusion, generator, shares)
 
     def _losses(self, model: Denoiser, batch: NoisedBatch, guess_first: bool) -> Losses:
         guess = None
@@ -140,13 +148,12 @@ class Trainer:
         # One generator per step makes a resumed run draw what the uninterrupted one would. Every
         # process draws for the whole batch, so that the noise depends on no number of processes.
         generator = torch.Generator().manual_seed(self.experiment.seed * 1_000_003 + self.step)
-        clean, labels = self._batch(self.data, rows, generator)
         guess_first = bool(torch.rand((), generator=generator) < SELF_CONDITIONING)
-        batch = self._noised(clean, labels, generator)
+        batch = self._batch(self.data, rows, generator, self.shares)
         self.optimizer.zero_grad(set_to_none=True)
         values = self._gradients(batch, len(rows), guess_first)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.n_steps, self.config.lr)
+            group["lr"] = learning_rate(self.step, self.planned_steps, self.config.lr)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         values = values.double()
         if not bool(torch.isfinite(norm)) or not bool(torch.isfinite(values).all()):
@@ -205,7 +212,7 @@ class Trainer:
                 while True:
                     if self._epoch_has_ended():
                         self._end_of_epoch(bar)
-                    if self.step == self.n_steps:
+                    if self._has_ended():
                         break
                     epoch, done = divmod(self.step, self.steps_per_epoch)
                     for rows in islice(self._order(epoch), done, None):
@@ -228,9 +235,20 @@ class Trainer:
         if self.group.any(bool(self.interrupts)):
             raise KeyboardInterrupt
 
+    @property
+    def planned_steps(self) -> int:
+        """Steps of the whole run: by its epochs, or by its hours at the pace so far if fewer."""
+        if not self.config.hours or not self.seconds:
+            return self.n_steps
+        in_time = self.step * 3600 * self.config.hours / self.seconds
+        return min(self.n_steps, max(self.step, round(in_time)))
+
+    def _has_ended(self) -> bool:
+        return self.step > 0 and self.step == self.planned_steps
+
     def _epoch_has_ended(self) -> bool:
         """Whether the row of an epoch is due; a run may have been stopped just before it."""
-        over = self.step == self.n_steps or self.step % self.steps_per_epoch == 0
+        over = self._has_ended() or self.step % self.steps_per_epoch == 0
         return over and self.step > (self.rows[-1]["step"] if self.rows else 0)
 
     def _end_of_epoch(self, bar: Any) -> None:
@@ -240,7 +258,7 @@ class Trainer:
         row = {"epoch": float(epoch + 1), "step": float(self.step), "seconds": self.seconds}
         row |= {f"train_{n}": float(x) / steps for n, x in zip(names, self.sums, strict=True)}
         row |= self.validate()
-        row["lr"] = learning_rate(self.step - 1, self.n_steps, self.config.lr)
+        row["lr"] = learning_rate(self.step - 1, self.planned_steps, self.config.lr)
         self.rows.append(row)
         self.sums.zero_()
         rate = self.step * self.config.batch_size / max(self.seconds, 1e-9)
@@ -257,8 +275,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.experiment.seed)
         sums = torch.zeros(len(_COMPONENTS), dtype=torch.float64)
         for rows in batches(self.val.n_atoms.cpu().numpy(), 64, self.experiment.seed, 0):
-            clean, labels = self._batch(self.val, rows, generator)
-            batch = self._noised(clean, labels, generator)
+            batch = self._batch(self.val, rows, generator)
             for share in self._shares(len(rows)):
                 found = self._losses(model, batch.part(share), False)
                 components = torch.stack([getattr(found, name) for name in _COMPONENTS])
@@ -284,12 +301,14 @@ class Trainer:
             training={
                 "experiment": self.experiment.name,
                 "structures": str(len(self.data)),
-                "steps": f"{self.step} of {self.n_steps}",
+                "steps": f"{self.step} of {self.planned_steps}",
                 "epochs": f"{self.step / self.steps_per_epoch:.1f}",
                 "hours": f"{self.seconds / 3600:.2f}",
                 "seed": str(self.experiment.seed),
                 "loss": str(asdict(self.experiment.loss)),
                 "p_drop": str(self.config.p_drop),
+                "symmetric": str(self.config.symmetric),
+                "given": str(dict(self.config.given)),
                 **({"init_from": self.start.origin} if self.start else {}),
             },
         )

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Reject, count_rejects
 from pigen.config import Experiment
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.templates import templates_of
 from pigen.descriptors import descriptor_names, evaluate, get_descriptor
 from pigen.io import read_chunks
-from pigen.model.data import TrainingData, niggli
+from pigen.model.data import SymmetricData, TrainingData, niggli
 from pigen.model.init_from import Start
 from pigen.model.spec import ModelSpec, units_of
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import write_atomically
 from pigen.screening.label import E_HULL_COLUMNS
 
 _log = logging.getLogger(__name__)
@@ -27,6 +34,7 @@ _MAY_CHANGE = (
     "train.device",
     "train.accumulate",
     "train.checkpoint_minutes",
+    "train.hours",
     "train.init_from",
 )
 """Settings that a resumed run need not share; what it started from is compared by its hash."""
@@ -75,8 +83,10 @@ class TrainingSet:
     start: Start | None = None
 
 
-def read_training_set(experiment: Experiment) -> TrainingSet:
+def read_training_set(experiment: Experiment, cache: Path | None = None) -> TrainingSet:
     """The sets that an experiment names; what is left out of them is logged.
+
+    The symmetry of training structures takes a while to find; a file ``cache`` keeps it.
 
     Raises:
         UsageError: as `read_labelled`, a label without values, or no readable checkpoint to start
@@ -99,7 +109,34 @@ def read_training_set(experiment: Experiment) -> TrainingSet:
             raise UsageError(f"{name}: nothing is left of it: {found.left_out}")
     tensors = [TrainingData.of(found.crystals, found.labels, spec) for found in sets.values()]
     digests = {name: digest(found) for name, found in sets.items()}
+    if experiment.train.symmetric:
+        symmetry = symmetry_of(train.crystals, spec, cache, digests["data.train"])
+        tensors[0] = replace(tensors[0], symmetry=symmetry)
     return TrainingSet(spec, tensors[0], tensors[1] if data.val else None, digests, start)
+
+
+def symmetry_of(
+    crystals: Crystals, spec: ModelSpec, cache: Path | None, digest: str
+) -> SymmetricData:
+    """The symmetry of a training set, from ``cache`` where it holds that of the same structures."""
+    names = [one.name for one in fields(SymmetricData)]
+    if cache is not None:
+        # What can't be read is made again.
+        with contextlib.suppress(OSError, ValueError, KeyError, BadZipFile), np.load(cache) as file:
+            if str(file["digest"]) == digest:
+                return SymmetricData(*(torch.from_numpy(file[name]) for name in names))
+    templates, ideal = templates_of(crystals)
+    found = SymmetricData.of(crystals, templates, ideal, spec)
+    without = templates.count(None)
+    if without:
+        _log.warning("data.train: %d without a template; their noise is free", without)
+    if cache is not None:
+        buffer = io.BytesIO()
+        arrays = {name: getattr(found, name).numpy() for name in names}
+        np.savez_compressed(buffer, digest=np.array(digest), **arrays)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache, buffer.getvalue())
+    return found
 
 
 def settings_of(experiment: Experiment, data: TrainingSet) -> dict[str, str]:

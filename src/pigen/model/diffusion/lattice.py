@@ -65,6 +65,14 @@ def polar(lattice: Tensor) -> tuple[Tensor, Tensor]:
         return log_p, inverse_p @ lattice
 
 
+def log_symmetric(matrix: Tensor) -> Tensor:
+    """Logarithm of symmetric positive matrices (…, 3, 3)."""
+    with torch.autocast(matrix.device.type, enabled=False):
+        values, vectors = torch.linalg.eigh(matrix)
+        found: Tensor = vectors @ (values.clamp_min(1e-24).log()[..., None] * vectors.mT)
+        return found
+
+
 def to_vector(lattice: Tensor, n_atoms: Tensor, scale: LatticeScale) -> Tensor:
     """Standardised y, (B, 6), of lattices (B, 3, 3) Å with n atoms (B,)."""
     log_p, _ = polar(lattice)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pigen.config import DiffusionConfig
 from pigen.model.diffusion import coords, lattice, types
+from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.lattice import LatticeScale
 from pigen.model.diffusion.state import Noised, Prediction
 
@@ -41,7 +42,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Crystals of finished chains: types (B, n), frac (B, n, 3), lattice (B, 3, 3) Å.
+    """Crystals of finished chains: types (B, n), frac (B, n, 3) not wrapped, lattice (B, 3, 3) Å.
 
     The lattice of a chain that met a NaN or infinity is NaN.
     """
@@ -62,6 +63,7 @@ def reverse_chain(
     config: DiffusionConfig,
     eta: float,
     sharpness: float = 1.0,
+    symmetry: Invariance | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Sampled:
     """Run the chain from noise at t = 1 to a clean batch at t = 0.
@@ -72,11 +74,14 @@ def reverse_chain(
         mask: (B, n), True for real atoms.
         eta: factor on the noise added to coordinates and lattice at each step.
         sharpness: factor on the coordinates' score in all steps but the last.
+        symmetry: kept by the chain from coordinates that have it; the draws need not.
         on_step: called after each step.
     """
     steps = len(draws.reveal)
     n_atoms = mask.sum(1)
     current, frac, y = start_types, draws.frac, draws.y
+    kept = _Free() if symmetry is None else _Kept(symmetry, n_atoms, scale)
+    y = kept.cells(y)
     times = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
     alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
     guess: Prediction | None = None
@@ -90,13 +95,14 @@ def reverse_chain(
             shape=y[:, 1:],
             mask=mask,
             t=t,
+            symmetry=symmetry,
         )
         guess = predict(noised, guess)
         width = coords.sigma(t, n_atoms, config.sigma_min, config.sigma_max)
         last = k == steps - 1
         next_width = coords.sigma(t_next, n_atoms, config.sigma_min, config.sigma_max)
         score = -guess.coords * coords.score_rms(width)[:, None, None]
-        frac = coords.reverse_step(
+        moved = coords.reverse_step(
             frac,
             score if last else sharpness * score,
             width[:, None, None],
@@ -104,11 +110,18 @@ def reverse_chain(
             draws.coord_noise[k],
             eta,
         )
+        frac = kept.moved(frac, moved)
         y = lattice.reverse_step(
             y, guess.lattice, tau[:, None], tau_next[:, None], draws.lattice_noise[k], eta
         )
+        y = kept.cells(y)
         current = types.reverse_step(
-            current, guess.logits, tau[:, None], tau_next[:, None], draws.reveal[k], draws.choose[k]
+            current,
+            kept.shared(guess.logits),
+            tau[:, None],
+            tau_next[:, None],
+            kept.shared(draws.reveal[k]),
+            kept.shared(draws.choose[k]),
         )
         current = torch.where(mask, current, torch.zeros_like(current))
         # A chain that fails must not take the others of its batch along.
@@ -118,4 +131,38 @@ def reverse_chain(
         on_step()
     cells = lattice.to_lattice(y, n_atoms, scale)
     cells = torch.where(alive[:, None, None], cells, torch.full_like(cells, torch.nan))
-    return Sampled(current, torch.remainder(frac, 1.0), cells)
+    return Sampled(current, frac, cells)
+
+
+class _Free:
+    """A chain without symmetry: every step is taken as it comes."""
+
+    def moved(self, frac: Tensor, there: Tensor) -> Tensor:
+        """Where the coordinates are after a step."""
+        return there
+
+    def shared(self, values: Tensor) -> Tensor:
+        """Values of all atoms, (B, n, …)."""
+        return values
+
+    def cells(self, y: Tensor) -> Tensor:
+        """The lattice vector, (B, 6)."""
+        return y
+
+
+@dataclass(frozen=True)
+class _Kept(_Free):
+    """A chain whose steps keep the symmetry of its state."""
+
+    symmetry: Invariance
+    n_atoms: Tensor
+    scale: LatticeScale
+
+    def moved(self, frac: Tensor, there: Tensor) -> Tensor:
+        return frac + self.symmetry.steps(there - frac)
+
+    def shared(self, values: Tensor) -> Tensor:
+        return self.symmetry.shared(values)
+
+    def cells(self, y: Tensor) -> Tensor:
+        return self.symmetry.cells(y, self.n_atoms, self.scale)

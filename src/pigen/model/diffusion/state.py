@@ -6,6 +6,26 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pigen.model.diffusion.invariance import Invariance
+
+
+@dataclass(frozen=True)
+class Given:
+    """What of a noised batch is clean at any time, because it was given.
+
+    Attributes:
+        types: (B, n), True where the element is. coords: (B, n), where the coordinates are.
+        cell: (B,), True where the lattice is.
+    """
+
+    types: Tensor
+    coords: Tensor
+    cell: Tensor
+
+    def __getitem__(self, rows: slice) -> Given:
+        """Some of the crystals."""
+        return Given(self.types[rows], self.coords[rows], self.cell[rows])
+
 
 @dataclass(frozen=True)
 class Noised:
@@ -17,7 +37,9 @@ class Noised:
         lattice: (B, 3, 3) Å, rows a, b, c, in any orientation.
         shape: (B, 5): standardised traceless part of log P, see `pigen.model.diffusion.lattice`.
         mask: (B, n), True for real atoms.
-        t: (B,) time in [0, 1].
+        t: (B,) time in [0, 1] of all that is not given.
+        given: what is clean; None where nothing is.
+        symmetry: of the crystals, exact in this state; None where none is known.
     """
 
     types: Tensor
@@ -26,6 +48,8 @@ class Noised:
     shape: Tensor
     mask: Tensor
     t: Tensor
+    given: Given | None = None
+    symmetry: Invariance | None = None
 
 
 @dataclass(frozen=True)

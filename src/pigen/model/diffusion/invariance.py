@@ -1,0 +1,112 @@
+"""Noise that keeps a space group: what a batch needs to know of its crystals' symmetry.
+
+The denoiser is equivariant, so on an exactly invariant state its prediction is invariant as well.
+If the noise added is invariant too, every state of a chain is. Coordinates move as their orbit's
+representative does, along what its site allows; the lattice's metric is averaged over the point
+group, its volume kept; the atoms of an orbit share the draws of their types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pigen.crystal.templates import Template
+from pigen.model.diffusion import lattice
+from pigen.model.diffusion.lattice import LatticeScale
+
+_ROWS, _COLUMNS = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)
+"""Places of the six numbers of a metric, in the order of `Template.metric_mean`."""
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """Symmetry of a batch of B crystals, padded to n atoms; some may have none.
+
+    Attributes:
+        symmetric: (B,) True where there is a group to keep; the rest of such a row says nothing.
+        source: (B, n) the representative of each atom's orbit.
+        moves: (B, n, 3, 3) displacement of an atom when its representative's is proposed.
+        sites: (B, n, 3, 3) part of an atom's displacement that its site allows.
+        metric_mean: (B, 6, 6) mean over the point group, see `Template.metric_mean`.
+    """
+
+    symmetric: Tensor
+    source: Tensor
+    moves: Tensor
+    sites: Tensor
+    metric_mean: Tensor
+
+    @classmethod
+    def of(cls, templates: Sequence[Template | None], n: int, like: Tensor) -> Invariance:
+        """For a batch padded to n atoms, with dtype and device of ``like``."""
+        b = len(templates)
+        source = np.tile(np.arange(n), (b, 1))
+        moves = np.tile(np.eye(3), (b, n, 1, 1))
+        sites = moves.copy()
+        mean = np.tile(np.eye(6), (b, 1, 1))
+        for row, one in enumerate(templates):
+            if one is not None:
+                source[row, : one.n_atoms] = one.source
+                moves[row, : one.n_atoms] = one.moves
+                sites[row, : one.n_atoms] = one.sites
+                mean[row] = one.metric_mean
+        return cls(
+            symmetric=torch.tensor([one is not None for one in templates], device=like.device),
+            source=torch.from_numpy(source).to(like.device),
+            moves=torch.as_tensor(moves, dtype=like.dtype, device=like.device),
+            sites=torch.as_tensor(sites, dtype=like.dtype, device=like.device),
+            metric_mean=torch.as_tensor(mean, dtype=like.dtype, device=like.device),
+        )
+
+    def __getitem__(self, rows: slice) -> Invariance:
+        """Some of the crystals."""
+        return Invariance(
+            self.symmetric[rows],
+            self.source[rows],
+            self.moves[rows],
+            self.sites[rows],
+            self.metric_mean[rows],
+        )
+
+    def allowed(self, cell: Tensor) -> Tensor:
+        """Cartesian projectors (B, n, 3, 3) onto what each atom's site allows a vector to be.
+
+        In exact arithmetic the denoiser's vectors lie there by themselves. Where a site allows
+        none, rounding would be all that is left of them, and be scaled up from layer to layer.
+        """
+        to_cartesian, back = cell.mT[:, None], torch.linalg.inv(cell).mT[:, None]
+        projectors = to_cartesian @ self.sites @ back
+        whole = torch.eye(3, dtype=cell.dtype, device=cell.device)
+        return torch.where(self.symmetric[:, None, None, None], projectors, whole)
+
+    def steps(self, steps: Tensor) -> Tensor:
+        """Displacements (B, n, 3) that keep the group, from those of the representatives."""
+        source = self.source[..., None].expand_as(steps)
+        moved = torch.einsum("bnij,bnj->bni", self.moves, steps.gather(1, source))
+        return torch.where(self.symmetric[:, None, None], moved, steps)
+
+    def shared(self, values: Tensor) -> Tensor:
+        """Values (B, n, …) of the representatives, for all atoms of their orbits."""
+        source = self.source.view(*self.source.shape, *(1,) * (values.dim() - 2))
+        source = source.expand_as(values)
+        rows = self.symmetric.view(-1, *(1,) * (values.dim() - 1))
+        return torch.where(rows, values.gather(1, source), values)
+
+    def cells(self, y: Tensor, n_atoms: Tensor, scale: LatticeScale) -> Tensor:
+        """Standardised lattice vectors (B, 6) whose metric the point group keeps; same volume."""
+        cell = lattice.to_lattice(y, n_atoms, scale)
+        metric = cell @ cell.mT
+        six = torch.einsum("bij,bj->bi", self.metric_mean, metric[:, _ROWS, _COLUMNS])
+        averaged = torch.empty_like(metric)
+        averaged[:, _ROWS, _COLUMNS] = six
+        averaged[:, _COLUMNS, _ROWS] = six
+        # log P = (log G) / 2, so the polar factor of the metric itself is twice as long.
+        log_metric = lattice.log_symmetric(averaged)
+        shape = 0.5 * torch.einsum("bij,kij->bk", log_metric, lattice.traceless_basis(y))
+        kept = torch.cat([y[:, :1], shape / scale.shape_sd], dim=1)
+        return torch.where(self.symmetric[:, None], kept, y)
