@@ -4,7 +4,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run reproduce test test-faults check bench docs dist setup clean
+.PHONY: run reproduce test test-slow test-all test-faults check bench docs dist setup clean
 
 run: $(VENV)/installed
 	$(BIN)/pigen run pigen_mled_c --out runs/pigen_mled_c --force
@@ -14,8 +14,16 @@ SCALE ?= laptop
 reproduce: $(VENV)/installed
 	$(BIN)/pigen reproduce --scale $(SCALE) --out reproduce/$(SCALE) $(REPRODUCE_ARGS)
 
+# Minutes: every stage once on real crystals, and all that takes seconds.
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Whole runs, training, CHGNet against its makers' code, the built wheel; kills are in test-faults.
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore=tests/faults -k "not first_hour"
+
+test-all: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m ""
 
 # Kills, full disks, hostile files (docs/resilience.md); minutes. PIGEN_KILLS=100 kills more often.
 test-faults: $(VENV)/installed-dev

@@ -160,6 +160,7 @@ def test_table(folder: Path) -> None:
     assert len([line for line in lines if "published |" in line]) == 23
 
 
+@pytest.mark.slow
 def test_verb_writes_the_minima(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.h5"
     args = ["csp-collect", str(folder), "-o", str(output), "--library", "aflow"]

@@ -335,6 +335,7 @@ def test_stopped_and_resumed_repeats_the_batches(tmp_path: Path) -> None:
     stop_often_and_compare(pristine, tmp_path, Crowded(), 2, (SerialExecutor(),) * 2)
 
 
+@pytest.mark.slow
 def test_searches_begun_apart_stay_apart(folder: Path) -> None:
     first = next(folder.glob("001*")).name
     rounds = 0
@@ -425,6 +426,7 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
         csp_run([folder], COPPER)
 
 
+@pytest.mark.slow
 def test_verb(folder: Path) -> None:
     name = next(folder.glob("*_Cu1")).name
     args = ["csp-run", str(folder), "--only", f"{name}/seeded", "--model", f"{__name__}:calculator"]

@@ -165,6 +165,7 @@ def test_the_widest_gap_separates_neighbours() -> None:
     assert chosen(np.ones(8)).tolist() == list(range(8))
 
 
+@pytest.mark.slow
 def test_neighbours_and_images_are_those_of_crystal_nn() -> None:
     crystals = built()
     found = environments(crystals)

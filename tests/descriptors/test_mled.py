@@ -101,6 +101,7 @@ def test_equals_the_reference_on_built_crystals(i: int) -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_equals_the_reference_on_real_crystals(shared_data: Path) -> None:
     crystals = mp20_crystals(shared_data, "test")[::50][:30]
     expected = [reference_mled(structure).mled for structure in crystals.to_pymatgen()]

@@ -346,6 +346,7 @@ def check_end_to_end(folder: Path, structures: Bundle) -> None:
     assert header.spec.label_unit == ("", "g/cm3", "")
 
 
+@pytest.mark.slow
 def test_a_property_of_ones_own_end_to_end(density_py: Path, tmp_path: Path) -> None:
     parts = [known_structures()[n].crystals for n in ("MgO", "Cu", "CaF2", "ZnS", "SrTiO3")]
     every = Crystals.concatenate(
@@ -355,6 +356,7 @@ def test_a_property_of_ones_own_end_to_end(density_py: Path, tmp_path: Path) -> 
     check_end_to_end(tmp_path, bundle)
 
 
+@pytest.mark.slow
 def test_it_works_on_real_structures(density_py: Path, tmp_path: Path, shared_data: Path) -> None:
     chunk = next(read_chunks([shared_data / "mp20" / "val.csv.gz"], chunk_size=60))
     check_end_to_end(tmp_path, replace(chunk, columns={}))

@@ -220,6 +220,7 @@ def test_the_shipped_table_says_where_it_is_from() -> None:
     assert provenance["structures"] == "14585"
 
 
+@pytest.mark.slow
 def test_yardsticks_of_the_shipped_table(shared_data: Path) -> None:
     test = mp20_crystals(shared_data, "test")
     assert passing(test) == pytest.approx(95, abs=1)

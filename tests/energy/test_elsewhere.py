@@ -39,6 +39,7 @@ def copper(*edges: float) -> Crystals:
     return Crystals.concatenate([Crystals.single(FCC * a, [[0, 0, 0]], [29]) for a in edges])
 
 
+@pytest.mark.slow
 def test_a_crystal_that_kills_has_failed() -> None:
     edges = [*np.linspace(3.4, 3.9, 5), 7.0, *np.linspace(3.5, 3.8, 2)]
     pool = LocalPool(1)

@@ -116,6 +116,7 @@ def content(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_resumed_run_is_the_same_to_the_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_resumed_run_is_the_same_to_the_byte(
     assert "cannot resume" in other.output
 
 
+@pytest.mark.slow
 def test_verb_relaxes_any_source_with_chgnet(tmp_path: Path) -> None:
     poscar = tmp_path / "POSCAR"
     (copper,) = coppers(1).to_pymatgen()

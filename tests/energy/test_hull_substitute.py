@@ -160,6 +160,7 @@ def test_substitutes_are_marked_and_lower_the_hull(nitrides: Path, tmp_path: Pat
         relax_substitutes(nitrides, more, 9, EMT, serial, {}, resume=True)
 
 
+@pytest.mark.slow
 def test_the_verb_adds_them(nitrides: Path, tmp_path: Path) -> None:
     given = read_bundle(nitrides)
     given = given.select(np.isin(given.parents, ["NiN", "AgN"]))

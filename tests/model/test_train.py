@@ -74,6 +74,7 @@ def test_training_lowers_the_loss_and_writes_what_it_did(source: Path, tmp_path:
     assert header.model == CONFIG
 
 
+@pytest.mark.slow
 def test_resuming_equals_never_stopping(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_resume_refuses_changed_settings_and_names_them(source: Path, tmp_path: 
         train(asked, out, resume=True, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["_train_step", "validate", "_write_metrics"])
 def test_interrupted_anywhere_a_run_goes_on_as_if_it_had_not_been(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -267,6 +269,7 @@ def test_a_learned_loss_is_weighted(source: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(found.total(weights), expected)
 
 
+@pytest.mark.slow
 def test_what_a_scheduler_sends_saves_the_model(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "m"
     settings = [f"data.train=['{source}']", "train.epochs=2000", "train.checkpoint_minutes=60"]

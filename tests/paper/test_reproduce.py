@@ -94,6 +94,7 @@ def again(folder: Path) -> Done:
 
 
 # -- what is left behind ---------------------------------------------------------------------------
+@pytest.mark.slow
 def test_every_table_and_figure_is_there(out: Path) -> None:
     expected = {f"{name}{suffix}" for name in TABLE_NAMES for suffix in (".md", ".csv", ".json")}
     assert set(tables_of(out)) == expected
@@ -105,6 +106,7 @@ def test_every_table_and_figure_is_there(out: Path) -> None:
         assert (out / "figures" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_head_names_what_the_tables_rest_on(out: Path) -> None:
     head = json.loads((out / "tables" / "table_1.json").read_text("utf-8"))["head"]
     assert "4 structures a row (paper: 10000)" in head["scale"]
@@ -119,6 +121,7 @@ def test_head_names_what_the_tables_rest_on(out: Path) -> None:
     assert all(f"- {key}: {value}" in text for key, value in head.items())
 
 
+@pytest.mark.slow
 def test_searches_fill_column_g_and_table_3(out: Path) -> None:
     ed3 = json.loads((out / "tables" / "table_ed3.json").read_text("utf-8"))
     assert [(row["model"], row["set"]) for row in ed3["rows"]] == [
@@ -131,6 +134,7 @@ def test_searches_fill_column_g_and_table_3(out: Path) -> None:
     assert found["published"] == [1.0]
 
 
+@pytest.mark.slow
 def test_figures_of_searches_can_be_traced(out: Path) -> None:
     def table(*args: str | Path) -> str:
         result = CliRunner().invoke(main, ["table", *map(str, args)])
@@ -148,6 +152,7 @@ def test_figures_of_searches_can_be_traced(out: Path) -> None:
     assert result.exit_code == 2
 
 
+@pytest.mark.slow
 def test_figure_3d_counts_the_bundle_that_it_names(out: Path) -> None:
     table = json.loads((out / "tables" / "prototype_novelty.json").read_text("utf-8"))
     for cell in table["cells"]:
@@ -157,6 +162,7 @@ def test_figure_3d_counts_the_bundle_that_it_names(out: Path) -> None:
 
 
 # -- again, resumed, changed -----------------------------------------------------------------------
+@pytest.mark.slow
 def test_nothing_is_done_twice(out: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     done = again(out)
@@ -195,6 +201,7 @@ def test_killed_and_resumed_tables_are_the_same(
     assert tables_of(folder) == tables_of(out)
 
 
+@pytest.mark.slow
 def test_only_what_depends_on_a_change_is_done_again(out: Path) -> None:
     samples, relaxed = (out / "runs/pigen_c" / name for name in ("samples.h5", "relaxed.h5"))
     before = [path.stat().st_mtime_ns for path in (samples, relaxed)]
@@ -281,6 +288,7 @@ def test_a_stamp_is_fresh_only_when_the_work_is_done(tmp_path: Path) -> None:
     assert not stamp.fresh
 
 
+@pytest.mark.slow
 def test_rows_pass_on_the_structures_of_their_run(out: Path) -> None:
     evaluated = read_bundle(out / "runs/pigen_c/evaluated.h5")
     plausible = read_bundle(out / "prototypes/pigen_c.h5")

@@ -218,6 +218,7 @@ def test_a_model_is_trained_where_none_is_named(trained: Path) -> None:
     assert "known.txt.gz" in RunTable.read(trained).provenance["novel"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_run_is_completed(
     training_set: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -289,6 +290,7 @@ def has_cuda() -> bool:
 
 
 # -- energies ------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_energies_of_survivors_fill_columns_e_f_and_sun(with_energies: Path) -> None:
     survivors = read_bundle(with_energies / "survivors.h5")
     relaxed = read_bundle(with_energies / "relaxed.h5")
@@ -310,6 +312,7 @@ def test_energies_of_survivors_fill_columns_e_f_and_sun(with_energies: Path) -> 
     assert f"- Measured energies: {table.provenance['hull']}." in joined.stdout
 
 
+@pytest.mark.slow
 def test_run_without_survivors_has_rates_of_zero(tmp_path: Path) -> None:
     settings = ("sample.n=2", "energy.relax=true", "filter.spp=-1000")
     args = [arg for setting in settings for arg in ("--set", setting)]
@@ -330,6 +333,7 @@ def test_a_reference_that_is_none_ends_a_run_before_any_work(tmp_path: Path) -> 
 
 
 # -- where figures come from ---------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["1", "ed1"])
 def test_every_query_gives_its_figure(which: str, with_energies: Path) -> None:
     table = joined(which, {with_energies: RunTable.read(with_energies)})
@@ -352,6 +356,7 @@ def test_every_query_gives_its_figure(which: str, with_energies: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_table_as_csv_and_json_holds_what_the_markdown_holds(with_energies: Path) -> None:
     rate = RunTable.read(with_energies).rates["E100"]
     lines = list(

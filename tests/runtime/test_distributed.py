@@ -85,12 +85,14 @@ def assert_same(a: Path, b: Path) -> None:
     np.testing.assert_allclose(losses(a), losses(b), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(folder: Path, said: dict[str, list[str]]) -> None:
     assert said["one"] == [""]
     assert said["two"] == ["", ""]
     assert_same(folder / "one", folder / "two")
 
 
+@pytest.mark.slow
 def test_one_interrupted_process_stops_all_and_one_goes_on_with_batches_in_parts(
     folder: Path, said: dict[str, list[str]]
 ) -> None:
@@ -99,6 +101,7 @@ def test_one_interrupted_process_stops_all_and_one_goes_on_with_batches_in_parts
     assert_same(folder / "one", folder / "2 to 1")
 
 
+@pytest.mark.slow
 def test_a_killed_process_stops_all_with_a_message_and_more_go_on(
     folder: Path, said: dict[str, list[str]]
 ) -> None:

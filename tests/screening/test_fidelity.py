@@ -46,6 +46,7 @@ def test_space_groups_are_those_of_pymatgen() -> None:
     assert expected == [225, 225, 221]
 
 
+@pytest.mark.slow
 def test_a_set_is_at_no_distance_from_itself_and_nothing_in_it_is_new() -> None:
     found = fidelity(bundle(ALL), [bundle(ALL)], SerialExecutor())
     assert {one.quantity for one in found.distances} == {*QUANTITIES, "elements", "space groups"}
