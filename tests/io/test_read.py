@@ -332,7 +332,7 @@ def test_extxyz_as_ase_writes_it(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("1\nx\nH 0 0 0\n", "no cell"),
-        ('1\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T F"\nH 0 0 0\n', "no cell"),
+        ('1\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T F"\nH 0 0 0\n', "not periodic"),
         ('2\nLattice="4 0 0 0 4 0 0 0 4"\nH 0 0 0\n', "no coordinates: 1 rows for 2"),
         ('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=x:R:3\nH 0 0 0\n', "no coordinates"),
         ('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=pos:R:999\nH 0 0 0\n', "no coordinates"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,12 @@ allows may hold a sixteenth as many values, for each takes far more in memory th
 SAME_PLACE = 0.01
 """Å: two atoms closer than this are one place written twice."""
 
+ID_KEYS = ("material_id", "id", "entry_id", "jid", "immutable_id")
+"""Where a document or a table keeps the name of a structure."""
+MAX_LINE = 2**16
+"""Characters of a line of POSCAR or extended XYZ."""
+EXACT_INTEGER = 2**53
+"""Integers beyond this one are no exact float64; they are kept as text."""
 NOTE = "import_note"
 """Column of what was taken for granted in reading a structure."""
 
@@ -168,6 +175,38 @@ def to_fractional(positions: NDArray[np.float64], lattice: NDArray[Any]) -> NDAr
         return np.asarray(positions @ np.linalg.inv(lattice))
     except np.linalg.LinAlgError:
         raise Refused("zero volume: the cell vectors lie in a plane") from None
+
+
+def first_lines(text: str, most: int) -> list[str]:
+    """The first lines of a text, which may hold millions. Raises Refused for an endless one."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n", most)[:most]
+    if not lines[-1]:
+        lines.pop()
+    longest = max(map(len, lines), default=0)
+    if longest > MAX_LINE:
+        raise Refused(f"oversized: a line of {longest} characters, MAX_LINE is {MAX_LINE}")
+    return lines
+
+
+def number(word: str) -> float:
+    """A number as programs write it, Fortran's 1.5D+00 too. Raises ValueError for another word."""
+    if "_" in word:  # Python's 1_000 is nobody else's number
+        raise ValueError(f"could not convert string to float: {word[:20]!r}")
+    try:
+        return float(word)
+    except ValueError:
+        return float(word.replace("d", "e").replace("D", "e"))
+
+
+def plain_number(word: str) -> float | str | None:
+    """The number that a word is, None if it is none; an integer too long for a float is text."""
+    if re.fullmatch(r"[+-]?\d+", word, re.ASCII):
+        whole = int(word) if len(word) < 300 else None
+        return word if whole is None or abs(whole) > EXACT_INTEGER else whole
+    try:
+        return number(word)
+    except ValueError:
+        return None
 
 
 def check_size(n_atoms: int, limits: Limits) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pigen.bundle import Bundle, strings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import MAX_Z, SYMBOLS
-from pigen.io.formats import ID_KEYS
+from pigen.io.entry import ID_KEYS
 from pigen.io.source import Record, Source
 from pigen.runtime.errors import UsageError
 

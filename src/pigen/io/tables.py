@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Reject
-from pigen.io.entry import Limits
-from pigen.io.formats import ID_KEYS
-from pigen.io.source import Columns, Record, Source, clean_name, decode, encoding_of, stem
+from pigen.io.entry import ID_KEYS, Limits
+from pigen.io.source import (
+    Columns,
+    Record,
+    Source,
+    clean_name,
+    decode,
+    encoding_of,
+    stem,
+)
 from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.runtime.errors import PigenError, UsageError
 
