@@ -302,7 +302,7 @@ def test_poscar_variants(tmp_path: Path, text: str) -> None:
         (POSCAR.replace(".5 .5 .5\n", ""), "no coordinates"),
         (POSCAR.replace("1 1\n", "1 999999999\n"), "oversized: 1000000000 atoms"),
         (POSCAR.replace("0 2 0", "1 0 0"), "zero volume"),
-        (POSCAR.replace("0 2 0", "x y z"), "unreadable poscar"),
+        (POSCAR.replace("0 2 0", "x y z"), "unreadable POSCAR: cell"),
     ],
 )
 def test_poscar_refused(tmp_path: Path, text: str, reason: str) -> None:
