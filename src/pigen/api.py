@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, divide
 from pigen.config import Experiment
-from pigen.config.checked import checked
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
 from pigen.io import Limits, open_source, stream
 from pigen.io.objects import is_object, open_objects
 from pigen.io.values import read_values
+from pigen.runtime.checked import checked
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import criteria_of

@@ -20,8 +20,8 @@ from pigen.config import (
     load_experiment,
     shipped_experiments,
 )
-from pigen.config.checked import known_keys
 from pigen.config.reference import reference_page
+from pigen.runtime.checked import known_keys
 from pigen.runtime.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

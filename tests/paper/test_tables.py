@@ -105,7 +105,7 @@ def test_reading_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(PigenError, match="not valid JSON"):
         RunTable.read(tmp_path)
     (tmp_path / "table.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(PigenError, match="not a table of a run"):
+    with pytest.raises(PigenError, match=r"table\.json: name: missing"):
         RunTable.read(tmp_path)
 
 

@@ -13,6 +13,11 @@ class Rate:
     passed: int
     total: int
 
+    def __post_init__(self) -> None:
+        """ValueError for more that passed than there are."""
+        if not 0 <= self.passed <= self.total:
+            raise ValueError(f"expected 0 <= passed <= total, got {self.passed} of {self.total}")
+
     @property
     def fraction(self) -> float:
         """Share that passed, NaN of none."""

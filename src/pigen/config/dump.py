@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pigen.config.checked import Note
 from pigen.config.settings import Experiment
+from pigen.runtime.checked import Note
 
 
 def dump_experiment(experiment: Experiment) -> str:

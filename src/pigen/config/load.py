@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pigen.config.checked import checked, cut, join
 from pigen.config.settings import Experiment
 from pigen.runtime import resources
 from pigen.runtime.bounded import parse_toml, read_text
+from pigen.runtime.checked import checked, cut, join
 from pigen.runtime.errors import UsageError
 
 MAX_TOML_BYTES = 2**20

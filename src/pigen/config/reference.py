@@ -10,10 +10,10 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from pigen.config.checked import Note, describe
 from pigen.config.dump import format_value
 from pigen.config.load import shipped_experiments
 from pigen.config.settings import Experiment
+from pigen.runtime.checked import Note, describe
 
 _HEAD = """# Experiments
 

@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pigen.config.checked import REQUIRED, setting
 from pigen.crystal.elements import SYMBOLS
+from pigen.runtime.checked import REQUIRED, setting
 from pigen.runtime.resources import SHIPPED_CHECKPOINTS
 
 LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")

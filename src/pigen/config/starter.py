@@ -8,9 +8,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from pigen.config.checked import Note
 from pigen.config.dump import format_value
 from pigen.config.settings import Experiment
+from pigen.runtime.checked import Note
 
 _HEAD = """\
 An experiment of PIGEN. Run it with `pigen run THIS_FILE`.

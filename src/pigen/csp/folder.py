@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pigen.config.checked import read_checked
 from pigen.crystal.elements import Z_OF
+from pigen.runtime.checked import read_checked
 from pigen.runtime.errors import PigenError
 from pigen.runtime.files import write_atomically
 

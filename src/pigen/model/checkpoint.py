@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pigen.config import DiffusionConfig, ModelConfig
-from pigen.config.checked import checked
 from pigen.crystal.elements import MAX_Z
 from pigen.model.diffusion.lattice import LatticeScale
 from pigen.model.network import Denoiser
@@ -22,6 +21,7 @@ from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec, units_of
 from pigen.runtime import resources
 from pigen.runtime.bounded import parse_json
+from pigen.runtime.checked import checked
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import sha256_of, write_atomically
 

@@ -17,8 +17,7 @@ from pigen import __version__
 from pigen.bundle import Rate
 from pigen.config import CRITERION_LABELS, Experiment
 from pigen.descriptors import column_source
-from pigen.runtime.bounded import parse_json, read_text
-from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.checked import read_checked
 from pigen.screening.criteria import Criterion
 from pigen.screening.funnel import Funnel
 
@@ -48,6 +47,11 @@ class RunTable:
     provenance: Mapping[str, str]
     largest_mled: float | None = None
 
+    def __post_init__(self) -> None:
+        """ValueError for a criterion without a rate."""
+        if missing := self.criteria.keys() - self.rates.keys():
+            raise ValueError(f"rates: none of {' and '.join(sorted(missing))}")
+
     def to_json(self, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """As JSON text, for other programs with percentages beside the counts.
 
@@ -64,38 +68,7 @@ class RunTable:
     def read(cls, run_folder: str | Path) -> RunTable:
         """The table of a finished run; UsageError if there is none, PigenError if it is broken."""
         path = Path(run_folder) / "table.json"
-        try:
-            content = parse_json(read_text(path))
-        except FileNotFoundError:
-            raise UsageError(f"{run_folder}: no table.json; {_unfinished(path.parent)}") from None
-        except ValueError as error:
-            raise PigenError(f"{path}: not valid JSON: {error}") from None
-
-        def rate(counts: Mapping[str, Any]) -> Rate:
-            passed, total = int(counts["passed"]), int(counts["total"])
-            if not 0 <= passed <= total < 2**63:
-                raise ValueError(f"{passed} passed of {total}")
-            return Rate(passed, total)
-
-        def texts(said: Mapping[str, Any]) -> dict[str, str]:
-            return {str(key): str(value) for key, value in said.items()}
-
-        try:
-            largest = content.get("largest_mled")
-            table = cls(
-                name=str(content["name"]),
-                row=str(content["row"]),
-                rates={key: rate(counts) for key, counts in content["rates"].items()},
-                funnel={key: rate(counts) for key, counts in content["funnel"].items()},
-                criteria=texts(content["criteria"]),
-                provenance=texts(content["provenance"]),
-                largest_mled=None if largest is None else float(largest),
-            )
-            if not {"sequence", *table.criteria} <= table.rates.keys():
-                raise ValueError("a criterion without a rate")
-            return table
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise PigenError(f"{path}: not a table of a run: {error!r:.200}") from None
+        return read_checked(cls, path, otherwise=_unfinished(path.parent), extra=True)
 
 
 def _unfinished(folder: Path) -> str:

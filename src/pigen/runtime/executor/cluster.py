@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pigen import __version__
 from pigen.runtime.bounded import parse_toml, read_text
+from pigen.runtime.checked import REQUIRED, checked, setting
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor.pool import (
     Task,
@@ -242,26 +243,36 @@ def read_slurm(path: Path) -> SlurmJobs:
         said = parse_toml(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
-    jobs, adapt = said.pop("jobs", None), said.pop("adapt", None)
+    size = checked(_Size, {key: said.pop(key) for key in ("jobs", "adapt") if key in said}, path)
     known = _slurm_keys()
     for key in said:
         if key not in known:
             near = difflib.get_close_matches(key, [*known, "jobs", "adapt"], n=1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
             raise UsageError(f"{path}: unknown key {key!r}{meant}")
-    if (jobs is None) == (adapt is None):
-        raise UsageError(f"{path}: give jobs = N, or adapt = {{minimum = N, maximum = M}}")
-    if adapt is None:
-        if type(jobs) is not int or jobs < 1:
-            raise UsageError(f"{path}: jobs must be a whole number, at least 1, got {jobs!r}")
-        return SlurmJobs(path, said, jobs, {})
-    bounds = adapt if isinstance(adapt, dict) else {}
-    least, most = bounds.get("minimum"), bounds.get("maximum")
-    if set(bounds) != {"minimum", "maximum"} or not (
-        type(least) is int and type(most) is int and 0 <= least <= most and most > 0
-    ):
-        raise UsageError(f"{path}: adapt must be {{minimum = N, maximum = M}}, got {adapt!r}")
-    return SlurmJobs(path, said, 0, {"minimum_jobs": least, "maximum_jobs": most})
+    adapt = size.adapt
+    bounds = {"minimum_jobs": adapt.minimum, "maximum_jobs": adapt.maximum} if adapt else {}
+    return SlurmJobs(path, said, size.jobs or 0, bounds)
+
+
+@dataclass(frozen=True)
+class _Adapt:
+    minimum: int = setting(REQUIRED, "Jobs that stay.", lo=0)
+    maximum: int = setting(REQUIRED, "Jobs at a time.", lo=1)
+
+    def __post_init__(self) -> None:
+        if self.minimum > self.maximum:
+            raise ValueError(f"the minimum {self.minimum} is above the maximum {self.maximum}")
+
+
+@dataclass(frozen=True)
+class _Size:
+    jobs: int | None = setting(None, "Slurm jobs.", lo=1)
+    adapt: _Adapt | None = None
+
+    def __post_init__(self) -> None:
+        if (self.jobs is None) == (self.adapt is None):
+            raise ValueError("give jobs = N, or adapt = {minimum = N, maximum = M}")
 
 
 def _slurm_keys() -> list[str]:

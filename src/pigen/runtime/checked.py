@@ -102,7 +102,12 @@ def checked(
 
 
 def read_checked(
-    cls: type[_T], path: Path, *, otherwise: str, error: type[PigenError] = PigenError
+    cls: type[_T],
+    path: Path,
+    *,
+    otherwise: str,
+    error: type[PigenError] = PigenError,
+    extra: bool = False,
 ) -> _T:
     """A dataclass from a JSON file.
 
@@ -111,6 +116,7 @@ def read_checked(
         path: of the file.
         otherwise: what its folder is where the file is missing, for the message.
         error: what is raised for a damaged file.
+        extra: as of `checked`.
 
     Raises:
         UsageError: there is no such file.
@@ -124,7 +130,7 @@ def read_checked(
         raise error(f"{path} cannot be read: {problem.strerror or problem}") from None
     except ValueError as problem:
         raise error(f"{path}: not valid JSON: {cut(str(problem))}") from None
-    return checked(cls, values, path, error=error)
+    return checked(cls, values, path, error=error, extra=extra)
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,8 @@ class _Checker:
         if dataclasses.is_dataclass(kind):
             return self.table(typing.cast(type, kind), value, key)
         for member in _members(kind):
+            if dataclasses.is_dataclass(member) and isinstance(value, dict):
+                return self.table(typing.cast(type, member), value, key)
             if _fits(member, value):
                 return self._convert(member, value, note, key)
         self.fail(key, f"expected {describe(kind, note)}, got {_shown(value)}")
