@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pigen.api import filter, label, read, sample
-    from pigen.bundle import Bundle, Column, Reject, Verdict, count_rejects, write_bundle
+    from pigen.bundle import (
+        Bundle,
+        Column,
+        Criterion,
+        Reject,
+        Verdict,
+        count_rejects,
+        write_bundle,
+    )
     from pigen.crystal.crystals import Crystals
     from pigen.descriptors import (
         ColumnSpec,
@@ -29,6 +37,7 @@ __all__ = [
     "Bundle",
     "Column",
     "ColumnSpec",
+    "Criterion",
     "Crystals",
     "Evaluated",
     "PigenError",
@@ -50,7 +59,8 @@ __all__ = [
 _FOUND_IN = {
     **dict.fromkeys(("filter", "label", "read", "sample"), "api"),
     **dict.fromkeys(
-        ("Bundle", "Column", "Reject", "Verdict", "count_rejects", "write_bundle"), "bundle"
+        ("Bundle", "Column", "Criterion", "Reject", "Verdict", "count_rejects", "write_bundle"),
+        "bundle",
     ),
     "Crystals": "crystal.crystals",
     **dict.fromkeys(

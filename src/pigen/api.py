@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, divide
+from pigen.bundle import EVERY_ONE, KEEPS, SURVIVORS, Bundle, divide
 from pigen.config import Experiment
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
@@ -215,10 +215,9 @@ def filter(
         for chunk in judge(divide(read(source), _CHUNK), criteria, runs):
             survivors = funnel.add(chunk)
             judged.append(chunk if keep_all else survivors)
-    said = "; ".join(one.text for one in criteria if one.in_sequence)
     found = Bundle.concatenate(judged)
-    key = JUDGED_BY if keep_all else KEPT_BY
-    return replace(found, provenance={**found.provenance, key: said})
+    kept = EVERY_ONE if keep_all else SURVIVORS
+    return replace(found, provenance={**found.provenance, KEEPS: kept})
 
 
 def sample(

@@ -27,6 +27,7 @@ from pigen.bundle import (
     Bundle,
     BundleWriter,
     Column,
+    Criterion,
     Reject,
     Verdict,
     bundle_info,
@@ -74,7 +75,7 @@ def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="column 'x' must have length 1, got 2"):
         Bundle(crystals=NACL, ids=strings(["a"]), columns={"x": two})
     assert Bundle(crystals=NACL, ids=strings(["a"]), columns={"x": replace(two, per_atom=True)})
-    verdict = Verdict(np.zeros(2, bool), strings(["", ""]), "")
+    verdict = Verdict(np.zeros(2, bool), strings(["", ""]), Criterion("v"))
     with pytest.raises(ValueError, match="verdict 'v' must have length 1, got 2"):
         Bundle(crystals=NACL, ids=strings(["a"]), verdicts={"v": verdict})
 
@@ -150,10 +151,10 @@ def test_a_part_without_crystals_lacks_nothing(tmp_path: Path) -> None:
 def test_units_and_verdicts_must_agree(path: Path) -> None:
     ev = one("p").with_columns({"e": Column(np.zeros(1), "eV", "")})
     mev = one("q").with_columns({"e": Column(np.zeros(1), "meV", "")})
-    judged = one("r").with_verdicts({"v": Verdict(np.ones(1, bool), strings([""]), "x")})
+    judged = one("r").with_verdicts({"v": Verdict(np.ones(1, bool), strings([""]), Criterion("v"))})
     with pytest.raises(ValueError, match="meV"):
         Bundle.concatenate([ev, mev])
-    with pytest.raises(ValueError, match="verdicts differ"):
+    with pytest.raises(ValueError, match="some structures have the verdicts"):
         Bundle.concatenate([one("p"), judged])
     with BundleWriter(path, {}) as writer:
         writer.append(ev)
@@ -222,7 +223,7 @@ def test_info_tells_without_loading(path: Path) -> None:
         n: c.kind for n, c in bundle.columns.items()
     }
     assert info.columns["energy"].unit == "eV/atom"
-    assert info.verdicts == {"low": "energy < 0"}
+    assert info.verdicts == {"low": Criterion("low", wording="energy < 0")}
     assert info.provenance["seed"] == "0"
 
 
@@ -478,8 +479,8 @@ def test_what_is_no_bundle(tmp_path: Path) -> None:
 def test_a_later_version_is_refused(path: Path) -> None:
     write_bundle(path, bundle_of(1))
     with h5py.File(path, "r+") as file:
-        file.attrs["version"] = 2
-    with pytest.raises(UsageError, match="version 2; this PIGEN reads 1"):
+        file.attrs["version"] = 3
+    with pytest.raises(UsageError, match="version 3; this PIGEN reads 1 to 2"):
         read_bundle(path)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pigen.bundle import Rate
+from pigen.bundle import Criterion, Rate
 from pigen.bundle.counts import EVERY, counts_text, parse_counts
 from pigen.runtime.errors import PigenError
-from pigen.screening.criteria import Criterion
 from pigen.screening.funnel import Funnel
 
 PATH = Path("a.h5")

@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pigen.bundle import Bundle, Column, Reject, Verdict, strings, write_bundle
+from pigen.bundle import (
+    KEEPS,
+    SURVIVORS,
+    Bundle,
+    Column,
+    Criterion,
+    Reject,
+    Verdict,
+    strings,
+    write_bundle,
+)
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES, Settings, compositions, read_experiment
@@ -49,8 +59,12 @@ def generated() -> Bundle:
             "e_relaxed": Column(np.array([-5.9, -5.8, -3.0, -3.5, np.nan, 0, 0]), "eV/atom", "")
         },
         verdicts={
-            "c": Verdict(np.array([1, 1, 1, 0, 1, 1, 1], dtype=bool), strings([""] * 7), "c"),
-            "k": Verdict(np.zeros(7, dtype=bool), strings(["low"] * 7), "k"),
+            "c": Verdict(
+                np.array([1, 1, 1, 0, 1, 1, 1], dtype=bool), strings([""] * 7), Criterion("c")
+            ),
+            "k": Verdict(
+                np.zeros(7, dtype=bool), strings(["low"] * 7), Criterion("k", in_sequence=False)
+            ),
         },
         rejects=(Reject("broken", "empty: no atoms"),),
         provenance={"experiment": 'name = "x"\nrow = "PIGEN | (M_LED=9, C=0.7)"\n'},
@@ -281,7 +295,7 @@ def test_verb(tmp_path: Path) -> None:
 
 
 def test_what_a_filter_took_out_is_not_refused_again(tmp_path: Path) -> None:
-    survivors = replace(generated(), verdicts={}, provenance={"kept_by": "c"})
+    survivors = replace(generated(), verdicts={}, provenance={KEEPS: SURVIVORS})
     experiment = csp_seed(survivors, Request(n=1), tmp_path / "out")
     assert experiment.read == 7
     assert "broken" not in experiment.refused

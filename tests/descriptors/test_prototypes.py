@@ -21,7 +21,7 @@ from known_structures import (
     unimodular,
 )
 
-from pigen.bundle import Bundle, Column, read_bundle, strings, write_bundle
+from pigen.bundle import Bundle, Column, Criterion, read_bundle, strings, write_bundle
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors.prototypes.assignment import _assign, _is_unique, all_within_reach
@@ -36,7 +36,7 @@ from pigen.descriptors.prototypes.unique import Distinct
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.runtime.resources import PROTOTYPES
-from pigen.screening.criteria import Criterion, check_criteria, in_paper_order
+from pigen.screening.criteria import check_criteria, in_paper_order
 from pigen.screening.filter import apply_filters
 
 AFLOW = PROTOTYPES / "aflow.h5"

@@ -393,7 +393,7 @@ def test_changed_settings_are_refused_by_name(run: Job, filtered: Job, tmp_path:
         (["--mled", "3"], "criterion mled was 'low=2.0"),
         (["--mled", "2", "--max-atoms", "7"], "limits was"),
         ([], "criterion mled was given and is now not given"),
-        (["--mled", "2", "--keep-all"], "kept_by was given"),
+        (["--mled", "2", "--keep-all"], "keeps was 'survivors'"),
     ):
         fork = pigen([*command, *more, "--resume"], tmp_path / "log")
         assert fork.wait() == 2

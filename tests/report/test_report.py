@@ -19,6 +19,7 @@ from pigen.bundle import (
     Bundle,
     BundleWriter,
     Column,
+    Criterion,
     Reject,
     Verdict,
     read_bundle,
@@ -26,15 +27,12 @@ from pigen.bundle import (
     write_bundle,
 )
 from pigen.cli import main
-from pigen.config import FilterConfig
 from pigen.crystal.crystals import Crystals
 from pigen.io.export import to_cif
 from pigen.report import Report, prepare, report_of_chunks, report_of_run, to_html
 from pigen.report.content import Distribution
-from pigen.report.gather import parse_criterion
 from pigen.report.svg import beyond, histogram
 from pigen.run.table import RunTable
-from pigen.screening.criteria import Criterion, paper_criteria
 from pigen.screening.stability import STABLE, SUN
 
 NAMES = sorted(known_structures())
@@ -204,7 +202,9 @@ def test_of_many_survivors_those_near_the_hull_are_listed() -> None:
     bundle = known_bundle()
     e_hull = np.arange(len(bundle), dtype=float)[::-1].copy()
     e_hull[-1] = np.nan
-    everything = Verdict(np.ones(len(bundle), dtype=bool), strings([""] * len(bundle)), "c > 0")
+    everything = Verdict(
+        np.ones(len(bundle), dtype=bool), strings([""] * len(bundle)), Criterion("c", low=0.0)
+    )
     bundle = replace(
         bundle,
         columns={"e_hull": Column(e_hull, "eV/atom", "a test")},
@@ -278,27 +278,6 @@ def test_criteria_counted_alone_take_nothing_out(tmp_path: Path) -> None:
     assert {d.symbol: d.remark for d in report.distributions}["K"] == "takes nothing out"
 
 
-@pytest.mark.parametrize(
-    "criterion",
-    [
-        *paper_criteria(FilterConfig()),
-        Criterion("prototype", absent=True),
-        Criterion("e_hull", high=0.05),
-        Criterion("k", low=-1e-5, high=3.25),
-    ],
-)
-def test_criteria_are_read_back_from_their_texts(criterion: Criterion) -> None:
-    read = parse_criterion(criterion.name, criterion.text, criterion.in_sequence)
-    assert read == replace(criterion, settings={})
-
-
-@pytest.mark.parametrize(
-    "text", ["", "c", "nan < c < inf", "c > c", "1e999 < c", "(.*)", "mled > 9"]
-)
-def test_a_strange_criterion_has_no_window(text: str) -> None:
-    assert parse_criterion("c", text) == Criterion("c")
-
-
 def test_nothing_to_show_is_said(tmp_path: Path) -> None:
     empty = tmp_path / "empty.h5"
     write_bundle(empty, Bundle.empty())
@@ -332,7 +311,11 @@ def hostile() -> Bundle:
             "c": Column(np.full(n, 1e300), "", EVIL),
             "k": Column(strings([EVIL] * n), "", EVIL),
         },
-        verdicts={re.sub("[/\0]", "", EVIL): Verdict(passed, reasons, EVIL)},
+        verdicts={
+            re.sub("[/\0]", "", EVIL): Verdict(
+                passed, reasons, Criterion(re.sub("[/\0]", "", EVIL), wording=EVIL)
+            )
+        },
         rejects=(Reject(EVIL, EVIL),),
         provenance={EVIL: EVIL, "experiment": EVIL},
     )
@@ -383,7 +366,7 @@ def test_two_hundred_survivors_fit_in_five_megabytes() -> None:
     figures = {
         name: Column(rng.random(n), "", "a test") for name in ("spp", "c", "mled", "k", "e_hull")
     }
-    passed = Verdict(np.ones(n, dtype=bool), strings([""] * n), "c > 0")
+    passed = Verdict(np.ones(n, dtype=bool), strings([""] * n), Criterion("c", low=0.0))
     bundle = Bundle(
         crystals=crystals,
         ids=strings(f"{'x' * 50}-{i}" for i in range(n)),

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from known_structures import known_structures
 
-from pigen.bundle import Bundle, Column, Verdict, strings
+from pigen.bundle import Bundle, Column, Criterion, Verdict, strings
 from pigen.crystal.crystals import Crystals
 from pigen.io.export import to_cif
 from pigen.report import prepare, report_of_chunks, to_html
@@ -40,7 +40,7 @@ def bundle() -> Bundle:
     """Known structures that all passed; one has no e_hull, and the last is badly named."""
     crystals = Crystals.concatenate([known_structures()[name].crystals for name in NAMES])
     n = len(crystals)
-    passed = Verdict(np.ones(n, dtype=bool), strings([""] * n), "c > 0.5")
+    passed = Verdict(np.ones(n, dtype=bool), strings([""] * n), Criterion("c", low=0.5))
     e_hull = Column(np.array([0.05, np.nan, -0.01, 0.1]), "eV/atom", "a test")
     return Bundle(
         crystals=crystals,

@@ -76,7 +76,8 @@ def test_filter_keeps_what_passes_and_says_why_not(known_bundle: Path, tmp_path:
     assert len(survivors) + len(survivors.rejects) == len(NAMES) + 1
     assert survivors.verdicts["c"].passed.all()
     assert {r.id: r.reason for r in survivors.rejects}["AtO"] == "no c, no atomic radius: At"
-    assert survivors.provenance["kept_by"] == "0.55 < c < 0.85; k > 0.95"
+    assert [one.text for one in survivors.criteria.values()] == ["0.55 < c < 0.85", "k > 0.95"]
+    assert survivors.are_survivors
     lines = result.stdout.splitlines()
     assert lines[1].startswith("C  0.55 < c < 0.85")
     assert re.search(r" \d+ / 12 \(.*\)  +\d+ \(.* %\)$", lines[1])

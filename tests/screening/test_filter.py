@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from known_structures import every_element, known_structures, mp20_crystals, nasty_crystals
 
-from pigen.bundle import KEPT_BY, Bundle, Column, Reject, strings
+from pigen.bundle import KEEPS, SURVIVORS, Bundle, Column, Criterion, Reject, strings
 from pigen.config import FilterConfig
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import evaluate
@@ -18,17 +18,19 @@ from pigen.descriptors.novelty import read_formulas
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import (
-    Criterion,
     check_criteria,
+    heading_of,
     in_paper_order,
     known_compositions,
+    letter_of,
     paper_criteria,
+    window_on,
 )
 from pigen.screening.filter import apply_filters, judge
 from pigen.screening.funnel import Funnel
 
 DENSE = Criterion("c", low=0.55, high=0.85)
-COMPLEX = Criterion("k", low=0.95)
+COMPLEX = window_on("k", (0.95, None))
 
 
 def bundle_of(crystals: Crystals, prefix: str = "s") -> Bundle:
@@ -50,6 +52,10 @@ def simple(names: Sequence[str]) -> Bundle:
         (Criterion("spp", high=0.362), "spp < 0.362"),
         (Criterion("mled", low=9.0), "mled > 9"),
         (Criterion("novel"), "novel"),
+        (Criterion("n", low=3, high=4, inclusive=True), "3 ≤ n ≤ 4"),
+        (Criterion("n", low=3, inclusive=True), "n ≥ 3"),
+        (Criterion("elements", among=("Cl", "Na")), "elements among Cl, Na"),
+        (Criterion("prototype", absent=True), "no prototype"),
     ],
 )
 def test_a_criterion_reads_as_it_is_written(criterion: Criterion, text: str) -> None:
@@ -68,7 +74,7 @@ def test_the_papers_criteria() -> None:
     ]
     in_sequence = [criterion.name for criterion in criteria if criterion.in_sequence]
     assert in_sequence == ["spp", "novel", "c", "mled"]
-    assert [criterion.heading[:2].strip() for criterion in criteria] == "A′ A B C D K".split()
+    assert [letter_of(criterion) for criterion in criteria] == "A′ A B C D K".split()
 
 
 def test_a_config_changes_thresholds_and_files(tmp_path: Path) -> None:
@@ -105,7 +111,7 @@ def test_verdicts_and_their_reasons() -> None:
     dense, complex_ = judged.verdicts["c"], judged.verdicts["k"]
     assert dense.passed.tolist() == [True, False, False, True]
     assert dense.reasons.tolist() == ["", "c not above 0.55: 0.2786", "c not below 0.85: 1.113", ""]
-    assert dense.source == "0.55 < c < 0.85"
+    assert dense.criterion.text == "0.55 < c < 0.85"
     assert complex_.passed.tolist() == [True, False, True, True]
     assert {"c", "k"} <= set(judged.columns)
 
@@ -197,7 +203,7 @@ def test_criteria_out_of_sequence_are_counted_alone() -> None:
 
 def test_what_an_earlier_filter_rejected_is_not_read_again() -> None:
     survivors = replace(
-        simple(["MgO"]), rejects=(Reject("Si", "c not above 0.55"),), provenance={KEPT_BY: "c"}
+        simple(["MgO"]), rejects=(Reject("Si", "c not above 0.55"),), provenance={KEEPS: SURVIVORS}
     )
     funnel = Funnel((COMPLEX,))
     funnel.add(apply_filters(survivors, [COMPLEX]))
@@ -259,7 +265,7 @@ def with_energies(values: list[float], reasons: list[str] | None = None) -> Bund
 
 
 def test_energy_above_hull_is_a_window_on_its_column() -> None:
-    criterion = Criterion("e_hull", high=0.05)
+    criterion = window_on("e_hull", (None, 0.05))
     bundle = with_energies([-0.1, 0.049, 0.05, np.nan, np.nan], ["", "", "", "no hull: Tc", ""])
     judged = apply_filters(bundle, [criterion])
     verdict = judged.verdicts["e_hull"]
@@ -271,7 +277,7 @@ def test_energy_above_hull_is_a_window_on_its_column() -> None:
     ]
     funnel = Funnel((criterion,))
     funnel.add(judged)
-    assert criterion.heading == "E  e_hull < 0.05 eV/atom"
+    assert heading_of(criterion) == "E  e_hull < 0.05 eV/atom"
     assert "e_hull: a hull of little" in list(funnel.lines())
     assert funnel.to_json()["rests_on"] == {"e_hull": "a hull of little"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pigen.bundle import Bundle, Column, Reject, Verdict, strings
+from pigen.bundle import Bundle, Column, Criterion, Reject, Verdict, strings
 from pigen.crystal.crystals import Crystals
 
 NACL = Crystals.single(
@@ -61,7 +61,11 @@ def bundle_of(n: int, seed: int = 0, prefix: str = "s") -> Bundle:
             ),
         },
         verdicts={
-            "low": Verdict(passed, strings("" if p else "too high" for p in passed), "energy < 0")
+            "low": Verdict(
+                passed,
+                strings("" if p else "too high" for p in passed),
+                Criterion("low", wording="energy < 0"),
+            )
         },
         rejects=(Reject(f"{prefix}x", "unreadable CIF: line 3"),),
         provenance={"seed": str(seed), "experiment": "a = 1\nb = 2\n"},
@@ -84,9 +88,8 @@ def assert_same(a: Bundle, b: Bundle) -> None:
             other.per_atom,
         )
         np.testing.assert_array_equal(column.values, other.values)
-    assert list(a.verdicts) == list(b.verdicts)
+    assert list(a.criteria.items()) == list(b.criteria.items())
     for name, verdict in a.verdicts.items():
         np.testing.assert_array_equal(verdict.passed, b.verdicts[name].passed)
         assert verdict.reasons.tolist() == b.verdicts[name].reasons.tolist()
-        assert verdict.source == b.verdicts[name].source
     assert a.rejects == b.rejects

@@ -1,10 +1,12 @@
 """The bundle: crystals with named columns, verdicts and provenance, in memory and as HDF5."""
 
+from pigen.bundle.criterion import Criterion
 from pigen.bundle.digest import content_digest
 from pigen.bundle.dividing import KeepingAll, OverStructures, divide, over_structures
 from pigen.bundle.memory import (
-    JUDGED_BY,
-    KEPT_BY,
+    EVERY_ONE,
+    KEEPS,
+    SURVIVORS,
     Bundle,
     Column,
     Reject,
@@ -17,13 +19,15 @@ from pigen.bundle.reading import BundleInfo, ColumnInfo, bundle_info, iter_bundl
 from pigen.bundle.writing import BundleWriter, write_bundle
 
 __all__ = [
-    "JUDGED_BY",
-    "KEPT_BY",
+    "EVERY_ONE",
+    "KEEPS",
+    "SURVIVORS",
     "Bundle",
     "BundleInfo",
     "BundleWriter",
     "Column",
     "ColumnInfo",
+    "Criterion",
     "KeepingAll",
     "OverStructures",
     "Rate",

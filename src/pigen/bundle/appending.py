@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.bundle.criteria import attributes_of, criteria_in
 from pigen.bundle.marks import CHUNKS, MARK, record_of
 from pigen.bundle.memory import (
     Bundle,
     Column,
+    check_same_criteria,
     common_kind,
     convert,
     merge_sources,
@@ -109,15 +111,15 @@ def _check_same_column(name: str, column: Column, stored: h5py.Dataset) -> None:
 
 def _append_verdicts(file: h5py.File, chunk: Bundle, n: int) -> None:
     stored: h5py.Group = file["verdicts"]
-    if n and set(stored) != set(chunk.verdicts):
-        raise PigenError(
-            f"the file has verdicts {sorted(stored)} and the chunk {sorted(chunk.verdicts)}"
-        )
+    if n:
+        try:
+            check_same_criteria(chunk.criteria, criteria_in(file))
+        except ValueError as error:
+            raise PigenError(str(error)) from None
     for name, verdict in chunk.verdicts.items():
         _extend(stored, f"{name}/passed", verdict.passed, n)
         _extend(stored, f"{name}/reason", verdict.reasons, n)
-        sources = [str(stored[name].attrs.get("source", verdict.source)), verdict.source]
-        stored[name].attrs["source"] = merge_sources(sources)
+        stored[name].attrs.update(attributes_of(verdict.criterion))
 
 
 def _extend(group: h5py.Group, name: str, values: NDArray[Any], start: int) -> None:

@@ -84,9 +84,9 @@ class KeepingAll(OverStructures[Bundle]):
             if name not in item.columns or column.source != item.columns[name].source
         }
         verdicts = {
-            name: Verdict(failed, reasons, verdict.source)
+            name: Verdict(failed, reasons, verdict.criterion)
             for name, verdict in result.verdicts.items()
-            if name not in item.verdicts or verdict.source != item.verdicts[name].source
+            if name not in item.verdicts or verdict.criterion != item.verdicts[name].criterion
         }
         kept = item.with_columns(lacking).with_verdicts(verdicts)
         return replace(kept, provenance=result.provenance)

@@ -48,7 +48,7 @@ class Written:
     Attributes:
         mark: which one it is.
         n_crystals: rows of it; n_rejects: rejects of it.
-        columns: those it had, in order; verdicts: name → criterion.
+        columns: those it had, in order.
         state: what the writer was told to note with it.
     """
 
@@ -56,7 +56,6 @@ class Written:
     n_crystals: int
     n_rejects: int
     columns: Mapping[str, ColumnKind]
-    verdicts: Mapping[str, str]
     state: str
 
     def restore(self, rows: Bundle) -> Bundle:
@@ -66,12 +65,7 @@ class Written:
             stored = rows.columns.get(name)
             values = stored.values if stored is not None else np.zeros(0)
             columns[name] = Column(restored(values, kind), unit, source, per_atom)
-        verdicts = {
-            name: replace(rows.verdicts[name], source=source)
-            for name, source in self.verdicts.items()
-            if name in rows.verdicts
-        }
-        return replace(rows, columns=columns, verdicts=verdicts)
+        return replace(rows, columns=columns)
 
 
 def marked(chunk: Bundle, mark: Mark) -> Bundle:
@@ -93,7 +87,6 @@ def record_of(chunk: Bundle) -> str:
         "n_crystals": len(chunk),
         "n_rejects": len(chunk.rejects),
         "columns": columns,
-        "verdicts": {name: verdict.source for name, verdict in chunk.verdicts.items()},
     }
     more = json.dumps(written, ensure_ascii=False, separators=(",", ":"))
     return f"{chunk.provenance[MARK][:-1]},{more[1:]}"
@@ -116,7 +109,6 @@ def read_record(text: str) -> Written:
                 str(name): (str(kind), str(unit), str(source), bool(per_atom))
                 for name, (kind, unit, source, per_atom) in said["columns"].items()
             },
-            {str(name): str(source) for name, source in said["verdicts"].items()},
             str(said["state"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.bundle.criterion import Criterion
 from pigen.crystal.crystals import Crystals
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,10 +32,10 @@ def strings(values: Iterable[str]) -> Strings:
     return array
 
 
-KEPT_BY = "kept_by"
-"""Provenance key of survivors: the criteria that took the other structures out, as rejects."""
-JUDGED_BY = "judged_by"
-"""Provenance key of a bundle with verdicts on every structure: the criteria in sequence."""
+KEEPS = "keeps"
+"""Provenance key of a bundle that was filtered: `SURVIVORS`, or `EVERY_ONE` of the structures."""
+SURVIVORS, EVERY_ONE = "survivors", "all"
+"""Of survivors, the rejects are those that a criterion took out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +75,12 @@ class Verdict:
     Attributes:
         passed: (B,) bool.
         reasons: (B,) str, "" where passed.
-        source: the criterion as text, e.g. "spp < 0.362".
+        criterion: what was asked.
     """
 
     passed: NDArray[np.bool_]
     reasons: Strings
-    source: str
+    criterion: Criterion
 
     def __post_init__(self) -> None:
         """Check that both arrays have one shape (B,)."""
@@ -141,6 +143,8 @@ class Bundle:
                 )
         for name, verdict in self.verdicts.items():
             check_name(name)
+            if name != verdict.criterion.name:
+                raise ValueError(f"verdict {name!r} is by a criterion on {verdict.criterion.name}")
             if len(verdict.passed) != n:
                 raise ValueError(
                     f"verdict {name!r} must have length {n}, got {len(verdict.passed)}"
@@ -161,6 +165,11 @@ class Bundle:
             f"Bundle({_count(len(self), 'crystal')}, {_count(len(self.rejects), 'reject')}, "
             f"columns {list(self.columns)}, verdicts {list(self.verdicts)})"
         )
+
+    @property
+    def criteria(self) -> dict[str, Criterion]:
+        """Verdict → what was asked."""
+        return {name: verdict.criterion for name, verdict in self.verdicts.items()}
 
     def select(self, rows: Rows | Sequence[int] | Sequence[bool]) -> Bundle:
         """The chosen crystals with their values, in the order asked for; rejects are kept.
@@ -193,6 +202,37 @@ class Bundle:
     def with_verdicts(self, verdicts: Mapping[str, Verdict]) -> Bundle:
         """This bundle with verdicts added, or replaced where the name exists."""
         return replace(self, verdicts={**self.verdicts, **verdicts})
+
+    @property
+    def are_survivors(self) -> bool:
+        """Whether a filter left these, so that the rejects are what it took out."""
+        return self.provenance.get(KEEPS) == SURVIVORS
+
+    def passed(self) -> NDArray[np.bool_]:
+        """(B,) whether a crystal passes: every criterion in sequence, or an earlier filter.
+
+        Raises:
+            UsageError: the crystals were never judged.
+        """
+        if not self.verdicts and len(self) and not self.are_survivors:
+            raise UsageError("the structures have no verdicts; run `pigen filter` first")
+        passed = np.ones(len(self), dtype=bool)
+        for verdict in self._in_sequence():
+            passed &= verdict.passed
+        return passed
+
+    def failed(self) -> tuple[Reject, ...]:
+        """A reject for each crystal that does not pass, with the first criterion's reason."""
+        return tuple(
+            Reject(
+                str(self.ids[i]),
+                next(str(v.reasons[i]) for v in self._in_sequence() if not v.passed[i]),
+            )
+            for i in np.flatnonzero(~self.passed()).tolist()
+        )
+
+    def _in_sequence(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts.values() if verdict.criterion.in_sequence]
 
     # -- the edge: other libraries -------------------------------------------------------------
     def to_pandas(self) -> DataFrame:
@@ -250,18 +290,15 @@ class Bundle:
 
         Raises:
             ValueError: a column has two units, or is per atom in one part only, or the parts that
-                hold crystals have different verdicts.
+                hold crystals have different verdicts, or verdicts by different criteria.
         """
         if not parts:
             return cls.empty()
         # A part without crystals lacks nothing: it must not turn an int column into float.
         filled = [p for p in parts if len(p)] or list(parts[:1])
-        verdict_names = list(filled[0].verdicts)
+        criteria = filled[0].criteria
         for part in filled:
-            if set(part.verdicts) != set(verdict_names):
-                raise ValueError(
-                    f"verdicts differ between parts: {verdict_names} and {list(part.verdicts)}"
-                )
+            check_same_criteria(part.criteria, criteria)
         names = dict.fromkeys(name for part in filled for name in part.columns)
         return cls(
             crystals=Crystals.concatenate([p.crystals for p in parts]),
@@ -272,9 +309,9 @@ class Bundle:
                 name: Verdict(
                     np.concatenate([p.verdicts[name].passed for p in filled]),
                     np.concatenate([p.verdicts[name].reasons for p in filled]),
-                    merge_sources([p.verdicts[name].source for p in filled]),
+                    criterion,
                 )
-                for name in verdict_names
+                for name, criterion in criteria.items()
             },
             rejects=tuple(reject for part in parts for reject in part.rejects),
             provenance=parts[0].provenance,
@@ -327,6 +364,18 @@ def convert(values: NDArray[Any], kind: str) -> NDArray[Any]:
 def merge_sources(sources: Iterable[str]) -> str:
     """One text naming every distinct source once, in order."""
     return "; ".join(dict.fromkeys(s for source in sources for s in source.split("; ")))
+
+
+def check_same_criteria(new: Mapping[str, Criterion], old: Mapping[str, Criterion]) -> None:
+    """ValueError if crystals that are put together were judged by different criteria."""
+    if new.keys() != old.keys():
+        raise ValueError(f"some structures have the verdicts {sorted(old)}, others {sorted(new)}")
+    for name, criterion in old.items():
+        if new[name] != criterion:
+            raise ValueError(
+                f"verdict {name!r} is by {criterion.text!r} on some structures and by "
+                f"{new[name].text!r} on others"
+            )
 
 
 def check_name(name: str) -> None:

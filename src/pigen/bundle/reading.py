@@ -23,13 +23,16 @@ from pigen.bundle.checking import (
     read_text,
     said,
 )
+from pigen.bundle.criteria import criteria_in
+from pigen.bundle.criterion import Criterion
 from pigen.bundle.marks import CHUNKS, Mark, Written, read_record
-from pigen.bundle.memory import Bundle, Column, Reject, Verdict, check_name
+from pigen.bundle.memory import KEEPS, SURVIVORS, Bundle, Column, Reject, Verdict, check_name
 from pigen.crystal.crystals import Crystals
 from pigen.runtime.errors import PigenError, UsageError
 
 SCHEMA = "pigen-bundle"
-VERSION = 1
+VERSION = 2
+"""Of the schema. Version 1 had criteria as texts, and is still read."""
 LIBVER = ("v110", "v110")
 """File format bounds: since 1.10 HDF5 holds attributes over 64 KiB, which a provenance may be."""
 CHUNK_SIZE = 1000
@@ -65,9 +68,10 @@ class BundleInfo:
     n_rejects: int
     complete: bool
     columns: Mapping[str, ColumnInfo]
-    verdicts: Mapping[str, str]
+    verdicts: Mapping[str, Criterion]
     provenance: Mapping[str, str]
     state: str = ""
+    version: int = VERSION
 
 
 def bundle_info(path: str | PathLike[str]) -> BundleInfo:
@@ -180,8 +184,8 @@ def _check_schema(file: h5py.File, path: Path) -> None:
     if file.attrs.get("schema") != SCHEMA:
         raise UsageError(f"{path} is not a PIGEN bundle (an HDF5 file of another kind)")
     version = int(file.attrs["version"])
-    if version != VERSION:
-        raise UsageError(f"{path} has bundle version {version}; this PIGEN reads {VERSION}")
+    if not 1 <= version <= VERSION:
+        raise UsageError(f"{path} has bundle version {version}; this PIGEN reads 1 to {VERSION}")
 
 
 def counts(file: h5py.File) -> tuple[int, int, int]:
@@ -229,17 +233,18 @@ def _info(file: h5py.File) -> BundleInfo:
         provenance[key] = str(value)
         size += 64 + len(provenance[key])
         check_sum(size, file, "provenance")
+    if "kept_by" in provenance:  # version 1
+        provenance.setdefault(KEEPS, SURVIVORS)
     return BundleInfo(
         n_crystals=n,
         n_atoms=n_atoms,
         n_rejects=n_rejects,
         complete=bool(file.attrs["complete"]),
         columns=columns,
-        verdicts={
-            name: said(file[f"verdicts/{name}"].attrs, "source") for name in file["verdicts"]
-        },
+        verdicts=criteria_in(file),
         provenance=provenance,
         state=str(file.attrs.get("state", "")),
+        version=int(file.attrs["version"]),
     )
 
 
@@ -307,9 +312,9 @@ def _rows(
             name: Verdict(
                 per_crystal(f"verdicts/{name}/passed"),
                 read_text(dataset(file, f"verdicts/{name}/reason", (n,)), start, stop),
-                source,
+                criterion,
             )
-            for name, source in info.verdicts.items()
+            for name, criterion in info.verdicts.items()
         },
         rejects=rejects,
         provenance=info.provenance,

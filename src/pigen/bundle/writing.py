@@ -24,7 +24,7 @@ from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.digest import VOLATILE
 from pigen.bundle.marks import MARK, noted
 from pigen.bundle.memory import Bundle
-from pigen.bundle.reading import LIBVER, bundle_info
+from pigen.bundle.reading import LIBVER, VERSION, bundle_info
 from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import sync
@@ -83,6 +83,11 @@ class BundleWriter:
             raise
         except PigenError as error:
             raise PigenError(f"cannot resume: {error}") from error
+        if info.version != VERSION and not info.complete:
+            raise UsageError(
+                f"{self._path} was begun by an older PIGEN (bundle version {info.version}), which "
+                "this one cannot go on with; make it again"
+            )
         check_same_provenance(self._path, info.provenance, self._provenance)
         self._n, self._n_rejects = info.n_crystals, info.n_rejects
         self._started, self._complete, self._state = True, info.complete, info.state

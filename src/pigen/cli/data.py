@@ -208,7 +208,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         "elements": {SYMBOLS[z]: n for z, n in summary.elements.items()},
         "columns": {name: _column_json(column) for name, column in summary.columns.items()},
         "verdicts": {
-            name: {"criterion": criterion, "passed": summary.passed[name]}
+            name: {"criterion": criterion.text, "passed": summary.passed[name]}
             for name, criterion in info.verdicts.items()
         },
         "targets": {name: one.to_json() for name, one in summary.targets.items()},
@@ -256,7 +256,7 @@ def _as_text(path: Path, summary: Summary) -> Iterator[str]:
         yield heading(f"{'verdict':<{wide}} {'passed':>19}   criterion")
     for name, criterion in info.verdicts.items():
         share = f"{summary.passed[name]} / {info.n_crystals}"
-        yield f"{name:<{wide}} {share:>19}   {criterion}"
+        yield f"{name:<{wide}} {share:>19}   {criterion.text}"
     if summary.targets:
         yield ""
         yield heading("target")

@@ -175,7 +175,7 @@ def filter(
         pigen filter all.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
         pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
-    from pigen.bundle import JUDGED_BY, KEPT_BY, BundleWriter
+    from pigen.bundle import EVERY_ONE, KEEPS, SURVIVORS, BundleWriter
     from pigen.descriptors import load_descriptors
     from pigen.screening.criteria import criteria_of
     from pigen.screening.criteria import provenance_of as provenance_of_criteria
@@ -202,12 +202,11 @@ def filter(
             known=known,
             settings=settings,
         )
-        said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
         provenance = {
             **provenance_of("pigen filter", sources),
             **provenance_of_criteria(criteria),
             **limits_said(limits),
-            JUDGED_BY if keep_all else KEPT_BY: said,
+            KEEPS: EVERY_ONE if keep_all else SURVIVORS,
             **shard_of(shard),
         }
         with BundleWriter(output, provenance, resume=resume) as writer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import KEPT_BY, Bundle
+from pigen.bundle import Bundle
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.crystal.geometry import shortest_distances
@@ -22,8 +22,6 @@ CLOSEST = 1.0
 """Å: FUSE throws away a seed with atoms closer than this (its dist_cutoff)."""
 NO_BONDS = frozenset(Z_OF[symbol] for symbol in "He Ne Ar Kr Rn Es Fm Md Lr".split())
 """Elements without an entry in FUSE's table of bonds, with which it ends in a KeyError."""
-COUNTED_ALONE = frozenset({"min_distance", "k"})
-"""Verdicts that the paper counts, but does not filter by."""
 ENERGIES = ("e_hull", "e_relaxed")
 """Columns to order by, the first that is there."""
 
@@ -46,7 +44,7 @@ def ordered(bundle: Bundle, choice: str, seed: int) -> NDArray[np.int64]:
 
     Args:
         bundle: generated structures.
-        choice: "filtered": those that passed every filter they were judged by, in random order;
+        choice: "filtered": those that passed the criteria in sequence, in random order;
             "random": all, in random order; "lowest-energy": those with an energy above the hull,
             else an energy per atom, from the lowest.
         seed: of the random order.
@@ -58,7 +56,10 @@ def ordered(bundle: Bundle, choice: str, seed: int) -> NDArray[np.int64]:
     if choice == "random":
         return rng.permutation(len(bundle))
     if choice == "filtered":
-        return rng.permutation(np.flatnonzero(_passed(bundle)))
+        try:
+            return rng.permutation(np.flatnonzero(bundle.passed()))
+        except UsageError as error:
+            raise UsageError(f"--select filtered: {error}, or take --select random") from None
     for name in ENERGIES:
         if name in bundle.columns and bundle.columns[name].kind == "float64":
             energies = bundle.columns[name].values
@@ -67,20 +68,6 @@ def ordered(bundle: Bundle, choice: str, seed: int) -> NDArray[np.int64]:
     raise UsageError(
         f"--select lowest-energy needs a column {' or '.join(ENERGIES)}; pigen energy computes them"
     )
-
-
-def _passed(bundle: Bundle) -> NDArray[np.bool_]:
-    verdicts = {k: v for k, v in bundle.verdicts.items() if k not in COUNTED_ALONE}
-    verdicts = verdicts or dict(bundle.verdicts)
-    if not verdicts and KEPT_BY not in bundle.provenance:
-        raise UsageError(
-            "--select filtered needs structures that were filtered; run pigen filter first, "
-            "or take --select random"
-        )
-    passed = np.ones(len(bundle), dtype=bool)
-    for verdict in verdicts.values():
-        passed &= verdict.passed
-    return passed
 
 
 def seeds(

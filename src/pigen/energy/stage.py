@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen import __version__
-from pigen.bundle import JUDGED_BY, Bundle, Column, Reject, over_structures, strings
+from pigen.bundle import Bundle, Column, Reject, over_structures, strings
 from pigen.crystal.crystals import Crystals
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
@@ -94,8 +94,8 @@ def relax_bundle(bundle: Bundle, settings: RelaxSettings | None = None) -> Bundl
     settings = settings or RelaxSettings()
     rejects = bundle.rejects
     if settings.only_passed:
-        bundle, failed = _passed(bundle)
-        rejects = (*rejects, *failed)
+        rejects = (*rejects, *bundle.failed())
+        bundle = bundle.select(bundle.passed())
     empty = bundle.crystals.n_atoms == 0
     rejects = (*rejects, *(Reject(str(i), "no atoms") for i in bundle.ids[empty]))
     start = bundle.crystals[~empty]
@@ -168,24 +168,3 @@ def rms_displacements(
         if match is not None:
             values[i] = match[0]
     return values
-
-
-def _passed(bundle: Bundle) -> tuple[Bundle, list[Reject]]:
-    """The crystals that pass, and a reject with the first reason for each of the others.
-
-    The criteria that count are those in sequence, which the provenance of `pigen filter` names;
-    without it, all that there are.
-    """
-    if not bundle.verdicts and len(bundle):
-        raise UsageError("only-passed: the structures have no verdicts; run `pigen filter` first")
-    in_sequence = bundle.provenance.get(JUDGED_BY, "").split("; ")
-    verdicts = [v for v in bundle.verdicts.values() if v.source in in_sequence]
-    verdicts = verdicts or list(bundle.verdicts.values())
-    keep = np.ones(len(bundle), dtype=bool)
-    reasons = [""] * len(bundle)
-    for verdict in verdicts:
-        for i in np.flatnonzero(keep & ~verdict.passed):
-            reasons[i] = verdict.reasons[i]
-        keep &= verdict.passed
-    failed = [Reject(str(bundle.ids[i]), reasons[i]) for i in np.flatnonzero(~keep)]
-    return replace(bundle.select(keep), rejects=()), failed

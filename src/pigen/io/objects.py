@@ -39,8 +39,8 @@ def open_objects(objects: Sequence[object]) -> Source:
         if not is_object(one):
             raise UsageError(f"cannot read structures from {type(one).__name__}")
     bundles = [one for one in objects if isinstance(one, Bundle)]
-    verdicts = frozenset(name for bundle in bundles for name in bundle.verdicts)
-    return Source((), _entries(objects), None, verdicts)
+    criteria = frozenset(one for bundle in bundles for one in bundle.criteria.values())
+    return Source((), _entries(objects), None, criteria)
 
 
 def _entries(objects: Sequence[object]) -> Iterator[Record | Bundle]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pigen.bundle import Bundle, Reject
+from pigen.bundle import Bundle, Criterion, Reject
 from pigen.runtime.text import clean_text
 
 Columns = tuple[tuple[str, str], ...]
@@ -34,13 +34,13 @@ class Source:
         columns: what the values of each record are.
         entries: records, rejects for entries that are not even text, and ready chunks.
         total: how many entries there are, None if only reading them all would tell.
-        verdicts: names of the verdicts its chunks carry, if it is a bundle.
+        criteria: of the verdicts that its chunks carry, if it is a bundle.
     """
 
     columns: Columns
     entries: Iterator[Record | Reject | Bundle]
     total: int | None
-    verdicts: frozenset[str] = frozenset()
+    criteria: frozenset[Criterion] = frozenset()
 
 
 _MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32"}

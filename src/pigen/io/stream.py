@@ -73,7 +73,8 @@ def read_chunks(
     Yields:
         Bundles of at most `chunk_size` crystals; ids are unique over the whole stream. Columns
         are those of the source, with what `Bundle.concatenate` says where they differ. Where the
-        sources do not all carry the same verdicts, these become text columns ``verdict_<name>``.
+        sources do not all carry verdicts by the same criteria, these become text columns
+        ``verdict_<name>``.
 
     Raises:
         UsageError: a source is missing or of no known kind (at once).
@@ -111,7 +112,7 @@ def open_source(
         info = bundle_info(path)
         chunks = (_within(chunk, limits) for chunk in iter_bundle(path, chunk_size))
         total = info.n_crystals + info.n_rejects
-        return Source((), chunks, total, frozenset(info.verdicts))
+        return Source((), chunks, total, frozenset(info.verdicts.values()))
     return open_file(path, form, limits)
 
 
@@ -234,7 +235,7 @@ class _Job:
 
 def _jobs(sources: Sequence[Source], chunk_size: int, limits: Limits) -> Iterator[_Job | Bundle]:
     job = _Job((), limits)
-    differ = len({source.verdicts for source in sources}) > 1
+    differ = len({source.criteria for source in sources}) > 1
     for source in sources:
         for entry in source.entries:
             if isinstance(entry, Bundle):
@@ -266,7 +267,7 @@ def _verdicts_as_columns(bundle: Bundle) -> Bundle:
         f"verdict_{name}": Column(
             strings("passed" if p else r for p, r in zip(v.passed, v.reasons, strict=True)),
             "",
-            v.source,
+            v.criterion.text,
         )
         for name, v in bundle.verdicts.items()
     }

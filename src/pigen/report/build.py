@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pigen import __version__
-from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Rate, bundle_info, iter_bundle, read_bundle
+from pigen.bundle import (
+    Bundle,
+    Criterion,
+    Rate,
+    bundle_info,
+    iter_bundle,
+    read_bundle,
+)
 from pigen.descriptors import evaluate
-from pigen.paper.columns import LARGEST_MLED, LETTERS
+from pigen.paper.columns import LARGEST_MLED
 from pigen.paper.published import (
     MATTERGEN_NOTE,
     PUBLISHED_BATCH,
@@ -27,13 +33,12 @@ from pigen.report.gather import (
     Gathered,
     gather,
     numbers,
-    unit_of,
 )
 from pigen.report.listing import listing_of
 from pigen.run.folder import RunFolder
 from pigen.run.table import RunTable
 from pigen.runtime.errors import PigenError, UsageError
-from pigen.screening.criteria import Criterion, paper_criteria
+from pigen.screening.criteria import letter_of, paper_criteria
 from pigen.screening.filter import apply_filters
 from pigen.screening.stability import STABLE, SUN
 
@@ -56,10 +61,7 @@ def prepare(bundle: Bundle) -> Bundle:
     judged by the paper's criteria, as `pigen filter` does.
     """
     if not bundle.verdicts:
-        criteria = paper_criteria()
-        said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
-        bundle = apply_filters(bundle, criteria)
-        bundle = replace(bundle, provenance={**bundle.provenance, JUDGED_BY: said})
+        bundle = apply_filters(bundle, paper_criteria())
     lacking = [name for name in DRAWN if numbers(bundle.columns.get(name)) is None]
     return evaluate(bundle, lacking)[0]
 
@@ -79,15 +81,16 @@ def report_of_chunks(
     remarks = []
     if not complete:
         remarks.append("The bundle is incomplete: its writer is still at work, or was stopped.")
-    if KEPT_BY in found.provenance:
+    if found.are_survivors:
+        sequence = "; ".join(c.text for c in found.funnel.criteria if c.in_sequence)
         remarks.append(
-            f"The bundle holds the survivors of an earlier filter ({found.provenance[KEPT_BY]}): "
+            f"The bundle holds the survivors of an earlier filter ({sequence}): "
             "rates and distributions are of these. The reasons count what it took out, too."
         )
     rates = tuple(
         RateRow(
-            criterion.letter,
-            _words(found, criterion),
+            letter_of(criterion),
+            _words(criterion),
             _count(found.funnel.alone(criterion)),
             _percent(found.funnel.alone(criterion)),
         )
@@ -129,10 +132,9 @@ def report_of_run(path: Path, most: int) -> Report:
     for stage in (folder.evaluated, *([folder.relaxed] if relaxed else [])):
         if not stage.exists() or not bundle_info(stage).complete:
             raise UsageError(f"{stage} is not there or not whole; `pigen run --resume` finishes it")
-    sequence = frozenset(LETTERS[letter] for letter in table.funnel if letter in LETTERS)
-    found = gather(map(prepare, iter_bundle(folder.evaluated)), most, sequence)
+    found = gather(map(prepare, iter_bundle(folder.evaluated)), most)
     counted = {
-        criterion.letter or criterion.name: found.funnel.left[criterion.name]
+        letter_of(criterion) or criterion.name: found.funnel.left[criterion.name]
         for criterion in found.funnel.criteria
         if criterion.in_sequence
     }
@@ -167,7 +169,7 @@ def _steps(found: Gathered) -> Iterator[Step]:
     for criterion in found.funnel.criteria:
         rate = found.funnel.sequence(criterion)
         if rate is not None:
-            yield Step(criterion.letter, _words(found, criterion), rate)
+            yield Step(letter_of(criterion), _words(criterion), rate)
 
 
 def _stable_steps(table: RunTable) -> Iterator[Step]:
@@ -178,8 +180,8 @@ def _stable_steps(table: RunTable) -> Iterator[Step]:
         yield Step("S.U.N.", "stable, unique, novel structure", table.rates[SUN])
 
 
-def _words(found: Gathered, criterion: Criterion) -> str:
-    return f"{found.texts[criterion.name]} {unit_of(criterion)}".strip()
+def _words(criterion: Criterion) -> str:
+    return f"{criterion.text} {criterion.unit}".strip()
 
 
 # -- the table -----------------------------------------------------------------------------------

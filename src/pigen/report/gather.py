@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import JUDGED_BY, KEPT_BY, Bundle, Column, count_rejects
+from pigen.bundle import Bundle, Column, Criterion, count_rejects
 from pigen.crystal.crystals import Crystals
 from pigen.paper.columns import LETTERS
-from pigen.runtime.errors import UsageError
-from pigen.screening.criteria import Criterion, in_paper_order
+from pigen.screening.criteria import in_paper_order
 from pigen.screening.funnel import Funnel
 
 DRAWN = ("spp", "c", "mled", "k")
@@ -52,8 +50,7 @@ class Gathered:
 
     Attributes:
         funnel: the counts.
-        texts: criterion → how its verdicts put it.
-        provenance: of the first chunk.
+        provenance: of the first chunk. are_survivors: as of a `Bundle`.
         earlier: why a filter before this one rejected entries → how many.
         judged: column → values of all crystals, NaN where there is none.
         passed: the same of the survivors.
@@ -62,8 +59,8 @@ class Gathered:
     """
 
     funnel: Funnel
-    texts: dict[str, str]
     provenance: dict[str, str]
+    are_survivors: bool = False
     earlier: Counter[str] = field(default_factory=Counter)
     judged: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     passed: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -71,14 +68,12 @@ class Gathered:
     sources: dict[str, str] = field(default_factory=dict)
 
 
-def gather(chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None = None) -> Gathered:
+def gather(chunks: Iterable[Bundle], most: int) -> Gathered:
     """Go through judged chunks once.
 
     Args:
         chunks: with verdicts and the columns `DRAWN`; the first says which criteria there are.
         most: survivors to keep for the list.
-        sequence: names of the criteria that take structures out; by default those that the
-            provenance of the first chunk names.
     """
     found: Gathered | None = None
     judged: dict[str, list[NDArray[np.float64]]] = {}
@@ -87,10 +82,9 @@ def gather(chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None 
     n = 0
     for chunk in chunks:
         if found is None:
-            funnel = Funnel(criteria_of(chunk, sequence))
-            texts = {name: verdict.source for name, verdict in chunk.verdicts.items()}
-            found = Gathered(funnel, texts, dict(chunk.provenance))
-        if KEPT_BY in chunk.provenance:
+            funnel = Funnel(criteria_of(chunk))
+            found = Gathered(funnel, dict(chunk.provenance), chunk.are_survivors)
+        if chunk.are_survivors:
             found.earlier.update(count_rejects(chunk.rejects))
         survivors = found.funnel.add(chunk)
         for store, bundle in ((judged, chunk), (passed, survivors)):
@@ -103,7 +97,7 @@ def gather(chunks: Iterable[Bundle], most: int, sequence: frozenset[str] | None 
         n += len(survivors)
         best = _of_most_merit(best, most)
     if found is None:
-        return Gathered(Funnel(()), {}, {})
+        return Gathered(Funnel(()), {})
     found.judged = {name: np.concatenate(parts) for name, parts in judged.items()}
     found.passed = {name: np.concatenate(parts) for name, parts in passed.items()}
     found.survivors = tuple(survivor for _, survivor in best)
@@ -118,53 +112,20 @@ def numbers(column: Column | None) -> NDArray[np.float64] | None:
     return np.where(np.abs(values) < _ABSURD, values, np.nan)
 
 
-def criteria_of(bundle: Bundle, sequence: frozenset[str] | None = None) -> tuple[Criterion, ...]:
-    """The criteria behind a bundle's verdicts, in the paper's order.
-
-    Those in sequence are named in the provenance of whoever judged; if it names none, all are.
-    """
-    if sequence is None:
-        said = "; ".join(bundle.provenance.get(key, "") for key in (KEPT_BY, JUDGED_BY))
-        named = {name for name, v in bundle.verdicts.items() if v.source in said.split("; ")}
-        sequence = frozenset(named or bundle.verdicts)
-    criteria = [
-        parse_criterion(name, verdict.source, name in sequence)
-        for name, verdict in bundle.verdicts.items()
-    ]
+def criteria_of(bundle: Bundle) -> tuple[Criterion, ...]:
+    """The criteria behind a bundle's verdicts, in the paper's order."""
+    criteria = list(map(_drawable, bundle.criteria.values()))
     known = [criterion for criterion in criteria if criterion.name in _ORDERED]
     others = [criterion for criterion in criteria if criterion.name not in _ORDERED]
     return (*in_paper_order(known), *others)
 
 
-def parse_criterion(name: str, text: str, in_sequence: bool = True) -> Criterion:
-    """The criterion whose `Criterion.text` this is; one without a window if it is of no such form.
-
-    For counting and drawing: the settings of its descriptor are not known.
-    """
-    pattern = rf"(?:(\S+) < )?{re.escape(name)}(?: ([<>]) (\S+))?"
-    match = re.fullmatch(pattern, text)
-    low = high = None
-    if match:
-        low, high = _number(match[1]), _number(match[3])
-        if match[2] == ">":
-            low, high = high, None
-    return Criterion(name, low, high, text == f"no {name}", in_sequence=in_sequence)
-
-
-def unit_of(criterion: Criterion) -> str:
-    """Unit of a criterion's window; "" for a criterion that PIGEN does not know."""
-    try:
-        return criterion.unit
-    except UsageError:
-        return ""
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if abs(number) < _ABSURD else None
+def _drawable(criterion: Criterion) -> Criterion:
+    """A criterion without the ends of a window that are no quantity."""
+    ends = (criterion.low, criterion.high)
+    if all(end is None or abs(end) < _ABSURD for end in ends):
+        return criterion
+    return replace(criterion, low=None, high=None, wording=criterion.text)
 
 
 def _values(bundle: Bundle) -> dict[str, NDArray[np.float64]]:

@@ -24,10 +24,12 @@ from tqdm import tqdm
 
 from pigen import __version__
 from pigen.bundle import (
-    JUDGED_BY,
-    KEPT_BY,
+    EVERY_ONE,
+    KEEPS,
+    SURVIVORS,
     Bundle,
     BundleWriter,
+    Criterion,
     bundle_info,
     content_digest,
     iter_bundle,
@@ -47,7 +49,6 @@ from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.runtime.files import sha256_of
 from pigen.screening.criteria import (
-    Criterion,
     check_criteria,
     known_compositions,
     lists_formulas,
@@ -306,10 +307,9 @@ def _evaluate(
         **provenance_of(criteria),
         "parent": f"{folder.samples.name} content {content_digest(folder.samples)}",
     }
-    said = "; ".join(criterion.text for criterion in criteria if criterion.in_sequence)
     with (
-        BundleWriter(folder.evaluated, {**provenance, JUDGED_BY: said}, resume=True) as evaluated,
-        BundleWriter(folder.survivors, {**provenance, KEPT_BY: said}, resume=True) as survivors,
+        BundleWriter(folder.evaluated, {**provenance, KEEPS: EVERY_ONE}, resume=True) as evaluated,
+        BundleWriter(folder.survivors, {**provenance, KEEPS: SURVIVORS}, resume=True) as survivors,
         tqdm(
             total=info.n_crystals,
             desc="filter",

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pigen import __version__
-from pigen.bundle import Rate
+from pigen.bundle import Criterion, Rate
 from pigen.config import CRITERION_LABELS, Experiment
 from pigen.descriptors import column_source
 from pigen.runtime.checked import read_checked
-from pigen.screening.criteria import Criterion
 from pigen.screening.funnel import Funnel
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pigen.bundle import Bundle
+from pigen.bundle import Bundle, Criterion
 from pigen.config import CRITERION_LABELS, FilterConfig
 from pigen.descriptors import column_source, descriptor_names, get_descriptor
 from pigen.descriptors.novelty import write_formulas
@@ -27,57 +27,26 @@ MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
 """Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """A window on the main value of a descriptor; ends are excluded.
+def letter_of(criterion: Criterion) -> str:
+    """What tables call a criterion, "" for one that has its name alone."""
+    return CRITERION_LABELS.get(criterion.name, "")
 
-    Attributes:
-        name: the descriptor, or a column that is there before; also the verdict's name.
-        low: values must exceed it; None for no lower end.
-        high: values must be below it. Both ends None: the value itself must be true.
-        absent: the value is a name, and there must be none.
-        settings: of the descriptor.
-        in_sequence: whether failing it takes a structure out; otherwise it is only counted alone.
-    """
 
-    name: str
-    low: float | None = None
-    high: float | None = None
-    absent: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    in_sequence: bool = True
+def heading_of(criterion: Criterion) -> str:
+    """The criterion in words, after its letter."""
+    return f"{letter_of(criterion):<3}{criterion.text}{' ' * bool(criterion.unit)}{criterion.unit}"
 
-    @property
-    def text(self) -> str:
-        """Like ``0.55 < c < 0.85``, ``spp < 0.362``, ``novel`` or ``no prototype``."""
-        if self.absent:
-            return f"no {self.name}"
-        if self.low is not None and self.high is None:
-            return f"{self.name} > {self.low:g}"
-        low = f"{self.low:g} < " if self.low is not None else ""
-        return low + self.name + (f" < {self.high:g}" if self.high is not None else "")
 
-    @property
-    def letter(self) -> str:
-        """What tables call the criterion, "" for one that has its name alone."""
-        return CRITERION_LABELS.get(self.name, "")
+def is_made_before(criterion: Criterion) -> bool:
+    """Whether a criterion is on a column that no descriptor computes."""
+    return criterion.name in MADE_BEFORE or criterion.name not in descriptor_names()
 
-    @property
-    def heading(self) -> str:
-        """The text after the letter."""
-        return f"{self.letter:<3}{self.text}{' ' + self.unit if self.unit else ''}"
 
-    @property
-    def made_before(self) -> bool:
-        """Whether it is on a column that no descriptor computes."""
-        return self.name in MADE_BEFORE or self.name not in descriptor_names()
-
-    @property
-    def unit(self) -> str:
-        """Of the window, "" for a dimensionless one and where only the column would tell."""
-        if self.made_before:
-            return MADE_BEFORE.get(self.name, ("", ""))[0]
-        return get_descriptor(self.name).columns[0].unit
+def with_unit(criterion: Criterion) -> Criterion:
+    """The criterion with the unit of its descriptor; none where only the column would tell."""
+    if is_made_before(criterion):
+        return replace(criterion, unit=MADE_BEFORE.get(criterion.name, ("", ""))[0])
+    return replace(criterion, unit=get_descriptor(criterion.name).columns[0].unit)
 
 
 def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
@@ -89,7 +58,7 @@ def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
     said = {}
     for criterion in criteria:
         name, ends = criterion.name, f"low={criterion.low}, high={criterion.high}"
-        made = "" if criterion.made_before else column_source(name, criterion.settings)
+        made = "" if is_made_before(criterion) else column_source(name, criterion.settings)
         where = "in sequence" if criterion.in_sequence else "alone"
         said[f"criterion {name}"] = "; ".join(filter(None, (ends, where, made)))
     return said
@@ -116,7 +85,7 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
         Criterion("k", low=config.k),
     ]
     return tuple(
-        replace(criterion, in_sequence=criterion.name in IN_SEQUENCE)
+        with_unit(replace(criterion, in_sequence=criterion.name in IN_SEQUENCE))
         for criterion in criteria
         if config.novel or criterion.name != "novel"
     ) + tuple(window_on(name, ends, in_sequence=False) for name, ends in config.where.items())
@@ -133,7 +102,7 @@ def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:
         raise UsageError(f"{name}: neither a lower nor an upper end")
     if low is not None and high is not None and not low < high:
         raise UsageError(f"{name}: the lower end {low:g} must be below the upper, {high:g}")
-    return Criterion(name, low, high, in_sequence=in_sequence)
+    return with_unit(Criterion(name, low, high, in_sequence=in_sequence))
 
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
@@ -227,7 +196,7 @@ def criteria_of(
 def check_criteria(criteria: Sequence[Criterion]) -> None:
     """Raise UsageError for a setting or a settings file that is wrong, before any work."""
     for criterion in criteria:
-        if criterion.made_before:
+        if is_made_before(criterion):
             if criterion.settings:
                 raise UsageError(f"{criterion.name} is no descriptor, and has no settings")
             continue

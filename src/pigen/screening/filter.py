@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, KeepingAll, Verdict, strings
+from pigen.bundle import Bundle, Criterion, KeepingAll, Verdict, strings
 from pigen.descriptors import (
     descriptor_names,
     evaluate,
@@ -22,7 +22,13 @@ from pigen.descriptors import (
 )
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import map_ordered
-from pigen.screening.criteria import MADE_BEFORE, Criterion
+from pigen.screening.criteria import MADE_BEFORE, is_made_before
+
+_ENDS = {
+    False: ((np.greater, "not above"), (np.less, "not below")),
+    True: ((np.greater_equal, "below"), (np.less_equal, "above")),
+}
+"""By whether the ends of a window belong to it: how values pass each, and what fails to."""
 
 
 def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
@@ -35,35 +41,45 @@ def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     Raises:
         UsageError: a column is missing that no descriptor makes.
     """
-    settings = {c.name: c.settings for c in criteria if not c.made_before}
+    settings = {c.name: c.settings for c in criteria if not is_made_before(c)}
     bundle, reasons = evaluate(bundle, settings, settings)
     verdicts = {}
     for criterion in criteria:
-        if criterion.made_before:
+        if is_made_before(criterion):
             values, reasons[criterion.name] = _made_before(bundle, criterion.name)
         else:
             values = bundle.columns[get_descriptor(criterion.name).columns[0].name].values
-        inside, why = np.ones(len(bundle), dtype=bool), [""] * len(bundle)
-        if criterion.absent:
-            inside = values == ""
-            why = [f"known {criterion.name}: {value}" for value in values]
-        elif criterion.low is None and criterion.high is None:
-            inside = values.astype(bool)
-            why = [f"not {criterion.name}: {f}" for f in bundle.crystals.reduced_formulas()]
-        if criterion.low is not None:
-            above = values > criterion.low
-            why = _name_failed(why, above, f"{criterion.name} not above {criterion.low:g}", values)
-            inside = inside & above
-        if criterion.high is not None:
-            below = values < criterion.high
-            text = f"{criterion.name} not below {criterion.high:g}"
-            why = _name_failed(why, below, text, values)
-            inside = inside & below
+        passed, why = _judge(criterion, values, bundle)
         for i in np.flatnonzero(reasons[criterion.name] != ""):
-            inside[i], why[i] = False, f"no {criterion.name}, {reasons[criterion.name][i]}"
-        shown = strings("" if ok else reason for ok, reason in zip(inside, why, strict=True))
-        verdicts[criterion.name] = Verdict(inside, shown, criterion.text)
+            passed[i], why[i] = False, f"no {criterion.name}, {reasons[criterion.name][i]}"
+        shown = strings("" if ok else reason for ok, reason in zip(passed, why, strict=True))
+        verdicts[criterion.name] = Verdict(passed, shown, criterion)
     return replace(bundle, verdicts=verdicts)
+
+
+def _judge(
+    criterion: Criterion, values: NDArray[Any], bundle: Bundle
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which values (B,) pass, and what to say of those that do not."""
+    name, low, high = criterion.name, criterion.low, criterion.high
+    if criterion.absent:
+        return values == "", [f"known {name}: {value}" for value in values]
+    if criterion.among is not None:
+        others = [sorted(set(str(value).split("-")) - {*criterion.among}) for value in values]
+        passed = np.array([not found for found in others], dtype=bool)
+        return passed, [f"{name} not allowed: {', '.join(found)}" for found in others]
+    if not criterion.has_window:
+        return values.astype(bool), [f"not {name}: {f}" for f in bundle.crystals.reduced_formulas()]
+    passed, why = np.ones(len(values), dtype=bool), [""] * len(values)
+    for end, (compare, words) in zip((low, high), _ENDS[criterion.inclusive], strict=True):
+        if end is not None:
+            inside = compare(values, end)
+            why = [
+                old if ok else f"{name} {words} {end:g}: {value:.4g}"
+                for old, ok, value in zip(why, inside, values, strict=True)
+            ]
+            passed &= inside
+    return passed, why
 
 
 def _made_before(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
@@ -85,13 +101,6 @@ def _made_before(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArra
     for i in np.flatnonzero(np.isnan(values)):
         reasons[i] = (said.values[i] if said else "") or "not known"
     return values, reasons
-
-
-def _name_failed(why: list[str], passed: Any, text: str, values: Any) -> list[str]:
-    return [
-        old if ok else f"{text}: {value:.4g}"
-        for old, ok, value in zip(why, passed, values, strict=True)
-    ]
 
 
 def judge(

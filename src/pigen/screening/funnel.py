@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pigen.bundle import KEPT_BY, Bundle, Rate, Reject
+from pigen.bundle import Bundle, Criterion, Rate, Reject
 from pigen.bundle.counts import EVERY, counts_text, parse_counts
-from pigen.screening.criteria import Criterion
+from pigen.screening.criteria import heading_of, is_made_before, letter_of
 
 _STATE: dict[str, Any] = {
     "unread": 0,
@@ -74,23 +74,18 @@ class Funnel:
         self.judged += len(judged)
         for reject in before:
             self.reasons[_kind(reject.reason)] += 1
-        alive = np.ones(len(judged), dtype=bool)
-        rejected: dict[int, Reject] = {}
+        left = np.ones(len(judged), dtype=bool)
         for criterion in self.criteria:
             verdict = judged.verdicts[criterion.name]
             self.passed[criterion.name] += int(verdict.passed.sum())
-            if criterion.made_before and len(judged) and criterion.name in judged.columns:
+            if is_made_before(criterion) and len(judged) and criterion.name in judged.columns:
                 self.rests_on[criterion.name] = judged.columns[criterion.name].source
-            if not criterion.in_sequence:
-                continue
-            for i in np.flatnonzero(alive & ~verdict.passed).tolist():
-                rejected[i] = Reject(judged.ids[i], verdict.reasons[i])
-                self.reasons[_kind(verdict.reasons[i])] += 1
-            alive &= verdict.passed
-            self.left[criterion.name] += int(alive.sum())
-        survivors = judged.select(alive)
-        in_order = tuple(rejected[i] for i in sorted(rejected))
-        return replace(survivors, rejects=(*before, *in_order))
+            if criterion.in_sequence:
+                left &= verdict.passed
+                self.left[criterion.name] += int(left.sum())
+        failed = judged.failed()
+        self.reasons.update(_kind(reject.reason) for reject in failed)
+        return replace(judged.select(judged.passed()), rejects=(*before, *failed))
 
     @property
     def read(self) -> int:
@@ -122,19 +117,19 @@ class Funnel:
         for criterion in self.criteria:
             rate = self.sequence(criterion)
             if rate is not None and rate.total:
-                shown.append(f"{criterion.letter or criterion.name} {rate.percent:.0f} %")
+                shown.append(f"{letter_of(criterion) or criterion.name} {rate.percent:.0f} %")
         return " → ".join(shown)
 
     def lines(self) -> Iterator[str]:
         """The table of rates and the reasons, for people."""
-        width = max([len(criterion.heading) for criterion in self.criteria] + [9])
+        width = max([len(heading_of(criterion)) for criterion in self.criteria] + [9])
         column = 2 * len(str(self.read)) + 20
         yield f"{'criterion':<{width}}  {'alone':<{column}}  in sequence"
         for criterion in self.criteria:
             after = self.sequence(criterion)
             # Without the total, which stands beside it, a line keeps below 80 characters.
             left = str(after).replace(f" / {after.total} ", " ", 1) if after else "–"
-            yield f"{criterion.heading:<{width}}  {self.alone(criterion)!s:<{column}}  {left}"
+            yield f"{heading_of(criterion):<{width}}  {self.alone(criterion)!s:<{column}}  {left}"
         for name, source in self.rests_on.items():
             yield f"{name}: {source}"
         yield ""
@@ -165,7 +160,7 @@ class Funnel:
 
 def unread(chunk: Bundle) -> tuple[Reject, ...]:
     """Entries of a chunk's source that are no crystals; what an earlier filter took out is not."""
-    return () if KEPT_BY in chunk.provenance else chunk.rejects
+    return () if chunk.are_survivors else chunk.rejects
 
 
 def entries_of(chunk: Bundle) -> int:

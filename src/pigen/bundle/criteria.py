@@ -1,0 +1,105 @@
+"""Criteria in the file of a bundle: attributes of the verdicts, or the texts of an older file."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pigen.bundle.checking import MAX_SOURCE, said
+from pigen.bundle.criterion import Criterion
+
+MAX_NAMES = 1000
+"""In ``among``: there are no more elements, and no longer list is read from a file."""
+_LISTS = ("kept_by", "judged_by")
+"""Keys of provenance in version 1."""
+
+
+def attributes_of(criterion: Criterion) -> dict[str, Any]:
+    """What a file says of a criterion, by attribute; ``source`` puts it in words for people."""
+    given: dict[str, Any] = {
+        "source": criterion.text,
+        "unit": criterion.unit,
+        "in_sequence": criterion.in_sequence,
+        "inclusive": criterion.inclusive,
+        "absent": criterion.absent,
+    }
+    optional = {"low": criterion.low, "high": criterion.high, "among": criterion.among}
+    given |= {key: value for key, value in optional.items() if value is not None}
+    return given | ({"wording": criterion.wording} if criterion.wording else {})
+
+
+def criteria_in(file: h5py.File) -> dict[str, Criterion]:
+    """Verdict → criterion, of an open file; ValueError or KeyError if one is no criterion."""
+    if int(file.attrs["version"]) == 1:
+        return _criteria_of_texts(file)
+    return {name: _read(name, file[f"verdicts/{name}"].attrs) for name in file["verdicts"]}
+
+
+def _read(name: str, attributes: Any) -> Criterion:
+    """The criterion that `attributes_of` wrote. ValueError or KeyError if it is no such thing."""
+    among = None
+    if "among" in attributes:
+        names = np.atleast_1d(attributes["among"])
+        if names.ndim > 1 or len(names) > MAX_NAMES or sum(map(len, names)) > MAX_SOURCE:
+            raise ValueError(f"the criterion {name!r} lists too much")
+        among = tuple(map(str, names))
+    return Criterion(
+        name,
+        low=_end(name, attributes, "low"),
+        high=_end(name, attributes, "high"),
+        absent=bool(attributes["absent"]),
+        in_sequence=bool(attributes["in_sequence"]),
+        unit=said(attributes, "unit"),
+        inclusive=bool(attributes["inclusive"]),
+        among=among,
+        wording=said(attributes, "wording") if "wording" in attributes else "",
+    )
+
+
+def _end(name: str, attributes: Any, which: str) -> float | None:
+    if which not in attributes:
+        return None
+    value = float(attributes[which])
+    if not math.isfinite(value):
+        raise ValueError(f"the criterion {name!r} has the {which} end {value}")
+    return value
+
+
+def _criteria_of_texts(file: h5py.File) -> dict[str, Criterion]:
+    """Verdict → criterion in a bundle of version 1, which has texts like ``0.55 < c < 0.85``.
+
+    Its provenance lists those in sequence, as ``kept_by`` or ``judged_by``; if it lists none of
+    them, all are. A text of another form is kept as it is.
+    """
+    listed = [said(file["provenance"].attrs, k) for k in _LISTS if k in file["provenance"].attrs]
+    texts = {name: said(file[f"verdicts/{name}"].attrs, "source") for name in file["verdicts"]}
+    named = {name for name, text in texts.items() if text in "; ".join(listed).split("; ")}
+    found = {}
+    for name, text in texts.items():
+        number = r"([-+.\deE]{1,30})"
+        match = re.fullmatch(rf"(?:{number} < )?{re.escape(name)}(?: ([<>]) {number})?", text)
+        low, sign, high = match.groups() if match else (None, None, None)
+        low, high = (high, None) if sign == ">" else (low, high)
+        column = file.get(f"columns/{name}")
+        plain = Criterion(
+            name,
+            in_sequence=name in (named or texts),
+            unit="" if column is None else said(column.attrs, "unit"),
+        )
+        absent = text == f"no {name}"
+        read = replace(plain, low=_finite(low), high=_finite(high), absent=absent)
+        found[name] = read if read.text == text else replace(plain, wording=text)
+    return found
+
+
+def _finite(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
