@@ -1,158 +1,413 @@
-"""The embedded basin hopper: relaxations per hour, and how soon it finds known ground states.
+"""The embedded basin hopper: relaxations until it finds known ground states, before and after.
 
-    python benchmarks/csp.py [--n 5] [--most 60] [--seed 0] [--large]
+    python benchmarks/csp.py [--seeds 5] [--most 80] [--log csp.jsonl] [--only MgO]...
 
-Searches by composition alone for MgO, NaCl, ZnS, CaF2 and TiO2, n each, cells of at most 8 atoms
-(CaF2 and TiO2 6; with --large TiO2 alone, 12), in one process, one of each composition in step. A
-ground state is found when a structure is within 1 meV/atom (TiO2: 20 meV/atom) of the lowest of its
-known polymorphs, relaxed with the same potential, and, but for TiO2, fits one of them by pymatgen's
-matcher. The baseline is FUSE's 3 to 5 s a structure on cells of 2 to 8 atoms, one thread; times are
-CPU time of the process, the making of cells included.
+Unseeded searches of compounds of 2 to 20 atoms in the cell, each with the hopper as it is ("after")
+and as it was ("before": moves drawn by fixed weights, one at a time, space groups of random cells
+all alike), under way in one process and one batch. A search ends when it has found what is known,
+or after --most relaxations. Found is a structure within 1 meV/atom of the lowest known polymorph
+relaxed with the same potential (TiO2: 20, of anatase), that fits one of them by pymatgen's matcher;
+or one that lies further below all of them. No polymorph of the garnet's composition has 20 atoms:
+there it is what any of the searches has found lowest, to 10 meV/atom, and each does --most-garnet
+relaxations.
+
+A search that ends is a line of the log. The command given again goes on with what is missing, and
+prints the table of what is there. The baseline of speed is FUSE's 3 to 5 s a relaxation, of cells
+of 2 to 8 atoms on one thread; times are CPU time of the process, the making of cells included.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import json
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from numpy.random import Generator
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Composition, Lattice, Structure
+from tqdm import tqdm
 
-from pigen.bundle import Bundle, strings
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import shortest_distances
-from pigen.csp.folder import Settings
-from pigen.csp.results import Search, read_search, read_structure
-from pigen.csp.run import csp_run
-from pigen.csp.seed import Request, csp_seed
-from pigen.energy.potential import load_potential
-from pigen.energy.relax import relax
+from pigen.csp import hopper as hopping
+from pigen.csp import moves
+from pigen.csp.cells import COMPACTNESS, formula_units, symmetric_cell
+from pigen.csp.hopper import BATCH, Hopper, Plan, Trial
+from pigen.csp.run import judged
+from pigen.csp.space_groups import group_of
+from pigen.energy.hull.lookup import hull_energies
+from pigen.energy.potential import Potential, load_potential
+from pigen.energy.relax import Relaxed, Relaxer, relax
 
 FUSE_SECONDS = (3.0, 5.0)
-NEAR, NEAR_TIO2 = 1e-3, 20e-3  # eV/atom
-FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+NEAR = {"TiO2": 20e-3, "Y3Al5O12": 10e-3}  # eV/atom, else:
+NEAR_ELSE = 1e-3
+GARNET = "Y3Al5O12"
+VERSIONS = ("before", "after")
+UNDER_WAY, MAX_ATOMS, MAX_STEPS = 12, 400, 300
+FIXED = {"rattle": 1.0, "permute": 1.0, "strain": 1.0, "splice": 2.0, "new": 2.0, "double": 0.5}
 
-
-def rock_salt(a: float, z1: int, z2: int) -> Crystals:
-    return Crystals.single(FCC * a, [[0, 0, 0], [0.5, 0.5, 0.5]], [z1, z2])
-
-
-def wurtzite(a: float, c: float, z1: int, z2: int) -> Crystals:
-    lattice = [[a, 0, 0], [-a / 2, a * np.sqrt(0.75), 0], [0, 0, c]]
-    first, second = np.array([1 / 3, 2 / 3, 0]), np.array([2 / 3, 1 / 3, 0.5])
-    up = np.array([0, 0, 0.375])
-    return Crystals.single(lattice, [first, second, first + up, second + up], [z1, z1, z2, z2])
-
-
-def rutile() -> Crystals:
-    u, h = 0.305, 0.5
-    oxygen = [[u, u, 0], [-u, -u, 0], [h + u, h - u, h], [h - u, h + u, h]]
-    frac = [[0, 0, 0], [h, h, h], *oxygen]
-    return Crystals.single(np.diag([4.594, 4.594, 2.959]), frac, [22, 22, 8, 8, 8, 8])
-
-
-def anatase() -> Crystals:
-    a, c, u = 3.785, 9.514, 0.2081
-    lattice = np.array([[-a, a, c], [a, -a, c], [a, a, -c]]) / 2
-    cart = np.array([[0, 0, 0], [0, a / 2, c / 4]])
-    oxygen = [site + np.array([0, 0, sign * u * c]) for site in cart for sign in (1, -1)]
-    frac = np.concatenate([cart, oxygen]) @ np.linalg.inv(lattice)
-    return Crystals.single(lattice, frac, [22, 22, 8, 8, 8, 8])
-
-
-KNOWN = {  # formula → known polymorphs, most atoms in a cell of the search
-    "MgO": ([rock_salt(4.21, 12, 8)], 8),
-    "NaCl": ([rock_salt(5.64, 11, 17)], 8),
+THIRD, HALF = 1 / 3, 0.5
+POLYMORPHS: dict[str, tuple[int, list[tuple[Any, ...]]]] = {
+    # formula → atoms in a cell of the search, at most; space group, cell, elements and their sites
+    "MgO": (8, [("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [HALF] * 3])]),
+    "NaCl": (8, [("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [HALF] * 3])]),
     "ZnS": (
-        [
-            Crystals.single(FCC * 5.41, [[0, 0, 0], [0.25] * 3], [30, 16]),
-            wurtzite(3.82, 6.26, 30, 16),
-        ],
         8,
+        [
+            ("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3]),
+            (
+                "P6_3mc",
+                Lattice.hexagonal(3.82, 6.26),
+                ["Zn", "S"],
+                [[THIRD, 2 * THIRD, 0], [THIRD, 2 * THIRD, 0.375]],
+            ),
+        ],
     ),
-    "CaF2": ([Crystals.single(FCC * 5.46, [[0, 0, 0], [0.25] * 3, [0.75] * 3], [20, 9, 9])], 6),
-    "TiO2": ([rutile(), anatase()], 6),
+    "CaF2": (6, [("Fm-3m", Lattice.cubic(5.46), ["Ca", "F"], [[0, 0, 0], [0.25] * 3])]),
+    "TiO2": (
+        6,
+        [
+            (
+                "P4_2/mnm",
+                Lattice.tetragonal(4.594, 2.959),
+                ["Ti", "O"],
+                [[0] * 3, [0.305] * 2 + [0]],
+            ),
+            ("I4_1/amd", Lattice.tetragonal(3.785, 9.514), ["Ti", "O"], [[0] * 3, [0, 0, 0.2081]]),
+        ],
+    ),
+    "SrTiO3": (
+        10,
+        [
+            (
+                "Pm-3m",
+                Lattice.cubic(3.905),
+                ["Sr", "Ti", "O"],
+                [[HALF] * 3, [0, 0, 0], [HALF, 0, 0]],
+            ),
+            (
+                "I4/mcm",
+                Lattice.tetragonal(5.51, 7.8),
+                ["Sr", "Ti", "O", "O"],
+                [[0, HALF, 0.25], [0, 0, 0], [0, 0, 0.25], [0.235, 0.735, 0]],
+            ),
+        ],
+    ),
+    "LiCoO2": (
+        8,
+        [
+            (
+                "R-3m",
+                Lattice.hexagonal(2.816, 14.05),
+                ["Co", "Li", "O"],
+                [[0, 0, 0], [0, 0, HALF], [0, 0, 0.2604]],
+            )
+        ],
+    ),
+    "Al2O3": (
+        10,
+        [("R-3c", Lattice.hexagonal(4.76, 12.99), ["Al", "O"], [[0, 0, 0.352], [0.306, 0, 0.25]])],
+    ),
+    "ZrSiO4": (
+        12,
+        [
+            (
+                "I4_1/amd",
+                Lattice.tetragonal(6.607, 5.982),
+                ["Zr", "Si", "O"],
+                [[0, 0, 0], [0, 0, HALF], [0, 0.316, 0.07]],
+            )
+        ],
+    ),
+    "MgAl2O4": (
+        14,
+        [("Fd-3m", Lattice.cubic(8.083), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3])],
+    ),
+    "Li3PO4": (
+        16,
+        [
+            (
+                "Pmn2_1",
+                Lattice.orthorhombic(6.115, 5.239, 4.855),
+                ["Li", "Li", "P", "O", "O", "O"],
+                [
+                    [0.248, 0.328, 0.986],
+                    [0, 0.157, 0.489],
+                    [0, 0.824, 0],
+                    [0.209, 0.686, 0.896],
+                    [0, 0.105, 0.894],
+                    [0, 0.819, 0.319],
+                ],
+            )
+        ],
+    ),
+    GARNET: (20, []),
 }
 
 
-def sized(crystal: Crystals, atoms: int) -> Crystals:
-    """The crystal in a cell of so many atoms: what limits the search."""
-    from pigen.csp.moves import repeated
-
-    return repeated(crystal, max(atoms // int(crystal.n_atoms[0]), 1))
+def elements_of(formula: str) -> dict[str, int]:
+    return {symbol: int(n) for symbol, n in sorted(Composition(formula).get_el_amt_dict().items())}
 
 
-def first_found(search: Search, lowest: float, known: Crystals, name: str) -> int | None:
-    """How many relaxations it took, None if it was not found."""
-    matcher = StructureMatcher()
-    for number, step in enumerate(search.steps, start=1):
-        if step.energy > lowest + (NEAR_TIO2 if name == "TiO2" else NEAR):
-            continue
-        crystal = read_structure(search.folder / "structures" / step.file)
-        assert crystal is not None
-        same = np.zeros_like(crystal.atomic_numbers)
-        if shortest_distances(crystal.lattice, crystal.frac_coords, same, crystal.ptr)[0] < 1.0:
-            continue
-        if name == "TiO2" or any(
-            matcher.fit(crystal.to_pymatgen()[0], one) for one in known.to_pymatgen()
-        ):
-            return number
-    return None
+# -- the hopper as it was --------------------------------------------------------------------------
+class FixedWeights:
+    """In place of the bandit: an order drawn by fixed weights; learns nothing."""
+
+    def __init__(self, expected: object) -> None:
+        """Whatever is expected."""
+
+    def order(self, rng: Generator) -> list[str]:
+        """All moves."""
+        shares = np.array(list(FIXED.values()))
+        return list(rng.choice(list(FIXED), len(FIXED), replace=False, p=shares / shares.sum()))
+
+    def learn(self, move: str, gain: float) -> None:
+        """Nothing."""
+
+
+def uniform_cell(elements: dict[str, int], max_atoms: int, rng: Generator) -> Crystals:
+    """A random cell of a space group drawn uniformly."""
+    units = int(rng.integers(1, formula_units(elements, max_atoms), endpoint=True))
+    counts, room = [n * units for n in elements.values()], 1.0
+    while True:
+        group = group_of(int(rng.integers(2, 230, endpoint=True)))
+        found = symmetric_cell(group, elements, counts, rng.uniform(*COMPACTNESS) / room, rng)
+        if found is not None:
+            return found
+        room *= 1.02
+
+
+@contextmanager
+def as_of(version: str) -> Iterator[None]:
+    """The parts of a version in their places."""
+    if version == "after":
+        yield
+        return
+    with (
+        patch.object(hopping, "Bandit", FixedWeights),
+        patch.object(hopping, "random_cell", uniform_cell),
+        patch.object(moves, "random_cell", uniform_cell),
+    ):
+        yield
+
+
+# -- searches --------------------------------------------------------------------------------------
+@dataclass
+class Target:
+    """What is to be found of a compound, None of the garnet."""
+
+    lowest: float
+    polymorphs: list[Structure]
+    near: float
+
+    @classmethod
+    def of(cls, formula: str, potential: Potential) -> Target | None:
+        """The known polymorphs, relaxed."""
+        known = [
+            Structure.from_spacegroup(*one).get_primitive_structure(0.01)
+            for one in POLYMORPHS[formula][1]
+        ]
+        if not known:
+            return None
+        relaxed = relax(Crystals.from_pymatgen(known), potential, fmax=0.01)
+        assert all(one.converged for one in relaxed), formula
+        return cls(
+            min(one.energy for one in relaxed),
+            [one.crystal.to_pymatgen()[0] for one in relaxed],
+            NEAR.get(formula, NEAR_ELSE),
+        )
+
+    def reached(self, energy: float, crystal: Crystals) -> bool:
+        """Whether this is one of them, or lower than all."""
+        if energy > self.lowest + self.near:
+            return False
+        if energy < self.lowest - self.near or self.near > NEAR_ELSE:
+            return True
+        found = crystal.to_pymatgen()[0]
+        return any(StructureMatcher().fit(found, one) for one in self.polymorphs)
+
+
+class Search:
+    """One search, its hopper led by hand: relaxations are told when its round is whole."""
+
+    def __init__(self, key: tuple[str, str, int], most: int, target: Target | None) -> None:
+        """Nothing relaxed yet; the key is compound, version and number of the search."""
+        self.key, self.most, self.target = key, most, target
+        formula, self.version, seed = key
+        initial = most // 3
+        plan = Plan(
+            elements=elements_of(formula),
+            max_atoms=POLYMORPHS[formula][0],
+            seeds=(),
+            n_random=initial,
+            rmax=most,
+            iterations=most,
+            random_seed=1000 + seed,
+            batch=BATCH if self.version == "after" else 1,
+        )
+        with as_of(self.version):
+            self.hopper = Hopper(plan)
+        hull = hull_energies("chgnet 0.3.0")
+        elements = plan.elements
+        self.hull = hull("".join(f"{symbol}{n}" for symbol, n in elements.items()))
+        self.energies: list[float] = []
+        self.moves: list[str] = []
+        self.steps = 0
+        self.found: int | None = None
+        self._trials: list[Trial] = []
+        self._relaxed: dict[int, Relaxed] = {}
+
+    def propose(self) -> list[Trial]:
+        """The next round."""
+        with as_of(self.version):
+            self._trials = self.hopper.propose()
+        self._relaxed = {}
+        return self._trials
+
+    def take(self, place: int, relaxed: Relaxed) -> bool:
+        """Whether the round is whole; then it has been told."""
+        self._relaxed[place] = relaxed
+        if len(self._relaxed) < len(self._trials):
+            return False
+        for i, trial in enumerate(self._trials):
+            energy, crystal, _ = judged(trial, self._relaxed[i], self.hull)
+            self.hopper.tell(trial.move, energy, crystal)
+            self.energies.append(energy if math.isfinite(energy) else 1e20)
+            self.moves.append(trial.move)
+            self.steps += self._relaxed[i].n_steps
+            if self.found is None and self.target and self.target.reached(energy, crystal):
+                self.found = len(self.energies)
+        return True
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has found what is known, or done all its relaxations."""
+        return self.found is not None or self.hopper.done
+
+    def line(self) -> dict[str, Any]:
+        """For the log."""
+        return {
+            "key": self.key,
+            "most": self.most,
+            "found": self.found,
+            "lowest_known": self.target.lowest if self.target else None,
+            "energies": self.energies,
+            "moves": self.moves,
+            "steps": self.steps,
+        }
+
+
+def search(waiting: list[Search], potential: Potential, log: Path) -> None:
+    """Do the searches, some at a time, in one batch."""
+    relaxer = Relaxer(potential, fmax=0.05, max_steps=MAX_STEPS, max_atoms=MAX_ATOMS)
+    going: dict[tuple[str, str, int], Search] = {}
+
+    def submit(one: Search) -> None:
+        for place, trial in enumerate(one.propose()):
+            relaxer.add((one.key, place), trial.crystal)
+
+    start, n = time.process_time(), 0
+    with tqdm(total=len(waiting), unit="search", delay=1.0) as bar:
+        while waiting or going:
+            while waiting and len(going) < UNDER_WAY:
+                one = waiting.pop(0)
+                going[one.key] = one
+                submit(one)
+            for done in relaxer.step():
+                key, place = done.key  # type: ignore[misc]
+                n += 1
+                one = going[key]
+                if not one.take(place, done):
+                    continue
+                if not one.ended:
+                    submit(one)
+                    continue
+                del going[key]
+                spent, start = time.process_time() - start, time.process_time()
+                with log.open("a") as file:
+                    file.write(json.dumps({**one.line(), "cpu_s": spent, "relaxed": n}) + "\n")
+                n = 0
+                bar.update()
+
+
+# -- the table -------------------------------------------------------------------------------------
+def until(line: dict[str, Any], garnet: float) -> int | None:
+    """Relaxations until what was to be found."""
+    if line["key"][0] != GARNET:
+        return line["found"]
+    reached = (i for i, e in enumerate(line["energies"], start=1) if e <= garnet + NEAR[GARNET])
+    return next(reached, None)
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    lowest = min((min(one["energies"]) for one in lines if one["key"][0] == GARNET), default=0.0)
+    rows = [
+        "| compound | atoms | before | relaxations | after | relaxations | ratio |",
+        "|---" * 7 + "|",
+    ]
+    logs = []
+    for formula, (atoms, _) in POLYMORPHS.items():
+        row, means = f"| {formula} | {atoms} ", []
+        for version in VERSIONS:
+            own = [one for one in lines if one["key"][:2] == [formula, version]]
+            if not own:
+                break
+            found = [until(one, lowest) for one in own]
+            hits = sorted(n for n in found if n is not None)
+            mean = math.exp(
+                np.mean([math.log(n or one["most"]) for n, one in zip(found, own, strict=True)])
+            )
+            shown = ", ".join([*map(str, hits), *["–"] * (len(own) - len(hits))])
+            row += f"| {len(hits)} of {len(own)} | {shown} "
+            means.append(mean)
+        if len(means) == 2:
+            logs.append(math.log(means[0] / means[1]))
+            rows.append(f"{row}| {means[0] / means[1]:.2f} |")
+    if logs:
+        error = np.std(logs, ddof=1) / math.sqrt(len(logs)) if len(logs) > 1 else math.nan
+        factor = math.exp(np.mean(logs))
+        rows.append(
+            f"\nfewer relaxations by {factor:.2f}, geometric mean over {len(logs)} compounds (one "
+            f"standard error: {factor * math.exp(-error):.2f} to {factor * math.exp(error):.2f}); "
+            "a search that found nothing counts as one that found it last"
+        )
+    return "\n".join(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=5, help="searches for each composition")
-    parser.add_argument("--most", type=int, default=60, help="relaxations of a search")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--large", action="store_true", help="TiO2 alone, up to 12 atoms")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="searches for each compound")
+    parser.add_argument("--most", type=int, default=80, help="relaxations of a search")
+    parser.add_argument("--most-garnet", type=int, default=32, help="the same of the garnet's")
+    parser.add_argument("--log", type=Path, default=Path("csp.jsonl"))
+    parser.add_argument("--only", action="append", choices=list(POLYMORPHS))
     args = parser.parse_args()
-    potential = load_potential()
-    names = ["TiO2"] if args.large else list(KNOWN)
-    atoms = {name: 12 if args.large else KNOWN[name][1] for name in names}
-    settings = Settings(
-        initial=args.most // 3,
-        rmax=args.most - args.most // 3 - 2,  # as many as leave it to iterations
-        iterations=args.most,
-        steps=300,
-    )
-    relaxed = {name: relax(Crystals.concatenate(KNOWN[name][0]), potential) for name in names}
-    lowest = {name: min(one.energy for one in relaxed[name]) for name in names}
-    made = Bundle(
-        crystals=Crystals.concatenate([sized(KNOWN[n][0][0], atoms[n]) for n in names]),
-        ids=strings(names),
-    )
-    formulas = made.crystals.reduced_formulas()
-    with tempfile.TemporaryDirectory() as scratch:
-        folders = [Path(scratch) / str(i) for i in range(args.n)]
-        total, start = 0, time.process_time()
-        for i, folder in enumerate(folders):
-            request = Request(n=5, choice="random", seed=args.seed + i, settings=settings)
-            csp_seed(made, request, folder)
-            only = [f"{path.name}/composition_only" for path in folder.glob("[0-9]*")]
-            total += csp_run([folder], potential, only=only).relaxations
-        spent = time.process_time() - start
-        print("| composition | atoms | found | relaxations until then |")
-        print("|---|---|---|---|")
-        for name, formula in zip(names, formulas, strict=True):
-            known = Crystals.concatenate([one.crystal for one in relaxed[name]])
-            found = [
-                first_found(read_search(path), lowest[name], known, name)
-                for folder in folders
-                for path in folder.glob(f"*_{formula}/composition_only")
-            ]
-            hits = sorted(number for number in found if number is not None)
-            print(
-                f"| {name} | {atoms[name]} | {len(hits)} of {len(found)} "
-                f"| {', '.join(map(str, hits))} |"
-            )
+    lines = [json.loads(line) for line in args.log.open()] if args.log.exists() else []
+    done = {tuple(line["key"]) for line in lines}
+    names = args.only or list(POLYMORPHS)
+    keys = [(f, v, seed) for seed in range(args.seeds) for f in names for v in VERSIONS]
+    keys.sort(key=lambda key: key[0] == GARNET)  # the largest cells last
+    missing = [key for key in keys if key not in done]
+    if missing:
+        potential = load_potential(device="cpu")
+        targets = {name: Target.of(name, potential) for name in names}
+        most = {name: args.most_garnet if name == GARNET else args.most for name in names}
+        search([Search(key, most[key[0]], targets[key[0]]) for key in missing], potential, args.log)
+        lines = [json.loads(line) for line in args.log.open()]
+    print(table(lines))
+    total, spent = (sum(line[key] for line in lines) for key in ("relaxed", "cpu_s"))
     slow, fast = (seconds * total / spent for seconds in reversed(FUSE_SECONDS))
     print(
-        f"\n{spent / total:.2f} s a relaxation, {3600 * total / spent:.0f} relaxations an hour of "
-        f"one core ({total} in {spent:.0f} s "
-        f"with {potential.name}), {fast:.0f} to {slow:.0f} times FUSE's"
+        f"\n{spent / total:.2f} CPU s a relaxation, {3600 * total / spent:.0f} an hour of one core "
+        f"({total} in {spent:.0f} s); {fast:.0f} to {slow:.0f} times FUSE's"
     )
 
 

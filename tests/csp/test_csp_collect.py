@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from pigen.csp.results import COLUMNS, CONVERGED, parse_graph, read_search
 from pigen.csp.seed import Request, csp_seed
 from pigen.io.export import to_cif
 from pigen.paper.ed3 import Row, render
-from pigen.runtime.errors import UsageError
+from pigen.runtime.errors import PigenError, UsageError
 
 ELEMENTS = [3, 4, 11, 12, 19, 20, 37, 38]
 READ = "... found 1 structure\n... successfully read 1 structure"
@@ -113,7 +115,7 @@ def test_columns_by_hand(folder: Path) -> None:
     assert counts.e == 4
     assert counts.f == 2  # 3 and 7
     assert counts.seeds_unread == 1
-    expected = {"converged": 10, "killed": 2, "unfinished": 1, "failed": 2, "never started": 1}
+    expected = {"converged": 10, "killed": 3, "unfinished": 1, "failed": 1, "never started": 1}
     assert dict(counts.statuses) == expected
     assert counts.statuses.total() == 2 * counts.compositions
 
@@ -129,7 +131,8 @@ def test_tie(folder: Path) -> None:
 
 def test_statuses(folder: Path) -> None:
     _, outcomes = read_outcomes(folder)
-    assert outcomes[6].unseeded.reason == "no structure was built"
+    assert outcomes[6].unseeded.status == "killed"
+    assert outcomes[6].unseeded.reason == "no structure was relaxed"
     assert outcomes[7].seeded.reason == "every relaxation failed"
     assert outcomes[7].unseeded.engine == ""
     assert outcomes[5].seeded.lowest == -3.2  # the cut line is left out
@@ -153,7 +156,7 @@ def test_table(folder: Path) -> None:
     )
     assert lines[place].startswith(
         "| PIGEN \\| C | unfiltered | FUSE, rmax 1500 | 1/4 | 3/5 | 200.0 | 2.0 | 4 | 2 | "
-        "10 converged, 1 unfinished, 2 killed, 2 failed, 1 never started; 1 read no seed"
+        "10 converged, 1 unfinished, 3 killed, 1 failed, 1 never started; 1 read no seed"
     )
     assert "| all |  | published | 8/440 | 214/440 | 1089.5 | 1.8 | 47 | 28 | 880 |" in lines
     assert any(line.startswith("| all |  | measured | 1/4 | 3/5 |") for line in lines)
@@ -163,7 +166,7 @@ def test_table(folder: Path) -> None:
 @pytest.mark.slow
 def test_verb_writes_the_minima(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.h5"
-    args = ["csp-collect", str(folder), "-o", str(output), "--library", "aflow"]
+    args = ["csp-collect", str(folder), "-o", str(output), "--library", "aflow", "--as-left"]
     done = CliRunner().invoke(main, args)
     assert done.exit_code == 0, done.output
     assert "c  E_generated − E_CSP, meV/atom   200.0  (n = 3)" in done.output
@@ -176,7 +179,8 @@ def test_verb_writes_the_minima(folder: Path, tmp_path: Path) -> None:
     assert all(bundle.columns["prototype_rank"].values > 0)  # rock salt
     assert np.all(np.isfinite(bundle.columns["e_hull"].values))  # FUSE's CHGNet is the hull's
     reasons = {reject.reason for reject in bundle.rejects}
-    assert "failed: no structure was built" in reasons
+    assert "killed: no structure was relaxed" in reasons
+    assert "relaxed again to 0.01 eV/Å before they were compared: 0 of 8" in done.output
     assert "never started" in reasons
     said = CliRunner().invoke(main, [*args, "--force", "--json"])
     content = json.loads(said.output)
@@ -213,3 +217,70 @@ def test_folders_that_hold_no_searches(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="seeds are for airss"):
         read_outcomes(tmp_path)
+    manifest = (tmp_path / "manifest.json").read_text()
+    (tmp_path / "manifest.json").write_text(manifest.replace('"airss"', '"a\\nirss"'))
+    with pytest.raises(PigenError, match="engine: expected a name in small letters") as refused:
+        read_outcomes(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_folders_given_one_too_deep_are_named(folder: Path) -> None:
+    composition = next(folder.glob("001*"))
+    for deep, kind in ((composition, "one composition"), (composition / "seeded", "one search")):
+        done = CliRunner().invoke(main, ["csp-collect", str(deep)])
+        assert done.exit_code == 2
+        assert f"{deep} is {kind}; give the folder of all, {folder}" in done.output
+    done = CliRunner().invoke(main, ["csp-collect", str(folder), str(folder / "searches.txt")])
+    assert done.exit_code == 2
+    assert "searches.txt' is a file" in done.output
+
+
+def test_several_folders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    monkeypatch.chdir(tmp_path)
+    args = ["csp-collect", str(folder), str(other), "--library", "aflow", "--as-left", "--json"]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 0, done.output
+    said = [json.loads(line) for line in done.output.splitlines()]
+    assert [one["output"] for one in said] == ["csp_minima.h5", "other_minima.h5"]
+    assert said[0]["searches"] == said[1]["searches"]
+    assert len(read_bundle(tmp_path / "other_minima.h5")) == len(read_bundle(Path("csp_minima.h5")))
+    refused = CliRunner().invoke(main, [*args, "-o", "m.h5"])
+    assert (refused.exit_code, "-o takes the minima of one DIR" in refused.output) == (2, True)
+
+
+def test_states_of_a_search(tmp_path: Path) -> None:
+    """What run.sh, a scheduler or an installation may leave, beside what a search of FUSE does."""
+    search = tmp_path / "search"
+    search.mkdir()
+    assert read_search(search).status == "never started"
+    (search / "fuse.log").touch()
+    (search / "output.txt").touch()  # empty until the first relaxation has ended
+    early = read_search(search)
+    assert (early.status, early.reason) == ("killed", "no structure was relaxed")
+    with (search / "run.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        running = read_search(search)
+        assert (running.status, running.reason) == ("running", "no structure was relaxed")
+    assert read_search(search).status == "killed"  # the lock is there, held by no one
+    (search / "exit_code").write_text("124\n")
+    assert read_search(search).status == "time limit"
+    (search / "exit_code").write_text("1\n")
+    assert (read_search(search).status, read_search(search).reason) == ("failed", "exit code 1")
+    (search / "fuse.log").write_text(
+        "part of a line\n"
+        * 9000
+        + 'Traceback (most recent call last):\n  File "input.py", line 12, in <module>\n'
+        "    from fuse202.all import *\nModuleNotFoundError: No module named 'fuse202'\n"
+    )
+    assert read_search(search).reason == "ModuleNotFoundError: No module named 'fuse202'"
+    leave(search, [-3.0], [-3.1], ended="", running=True)
+    (search / "exit_code").write_text("137\n")
+    assert (read_search(search).status, read_search(search).reason) == ("time limit", "")
+    leave(search, [-3.0], [-3.1])
+    assert read_search(search).status == "converged"
+    (search / "part").write_text("3\n")
+    assert read_search(search).n_parts == 3
+    (search / "part").write_text("3 or so\n")
+    assert read_search(search).n_parts == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 import shutil
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -17,13 +17,10 @@ from click.testing import CliRunner
 from pigen.bundle import Bundle, strings
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import shortest_distances
-from pigen.csp.cells import formula_units, random_cell
 from pigen.csp.folder import Settings
-from pigen.csp.hopper import Hopper, Plan
+from pigen.csp.hopper import Plan
 from pigen.csp.minima import minima
-from pigen.csp.moves import _MOVES as MOVES
-from pigen.csp.moves import WEIGHTS, Surroundings, move, repeated
+from pigen.csp.moves import repeated
 from pigen.csp.outcome import read_outcomes
 from pigen.csp.results import read_search
 from pigen.csp.run import Progress, csp_run
@@ -39,7 +36,6 @@ from pigen.runtime.lock import Lock
 from pigen.runtime.resources import PROTOTYPES
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-MGO = {"O": 1, "Mg": 1}
 
 
 def rock_salt(a: float = 4.21) -> Crystals:
@@ -88,132 +84,6 @@ def finished(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(pristine: Path, tmp_path: Path) -> Path:
     """A copy to run searches in."""
     return Path(shutil.copytree(pristine, tmp_path / "csp"))
-
-
-# -- random cells and moves ------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "elements", [{"Cu": 1}, MGO, {"O": 2, "Ti": 1}, {"Li": 1, "Co": 1, "O": 2}]
-)
-def test_random_cells(elements: dict[str, int]) -> None:
-    sizes = set()
-    for seed in range(4):
-        cell = random_cell(elements, 8, np.random.default_rng(seed))
-        again = random_cell(elements, 8, np.random.default_rng(seed))
-        assert np.array_equal(cell.frac_coords, again.frac_coords)
-        assert np.all(np.diff(cell.atomic_numbers.astype(int)) >= 0)
-        assert cell.n_atoms[0] <= 8
-        assert cell.reduced_formulas()[0] == "".join(f"{e}{elements[e]}" for e in sorted(elements))
-        same = np.zeros_like(cell.atomic_numbers)
-        assert shortest_distances(cell.lattice, cell.frac_coords, same, cell.ptr)[0] > 0.7
-        sizes.add(int(cell.n_atoms[0]) // sum(elements.values()))
-    assert len(sizes) > 1  # of formula units
-    assert formula_units(elements, 1) == 1
-
-
-def test_every_move_makes_the_composition() -> None:
-    current = repeated(rock_salt(), 2)
-    around = Surroundings(MGO, 8, (rock_salt(),), (random_cell(MGO, 8, np.random.default_rng(3)),))
-    assert set(MOVES) == set(WEIGHTS)
-    for name, make in MOVES.items():
-        made = [make(current, around, np.random.default_rng(seed)) for seed in range(3)]
-        fine = [one for one in made if one is not None]
-        assert fine, name
-        for one in fine:
-            assert one.reduced_formulas() == ["Mg1O1"]
-            assert one.n_atoms[0] <= 8
-        again = MOVES[name](current, around, np.random.default_rng(0))
-        assert (again is None) == (made[0] is None)
-        if again is not None and made[0] is not None:
-            assert np.array_equal(again.frac_coords, made[0].frac_coords)
-
-
-def test_moves_of_one_atom_alone() -> None:
-    copper = Crystals.single(FCC * 3.6, [[0, 0, 0]], [29])
-    around = Surroundings({"Cu": 1}, 1, (), ())
-    for seed in range(8):
-        _, made = move(copper, around, np.random.default_rng(seed))
-        assert made.n_atoms[0] == 1
-
-
-def test_repeated() -> None:
-    doubled = repeated(rock_salt(), 3)
-    assert doubled.n_atoms[0] == 6
-    assert np.isclose(doubled.volume[0], 3 * rock_salt().volume[0])
-    same = np.zeros_like(doubled.atomic_numbers)
-    closest = shortest_distances(doubled.lattice, doubled.frac_coords, same, doubled.ptr)
-    assert np.isclose(closest[0], 4.21 / 2)
-
-
-# -- the hopper ------------------------------------------------------------------------------------
-def plan(**changes: Any) -> Plan:
-    given: dict[str, Any] = {
-        "elements": MGO,
-        "max_atoms": 4,
-        "seeds": (rock_salt(),),
-        "n_random": 2,
-        "rmax": 3,
-        "iterations": 50,
-        "random_seed": 7,
-    }
-    return Plan(**{**given, **changes})
-
-
-def test_hopper_ends_after_rmax_steps_without_a_new_minimum() -> None:
-    hopper = Hopper(plan())
-    for energy in (-1.0, -2.0, math.nan):
-        hopper.tell("initial", energy, rock_salt())
-    assert hopper.lowest == -2.0
-    told = [hopper.tell("x", e, rock_salt()) for e in (-1.0, -2.00005, -3.0, -1.0, -1.0)]
-    # −2.00005 is the minimum relaxed a little further, −3 a new one
-    assert [r.lowest for r in told] == [-2.0, -2.00005, -3.0, -3.0, -3.0]
-    assert not hopper.done
-    hopper.tell("x", math.nan, rock_salt())
-    assert hopper.converged
-    assert hopper.done
-
-
-def test_hopper_ends_after_its_iterations() -> None:
-    hopper = Hopper(plan(iterations=2))
-    for _ in range(2):
-        assert not hopper.done
-        hopper.tell("initial", -1.0, rock_salt())
-    assert hopper.done
-    assert not hopper.converged
-
-
-def test_metropolis() -> None:
-    """What is told decides; uphill steps are accepted as often as Metropolis says."""
-    accepted = 0
-    for seed in range(400):
-        hopper = Hopper(plan(n_random=0, random_seed=seed))
-        assert hopper.tell("initial", -1.0, rock_salt()).accepted
-        accepted += hopper.tell("x", -0.98, rock_salt()).accepted  # one kT
-    assert abs(accepted / 400 - math.exp(-1)) < 0.08
-
-
-def test_temperature_rises_when_stuck_and_falls_with_a_lower_structure() -> None:
-    hopper = Hopper(plan(n_random=0, rmax=200, iterations=500))
-    hopper.tell("initial", -1.0, rock_salt())
-    stuck = [hopper.tell("x", 5.0, rock_salt()).temperature for _ in range(70)]
-    assert stuck[40] == 0.02 < stuck[-1]
-    hopper.tell("x", -2.0, rock_salt())
-    assert hopper.tell("x", -1.5, rock_salt()).temperature == 0.02
-
-
-def test_proposals_depend_on_seed_slot_and_past_alone() -> None:
-    def proposals(energies: list[float]) -> list[Crystals]:
-        hopper, made = Hopper(plan(n_random=3)), []
-        for energy in energies:
-            made.append(hopper.propose().crystal)
-            hopper.tell("initial", energy, made[-1])
-        return [*made, hopper.propose().crystal]
-
-    first = proposals([-1.0, -2.0, -3.0, -4.0])
-    again, other = proposals([-1.0, -2.0, -3.0, -4.0]), proposals([-4.0, -2.0, -3.0, -1.0])
-    for k, crystal in enumerate(first):
-        assert np.array_equal(crystal.frac_coords, again[k].frac_coords)
-    for k in range(4):  # the pool does not depend on how it fares
-        assert np.array_equal(first[k].frac_coords, other[k].frac_coords)
 
 
 # -- searches in folders ---------------------------------------------------------------------------
@@ -331,12 +201,14 @@ def stop_often_and_compare(
 
 
 def test_stopped_and_resumed_repeats_the_batches(tmp_path: Path) -> None:
-    pristine = seed(tmp_path / "csp", Settings(rmax=2, initial=2, iterations=7, steps=15))
-    stop_often_and_compare(pristine, tmp_path, Crowded(), 2, (SerialExecutor(),) * 2)
+    pristine = seed(tmp_path / "csp", Settings(rmax=9, initial=2, iterations=40, steps=10))
+    stop_often_and_compare(pristine, tmp_path, Crowded(), 1, (SerialExecutor(),) * 2)
 
 
 @pytest.mark.slow
-def test_searches_begun_apart_stay_apart(folder: Path) -> None:
+def test_searches_begun_apart_stay_apart(tmp_path: Path) -> None:
+    settings = Settings(rmax=20, initial=2, iterations=100, steps=15)
+    folder = seed(tmp_path / "csp", settings)
     first = next(folder.glob("001*")).name
     rounds = 0
 
@@ -385,14 +257,14 @@ def test_holes_of_the_potential_are_no_minima(folder: Path) -> None:
     search = read_search(folder / only[0] / "composition_only")
     assert (search.status, search.reason) == ("failed", "every relaxation failed")
     said = (search.folder / "output.txt").read_text()
-    assert "I-0000000 failed: 9.0 eV/atom below the hull is no crystal" in said
+    assert re.search(r"I-0000000 failed: \d\.\d eV/atom below the hull is no crystal", said)
 
 
 def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
     assert csp_run([folder], COPPER, hours=1e-9).ended == 0
     assert tables(folder) == {}
     path = next(folder.glob("*_Cu1")) / "composition_only"
-    begun = SearchFolder(path, plan(elements={"Cu": 1}, seeds=()), COPPER.name)
+    begun = SearchFolder(path, Plan({"Cu": 1}, 1, (), 2, 4, 100, 7), COPPER.name)
     begun.go_on(begun.open())
     begun.release()
     assert read_search(path).status == "killed"  # FUSE would have failed to build a structure

@@ -1,20 +1,18 @@
-"""The verbs csp-seed, csp-collect and csp-run."""
+"""The verbs csp-seed and csp-run."""
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import Sources, check_output, provenance_of
+from pigen.cli.common import Sources
 from pigen.cli.executor import executor_option
 from pigen.cli.options import (
-    force_option,
     json_option,
     limit_options,
     limits_of,
@@ -29,8 +27,6 @@ if TYPE_CHECKING:  # imported when a verb runs
     from pigen.runtime.shard import Shard
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_SHOWN = 10
-"""New frameworks listed on the terminal; all are in the bundle."""
 
 
 @click.command("csp-seed")
@@ -192,87 +188,6 @@ def csp_seed(
     show_counts(count_rejects(refused))
 
 
-@click.command("csp-collect")
-@click.argument("folder", type=_FOLDER, metavar="DIR")
-@click.option(
-    "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the minima."
-)
-@click.option(
-    "--library",
-    "names",
-    multiple=True,
-    default=("reference", "aflow"),
-    show_default=True,
-    metavar="aflow|reference|PATH",
-    help="Library of known frameworks. Repeatable.",
-)
-@click.option(
-    "--reference", type=_FOLDER, help="Reference of the hull; the shipped one by default."
-)
-@click.option(
-    "--tie",
-    type=click.FloatRange(min=0),
-    default=1.0,
-    show_default=True,
-    help="Energies that differ by no more than this, in meV/atom, are equal.",
-)
-@force_option
-@json_option
-def csp_collect(
-    folder: Path,
-    output: Path | None,
-    names: tuple[str, ...],
-    reference: Path | None,
-    tie: float,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Read what the searches in DIR reached: columns a to f, and a bundle of the minima.
-
-    Searches of FUSE and of `pigen csp-run` alike, in whatever state they are. The bundle holds the
-    lowest structure of each search, DIR_minima.h5 in this folder unless -o says otherwise; a
-    search that has none is a reject with its status.
-
-    \b
-    Example:
-        pigen csp-collect csp/filtered -o minima.h5
-    """
-    from pigen.bundle import write_bundle
-    from pigen.csp.minima import minima, novelty
-    from pigen.csp.outcome import read_outcomes
-    from pigen.descriptors.prototypes.library import library_file, load_library
-    from pigen.energy.hull import load_reference
-    from pigen.paper.ed3 import Row, describe
-
-    output = output or Path(f"{folder.resolve().name}_minima.h5")
-    check_output(output, (), force=force)
-    experiment, outcomes = read_outcomes(folder)
-    row = Row.of(experiment, outcomes, tie / 1000)
-    with tempfile.TemporaryDirectory() as scratch:
-        known = {name: load_library(library_file(name, Path(scratch))) for name in names}
-        found = minima(outcomes, known, load_reference(reference))
-    provenance = provenance_of("pigen csp-collect", [folder])
-    write_bundle(output, replace(found, provenance=provenance))
-    new = novelty(found)
-    if as_json:
-        said = {
-            "minima": new.minima,
-            "no_prototype": [name for name, _ in new.new],
-            "implausible": list(new.implausible),
-            "output": str(output),
-        }
-        click.echo(json.dumps({**row.to_json(), **said}, ensure_ascii=False))
-        return
-    click.echo("\n".join(describe(row)))
-    which = f"lowest structures with no prototype of {' or '.join(names)}"
-    click.echo(f"{which}: {len(new.new)} of {new.minima}")
-    for name, height in new.new[:_SHOWN]:
-        click.echo(f"  {name:<44} E_hull {1000 * height:6.0f} meV/atom")
-    if new.implausible:
-        click.echo(f"holes of the potential, no crystals: {', '.join(new.implausible)}")
-    click.echo(f"{output}: {len(found)} minima, {len(found.rejects)} searches without one")
-
-
 @click.command("csp-run")
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="DIR...")
 @click.option(
@@ -285,7 +200,7 @@ def csp_collect(
     "--hours", type=click.FloatRange(min=0, min_open=True), help="Wall clock of this run."
 )
 @shard_option(
-    "Do part I of N of the searches, in groups of 8 (64 on CUDA), as one of a job array; nothing "
+    "Do part I of N of the searches, in groups of 4 (16 on CUDA), as one of a job array; nothing "
     "needs to be merged."
 )
 @potential_options

@@ -41,7 +41,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     "Search and check": {
         "csp-seed": Verb("pigen.cli.csp:csp_seed", "Write folders for structure prediction."),
         "csp-run": Verb("pigen.cli.csp:csp_run", "Search for structures by basin hopping."),
-        "csp-collect": Verb("pigen.cli.csp:csp_collect", "Read what the searches reached."),
+        "csp-collect": Verb("pigen.cli.csp_collect:csp_collect", "Read what the searches reached."),
         "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
         "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
     },

@@ -8,7 +8,7 @@ are what makes random searches find ground states (Pickard and Needs, J. Phys.: 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.random import Generator
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import Z_OF, atomic_radii
 from pigen.crystal.symmetry import primitive_cells
+from pigen.csp.space_groups import draw_group
 
 COMPACTNESS = (0.3, 0.8)
 """Range of the share of a random cell that its atoms fill. Oxides and fluorides lie in it, metals
@@ -26,7 +27,6 @@ APART = 1.4
 """Least distance over half the sum of covalent radii, which is PyXtal's tolerance."""
 RATTLE = 0.05
 """Å: off the symmetry, so that a relaxation does not end on a saddle point."""
-_GROUPS = (2, 230)  # any composition fits Pm, whose onefold sites take any number of atoms
 
 
 def formula_units(elements: Mapping[str, int], max_atoms: int) -> int:
@@ -37,9 +37,9 @@ def formula_units(elements: Mapping[str, int], max_atoms: int) -> int:
 def random_cell(elements: Mapping[str, int], max_atoms: int, rng: Generator) -> Crystals:
     """One primitive cell of one to `formula_units` formula units, atoms sorted by number.
 
-    The number of formula units, the space group and the compactness are uniform. A group that has
-    no orbits for the composition, or in whose cell the atoms find no place, is drawn again with
-    more room, so the search for a cell always ends.
+    The number of formula units and the compactness are uniform, the space group is drawn by
+    `space_groups.draw_group`. Where the atoms find no place, all is drawn again but for the number
+    of formula units, with more room, so the search for a cell always ends.
 
     Args:
         elements: atoms in the reduced formula.
@@ -47,10 +47,11 @@ def random_cell(elements: Mapping[str, int], max_atoms: int, rng: Generator) -> 
         rng: of every choice.
     """
     units = int(rng.integers(1, formula_units(elements, max_atoms), endpoint=True))
-    counts = [n * units for n in elements.values()]
+    counts = tuple(n * units for n in elements.values())
     room = 1.0
     while True:
-        found = _symmetric(list(elements), counts, rng.uniform(*COMPACTNESS) / room, rng)
+        group = draw_group(counts, rng)
+        found = symmetric_cell(group, elements, counts, rng.uniform(*COMPACTNESS) / room, rng)
         if found is not None:
             return found
         room *= 1.02
@@ -70,18 +71,30 @@ def _tolerances() -> Any:
     return Tol_matrix(prototype="atomic", factor=APART)
 
 
-def _symmetric(
-    symbols: list[str], counts: list[int], compactness: float, rng: Generator
+def symmetric_cell(
+    group: Any,
+    symbols: Iterable[str],
+    counts: Sequence[int],
+    compactness: float,
+    rng: Generator,
 ) -> Crystals | None:
+    """A primitive cell of a space group, rattled, atoms sorted; None if they find no place.
+
+    Args:
+        group: of PyXtal's.
+        symbols: of the elements.
+        counts: atoms of each in the primitive cell.
+        compactness: of the cell.
+        rng: of every choice.
+    """
     from pyxtal import pyxtal
     from pyxtal.lattice import Lattice
     from pyxtal.msg import Comp_CompatibilityError, VolumeError
-    from pyxtal.symmetry import Group
 
-    group = Group(int(rng.integers(*_GROUPS, endpoint=True)))
+    listed = list(symbols)
     multiple = group.cellsize()  # primitive cells in the conventional one
-    radii = atomic_radii()[[Z_OF[symbol] for symbol in symbols]]
-    volume = multiple * float(4 / 3 * np.pi * radii**3 @ counts) / compactness
+    radii = atomic_radii()[[Z_OF[symbol] for symbol in listed]]
+    volume = multiple * float(4 / 3 * np.pi * radii**3 @ np.asarray(counts)) / compactness
     crystal = pyxtal()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells of each volume it tries
@@ -90,7 +103,7 @@ def _symmetric(
             crystal.from_random(
                 3,
                 group,
-                symbols,
+                listed,
                 [multiple * n for n in counts],
                 lattice=lattice,
                 tm=_tolerances(),

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pigen.crystal.elements import Z_OF
+from pigen.runtime.bounded import parse_json, read_text
 from pigen.runtime.checked import read_checked
-from pigen.runtime.errors import PigenError
+from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import write_atomically
 
 MANIFEST = "manifest.json"
@@ -136,7 +137,9 @@ class Experiment:
     pigen_version: str
 
     def __post_init__(self) -> None:
-        """ValueError for a name that would lead out of the folder."""
+        """ValueError for a name that would lead out of the folder, or of no engine."""
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", self.engine, re.ASCII):
+            raise ValueError(f"engine: expected a name in small letters, got {self.engine!r:.60}")
         for name in self.compositions:
             check_folder_name(name)
 
@@ -154,9 +157,27 @@ def write_manifest(folder: Path, manifest: Experiment | Composition) -> None:
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """The manifest at the top of a CSP folder; UsageError if none, PigenError if damaged."""
+    """The manifest at the top of a CSP folder.
+
+    Raises:
+        UsageError: there is none, or the folder is that of one composition or one search.
+        PigenError: it is damaged.
+    """
+    for inner, kind in ((folder, "one composition"), (folder / "..", "one search")):
+        if _holds_composition(inner):
+            whole = inner / ".."
+            raise UsageError(f"{folder} is {kind}; give the folder of all, {whole.resolve()}")
     otherwise = "not a folder that pigen csp-seed wrote"
     return read_checked(Experiment, folder / MANIFEST, otherwise=otherwise)
+
+
+def _holds_composition(folder: Path) -> bool:
+    """Whether a manifest is a composition's."""
+    try:
+        content = parse_json(read_text(folder / MANIFEST))
+    except (OSError, ValueError, UsageError):
+        return False
+    return isinstance(content, dict) and "seed_sha256" in content
 
 
 def read_composition(folder: Path) -> Composition:

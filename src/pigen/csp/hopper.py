@@ -1,8 +1,9 @@
 """Basin hopping for one composition: what to relax next, and what to make of how it went.
 
-The hopper is a fold over relaxations in the order of their slots. What slot k proposes and whether
-it is accepted depends on (seed, k) and the relaxations before it alone, so a search that is told
-again what it was told before goes on as if it had never stopped.
+The hopper is a fold over relaxations in the order of their slots. It proposes the slots of a round
+at once, so that one search alone fills a batch. What a round proposes depends on the seed and on
+the relaxations of the rounds before it alone, and so does what the search learns of its moves: a
+search that is told again what it was told before goes on as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
+from pigen.csp.bandit import Bandit
 from pigen.csp.cells import random_cell
-from pigen.csp.moves import Surroundings, move
+from pigen.csp.moves import EXPECTED, Surroundings, move
 
 TEMPERATURE = 0.02
 """eV/atom, of the Metropolis criterion."""
@@ -28,7 +30,13 @@ NEW_MINIMUM = 1e-4
 DIGITS = 6
 """Of an energy in eV/atom: those of the result file, so that a resumed search sees the same."""
 KEPT = 20
-"""Structures kept to splice with, the lowest ones."""
+"""Structures kept to splice with, and to rank what a move made among: the lowest ones."""
+SAME = 1e-3
+"""eV/atom: structures whose energies are as near as this gain nothing as one more of the lowest:
+relaxations of one structure to 0.05 eV/Å differ by as much."""
+BATCH = 8
+"""Slots of a round: few searches fill a batch with them, and a move waits little for what the
+others of its round have found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +51,7 @@ class Plan:
         rmax: steps without a new minimum that end the search.
         iterations: relaxations that end it, the initial ones too.
         random_seed: of all it draws.
+        batch: slots of a round, at most.
     """
 
     elements: Mapping[str, int]
@@ -52,11 +61,28 @@ class Plan:
     rmax: int
     iterations: int
     random_seed: int
+    batch: int = BATCH
 
     @property
     def n_initial(self) -> int:
         """Structures in the initial pool."""
         return len(self.seeds) + self.n_random
+
+    def after(self, n_rounds: int) -> int:
+        """Slots in so many rounds; the initial pool and the search share none."""
+        pool = -(-self.n_initial // self.batch)
+        if n_rounds <= pool:
+            slots = min(n_rounds * self.batch, self.n_initial)
+        else:
+            slots = self.n_initial + (n_rounds - pool) * self.batch
+        return min(slots, self.iterations)
+
+    def rounds(self, n_slots: int) -> int:
+        """Whole rounds in so many slots from the first on."""
+        if n_slots < self.n_initial:
+            return n_slots // self.batch
+        whole = -(-self.n_initial // self.batch) + (n_slots - self.n_initial) // self.batch
+        return whole + (self.after(whole) < n_slots == self.iterations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +116,7 @@ class Hopper:
         self.n_told = 0
         self.lowest = math.inf
         self._current: tuple[float, Crystals] | None = None
+        self._bandit = Bandit(EXPECTED)
         self._met: list[tuple[float, int, Crystals]] = []
         self._temperature = TEMPERATURE
         self._since_minimum = self._since_lower = 0
@@ -104,9 +131,13 @@ class Hopper:
         """Whether there is nothing left to relax."""
         return self.converged or self.n_told >= self.plan.iterations
 
-    def propose(self) -> Trial:
-        """The structure of the next slot."""
-        plan, slot = self.plan, self.n_told
+    def propose(self) -> list[Trial]:
+        """The structures of the next round, to be told in this order before the round after it."""
+        n_rounds = self.plan.rounds(self.n_told)
+        return [self._trial(slot) for slot in range(self.n_told, self.plan.after(n_rounds + 1))]
+
+    def _trial(self, slot: int) -> Trial:
+        plan = self.plan
         rng = np.random.default_rng([plan.random_seed, slot])
         if slot < len(plan.seeds):
             return Trial("initial", plan.seeds[slot])
@@ -116,7 +147,8 @@ class Hopper:
             return Trial("new", random_cell(plan.elements, plan.max_atoms, rng))
         others = [crystal for *_, crystal in self._met]
         around = Surroundings(plan.elements, plan.max_atoms, plan.seeds, others)
-        return Trial(*move(self._current[1], around, rng))
+        order = self._bandit.order(rng)
+        return Trial(*move(self._current[1], around, order, rng))
 
     def tell(self, trial: str, energy: float, crystal: Crystals) -> Record:
         """Take the relaxation of the next slot.
@@ -136,6 +168,7 @@ class Hopper:
         elif not initial:
             self._since_minimum += 1
         self.lowest = min(self.lowest, energy)
+        self._bandit.learn(trial, self._gain(energy))
         self._remember(energy, slot, crystal)
         self.n_told += 1
         current = self._current[0] if self._current else math.inf
@@ -160,6 +193,15 @@ class Hopper:
         if self._since_lower >= MELT:
             self._temperature += MELTING * float(rng.random())
         return False
+
+    def _gain(self, energy: float) -> float:
+        """What a move is worth, 0 … 1: the rank of what it made among the structures kept.
+
+        1 for a new lowest one, 0 for one that ranks below them all, failed, or was met before.
+        """
+        if math.isinf(energy) or any(abs(energy - known) < SAME for known, *_ in self._met):
+            return 0.0
+        return 1 - sum(known < energy for known, *_ in self._met) / KEPT
 
     def _remember(self, energy: float, slot: int, crystal: Crystals) -> None:
         same = any(abs(energy - known) < NEW_MINIMUM for known, *_ in self._met)

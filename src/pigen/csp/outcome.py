@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pigen.csp.decide import with_decided
 from pigen.csp.folder import MODES, Composition, Experiment, compositions, read_experiment
 from pigen.csp.results import STATUSES, Search, read_search
 from pigen.runtime.errors import UsageError
@@ -24,11 +25,13 @@ class Outcome:
         composition: what was searched.
         seeded: search that had the generated structure.
         unseeded: search that had not.
+        decided: whether the energies that decide were relaxed again alike (`decide`).
     """
 
     composition: Composition
     seeded: Search
     unseeded: Search
+    decided: bool = False
 
     @property
     def seed_read(self) -> bool:
@@ -43,7 +46,7 @@ class Outcome:
     @property
     def generated(self) -> float:
         """Energy of the generated structure, relaxed, eV/atom; infinity where there is none."""
-        return min((step.energy for step in self.seeded.seed_steps), default=math.inf)
+        return min((step.compared for step in self.seeded.seed_steps), default=math.inf)
 
     @property
     def found(self) -> float:
@@ -65,6 +68,8 @@ class Counts:
     Attributes:
         compositions: how many were searched.
         statuses: of the searches.
+        continued: searches that were cut off and went on: in several parts.
+        decided: compositions whose deciding energies were relaxed again (`decide`).
         seeds_unread: seeded searches that ran, but took no seed.
         judged: compositions in which the seed and both searches have an energy: of a.
         compared: compositions in which both searches have an energy, the seeded one with its seed
@@ -79,6 +84,8 @@ class Counts:
 
     compositions: int
     statuses: Counter[str]
+    continued: int
+    decided: int
     seeds_unread: int
     judged: int
     compared: int
@@ -122,6 +129,8 @@ def count(outcomes: Iterable[Outcome], tie: float = TIE) -> Counts:
     return Counts(
         compositions=len(listed),
         statuses=Counter(search.status for search in searches),
+        continued=sum(search.n_parts > 1 for search in searches),
+        decided=sum(o.decided for o in listed),
         seeds_unread=sum(bool(o.seeded.steps) and not o.seed_read for o in listed),
         judged=len(judged),
         compared=len(compared),
@@ -139,6 +148,8 @@ def total(rows: Sequence[Counts]) -> Counts:
     return Counts(
         compositions=sum(row.compositions for row in rows),
         statuses=sum((row.statuses for row in rows), Counter()),
+        continued=sum(row.continued for row in rows),
+        decided=sum(row.decided for row in rows),
         seeds_unread=sum(row.seeds_unread for row in rows),
         judged=sum(row.judged for row in rows),
         compared=sum(row.compared for row in rows),
@@ -151,8 +162,12 @@ def total(rows: Sequence[Counts]) -> Counts:
     )
 
 
-def read_outcomes(folder: Path) -> tuple[Experiment, list[Outcome]]:
+def read_outcomes(folder: Path, *, as_left: bool = False) -> tuple[Experiment, list[Outcome]]:
     """The manifest of a CSP folder and what its searches reached.
+
+    Args:
+        folder: of the experiment.
+        as_left: compare by the energies that the searches left, not by those of decided.json.
 
     Raises:
         UsageError: no folder of searches that FUSE or `pigen csp-run` runs.
@@ -165,8 +180,12 @@ def read_outcomes(folder: Path) -> tuple[Experiment, list[Outcome]]:
         )
     outcomes = []
     for composition in compositions(folder, experiment):
-        searches = [read_search(folder / composition.folder / mode) for mode in MODES]
-        outcomes.append(Outcome(composition, *searches))
+        place = folder / composition.folder
+        seeded, unseeded = (read_search(place / mode) for mode in MODES)
+        outcome = Outcome(composition, seeded, unseeded)
+        if not as_left:
+            outcome = Outcome(composition, *with_decided(place, seeded, unseeded))
+        outcomes.append(outcome)
     return experiment, outcomes
 
 

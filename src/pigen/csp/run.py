@@ -1,8 +1,8 @@
 """`csp_run`: embedded basin hopping, in groups of searches that advance in step.
 
-A round relaxes the next structure of every search of a group that has not ended, in one batch. So
-what a batch holds depends on the searches alone, not on time, on other groups or on where it is
-relaxed: a run that was stopped repeats the batches of one that was not.
+A round relaxes the next structures (`hopper.BATCH`) of every search of a group that has not ended,
+in one batch. So what a batch holds depends on the searches alone, not on time, on other groups or
+on where it is relaxed: a run that was stopped repeats the batches of one that was not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor, width
 from pigen.runtime.shard import Shard
 
-GROUP = {"cpu": 8, "cuda": 64}
+GROUP = {"cpu": 4, "cuda": 16}
 """Searches in a group, by the device of the potential: enough to fill a batch."""
 
 Hull = Callable[[str], float | None]
@@ -164,26 +164,46 @@ def _opened(folders: Sequence[SearchFolder], relaxing: Relaxing, hull: Hull) -> 
     """
     try:
         done = {folder: folder.open() for folder in folders}
+        rounds = {folder: folder.plan.rounds(len(done[folder])) for folder in folders}
         together: list[list[SearchFolder]] = []
-        for folder in sorted(folders, key=lambda one: len(done[one])):
-            if not together or len(done[folder]) > len(done[together[-1][0]]) + 1:
+        for folder in sorted(folders, key=rounds.__getitem__):
+            if not together or rounds[folder] > rounds[together[-1][0]] + 1:
                 together.append([])
             together[-1].append(folder)
-        return [
-            _Group(
-                [
-                    _Search(folder, folder.go_on(done[folder][: len(done[members[0]])]), hull)
-                    for folder in folders
-                    if folder in members
-                ],
-                relaxing,
-            )
-            for members in together
-        ]
+        groups = []
+        for members in together:
+            saved = rounds[members[0]]
+            searches = [
+                _Search(folder, folder.go_on(done[folder][: folder.plan.after(saved)]), hull)
+                for folder in folders
+                if folder in members
+            ]
+            groups.append(_Group(searches, relaxing))
+        return groups
     except BaseException:
         for folder in folders:
             folder.release()
         raise
+
+
+def judged(trial: Trial, relaxed: Relaxed, hull: float | None) -> tuple[float, Crystals, str]:
+    """What a search takes a relaxation for: its energy, its structure, and why it failed or "".
+
+    What failed has an infinite energy and keeps its structure of before.
+
+    Args:
+        trial: what was relaxed.
+        relaxed: what became of it.
+        hull: energy of the hull at this composition, eV/atom, None where there is none.
+    """
+    crystal = canonical(relaxed.crystal) if math.isfinite(relaxed.energy) else None
+    if crystal is None:
+        problem = relaxed.status if math.isnan(relaxed.energy) else "fell apart"
+    elif hull is not None and relaxed.energy < hull - IMPLAUSIBLE:
+        problem = f"{hull - relaxed.energy:.1f} eV/atom below the hull is no crystal"
+    else:
+        return relaxed.energy, crystal, ""
+    return math.inf, trial.crystal, problem
 
 
 class _Group:
@@ -192,19 +212,21 @@ class _Group:
     def __init__(self, searches: list[_Search], relaxing: Relaxing) -> None:
         self.searches, self.n_ended = searches, 0
         self._relaxing = relaxing
-        self._trials: list[Trial] = []
+        self._trials: list[list[Trial]] = []
         self._finish()
 
     def submit(self, executor: Executor) -> Future[list[Relaxed]]:
         """Begin a round."""
         self._trials = [search.hopper.propose() for search in self.searches]
-        batch = Crystals.concatenate([trial.crystal for trial in self._trials])
+        batch = Crystals.concatenate([one.crystal for trials in self._trials for one in trials])
         return executor.submit(self._relaxing, batch)
 
     def take(self, relaxed: list[Relaxed]) -> int:
         """End a round: all is saved before a search ends, so no search that has is ever ahead."""
-        for search, trial, one in zip(self.searches, self._trials, relaxed, strict=True):
-            search.take(trial, one)
+        results = iter(relaxed)
+        for search, trials in zip(self.searches, self._trials, strict=True):
+            for trial in trials:
+                search.take(trial, next(results))
         self._finish()
         return len(relaxed)
 
@@ -230,16 +252,7 @@ class _Search:
 
     def take(self, trial: Trial, relaxed: Relaxed) -> None:
         """A relaxation has finished."""
-        crystal = canonical(relaxed.crystal) if math.isfinite(relaxed.energy) else None
-        problem = ""
-        if crystal is None:
-            problem = relaxed.status if math.isnan(relaxed.energy) else "fell apart"
-        elif self._hull is not None and relaxed.energy < self._hull - IMPLAUSIBLE:
-            problem = f"{self._hull - relaxed.energy:.1f} eV/atom below the hull is no crystal"
-        if problem or crystal is None:  # what failed is kept as it was before
-            energy, crystal = math.inf, trial.crystal
-        else:
-            energy = relaxed.energy
+        energy, crystal, problem = judged(trial, relaxed, self._hull)
         record = self.hopper.tell(trial.move, energy, crystal)
         self.folder.write(record, crystal, problem)
 

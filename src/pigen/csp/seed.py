@@ -113,6 +113,7 @@ def csp_seed(
         write_atomically(out / "searches.txt", "\n".join([*searches, ""]))
         _script(out / "slurm_array.sh", fuse.slurm_array(searches, request.settings))
         _script(out / "parallel.sh", fuse.PARALLEL_SH)
+        write_atomically(out / "environment.sh", fuse.ENVIRONMENT_SH, durable=False)
     write_manifest(out, experiment)  # last: a folder with it is whole
     return experiment
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Rate
+from pigen.csp.decide import FMAX
 from pigen.csp.folder import MODES, Experiment
 from pigen.csp.minima import minima, novelty
 from pigen.csp.outcome import TIE, Counts, Outcome, count, read_outcomes, status_line, total
@@ -111,6 +112,8 @@ class Row:
             "rmax": self.experiment.settings.rmax,
             "compositions": counts.compositions,
             "searches": dict(counts.statuses),
+            "continued": counts.continued,
+            "decided": counts.decided,
             "seeds_unread": counts.seeds_unread,
             "judged": counts.judged,
             "compared": counts.compared,
@@ -242,6 +245,14 @@ def describe(row: Row) -> list[str]:
     for column, cell in zip(_COLUMNS, _line(row.key, {}, counts).cells, strict=True):
         n = f"  (n = {len(means[column.key])})" if column.key in means else ""
         lines.append(f"{f'{column.key}  {column.words}':<34} {cell.figure}{n}")
+    lines.append(
+        f"relaxed again to {FMAX:g} eV/Å before they were compared: {counts.decided} of "
+        f"{counts.compositions} compositions"
+    )
+    if counts.continued:
+        lines.append(
+            f"searches that were cut off and went on, in several parts: {counts.continued}"
+        )
     if counts.seeds_unread:
         lines.append(f"seeded searches that read no seed: {counts.seeds_unread}")
     return lines

@@ -1,0 +1,236 @@
+"""The hopper alone: random cells, moves, what it proposes, accepts and learns."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.geometry import shortest_distances
+from pigen.csp.bandit import Bandit
+from pigen.csp.cells import formula_units, random_cell
+from pigen.csp.hopper import Hopper, Plan, Trial
+from pigen.csp.moves import _MOVES as MOVES
+from pigen.csp.moves import EXPECTED, Surroundings, move, repeated
+from pigen.csp.space_groups import draw_group, group_weights
+
+FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+MGO = {"O": 1, "Mg": 1}
+
+
+def rock_salt(a: float = 4.21) -> Crystals:
+    return Crystals.single(FCC * a, [[0, 0, 0], [0.5, 0.5, 0.5]], [8, 12])
+
+
+# -- random cells and moves ------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "elements", [{"Cu": 1}, MGO, {"O": 2, "Ti": 1}, {"Li": 1, "Co": 1, "O": 2}]
+)
+def test_random_cells(elements: dict[str, int]) -> None:
+    sizes = set()
+    for seed in range(4):
+        cell = random_cell(elements, 8, np.random.default_rng(seed))
+        again = random_cell(elements, 8, np.random.default_rng(seed))
+        assert np.array_equal(cell.frac_coords, again.frac_coords)
+        assert np.all(np.diff(cell.atomic_numbers.astype(int)) >= 0)
+        assert cell.n_atoms[0] <= 8
+        assert cell.reduced_formulas()[0] == "".join(f"{e}{elements[e]}" for e in sorted(elements))
+        same = np.zeros_like(cell.atomic_numbers)
+        assert shortest_distances(cell.lattice, cell.frac_coords, same, cell.ptr)[0] > 0.7
+        sizes.add(int(cell.n_atoms[0]) // sum(elements.values()))
+    assert len(sizes) > 1  # of formula units
+    assert formula_units(elements, 1) == 1
+
+
+def test_every_move_makes_the_composition() -> None:
+    current = repeated(rock_salt(), 2)
+    around = Surroundings(MGO, 8, (rock_salt(),), (random_cell(MGO, 8, np.random.default_rng(3)),))
+    assert set(MOVES) == set(EXPECTED)
+    for name, make in MOVES.items():
+        made = [make(current, around, np.random.default_rng(seed)) for seed in range(3)]
+        fine = [one for one in made if one is not None]
+        assert fine, name
+        for one in fine:
+            assert one.reduced_formulas() == ["Mg1O1"]
+            assert one.n_atoms[0] <= 8
+        again = MOVES[name](current, around, np.random.default_rng(0))
+        assert (again is None) == (made[0] is None)
+        if again is not None and made[0] is not None:
+            assert np.array_equal(again.frac_coords, made[0].frac_coords)
+
+
+def test_moves_of_one_atom_alone() -> None:
+    copper = Crystals.single(FCC * 3.6, [[0, 0, 0]], [29])
+    around = Surroundings({"Cu": 1}, 1, (), ())
+    for seed in range(8):
+        _, made = move(copper, around, list(EXPECTED), np.random.default_rng(seed))
+        assert made.n_atoms[0] == 1
+
+
+def test_repeated() -> None:
+    doubled = repeated(rock_salt(), 3)
+    assert doubled.n_atoms[0] == 6
+    assert np.isclose(doubled.volume[0], 3 * rock_salt().volume[0])
+    same = np.zeros_like(doubled.atomic_numbers)
+    closest = shortest_distances(doubled.lattice, doubled.frac_coords, same, doubled.ptr)
+    assert np.isclose(closest[0], 4.21 / 2)
+
+
+# -- the hopper ------------------------------------------------------------------------------------
+def plan(**changes: Any) -> Plan:
+    given: dict[str, Any] = {
+        "elements": MGO,
+        "max_atoms": 4,
+        "seeds": (rock_salt(),),
+        "n_random": 2,
+        "rmax": 3,
+        "iterations": 50,
+        "random_seed": 7,
+    }
+    return Plan(**{**given, **changes})
+
+
+def test_hopper_ends_after_rmax_steps_without_a_new_minimum() -> None:
+    hopper = Hopper(plan())
+    for energy in (-1.0, -2.0, math.nan):
+        hopper.tell("initial", energy, rock_salt())
+    assert hopper.lowest == -2.0
+    told = [hopper.tell("x", e, rock_salt()) for e in (-1.0, -2.00005, -3.0, -1.0, -1.0)]
+    # −2.00005 is the minimum relaxed a little further, −3 a new one
+    assert [r.lowest for r in told] == [-2.0, -2.00005, -3.0, -3.0, -3.0]
+    assert not hopper.done
+    hopper.tell("x", math.nan, rock_salt())
+    assert hopper.converged
+    assert hopper.done
+
+
+def test_hopper_ends_after_its_iterations() -> None:
+    hopper = Hopper(plan(iterations=2))
+    for _ in range(2):
+        assert not hopper.done
+        hopper.tell("initial", -1.0, rock_salt())
+    assert hopper.done
+    assert not hopper.converged
+
+
+def test_metropolis() -> None:
+    """What is told decides; uphill steps are accepted as often as Metropolis says."""
+    accepted = 0
+    for seed in range(400):
+        hopper = Hopper(plan(n_random=0, random_seed=seed))
+        assert hopper.tell("initial", -1.0, rock_salt()).accepted
+        accepted += hopper.tell("x", -0.98, rock_salt()).accepted  # one kT
+    assert abs(accepted / 400 - math.exp(-1)) < 0.08
+
+
+def test_temperature_rises_when_stuck_and_falls_with_a_lower_structure() -> None:
+    hopper = Hopper(plan(n_random=0, rmax=200, iterations=500))
+    hopper.tell("initial", -1.0, rock_salt())
+    stuck = [hopper.tell("x", 5.0, rock_salt()).temperature for _ in range(70)]
+    assert stuck[40] == 0.02 < stuck[-1]
+    hopper.tell("x", -2.0, rock_salt())
+    assert hopper.tell("x", -1.5, rock_salt()).temperature == 0.02
+
+
+def led(hopper: Hopper, energies: Iterator[float]) -> list[Trial]:
+    """A search led to its end; all that it proposed."""
+    trials = []
+    while not hopper.done:
+        trials += hopper.propose()
+        for trial in trials[hopper.n_told :]:
+            hopper.tell(trial.move, next(energies), trial.crystal)
+    return trials
+
+
+def test_proposals_depend_on_seed_slot_and_earlier_rounds_alone() -> None:
+    def proposals(energies: list[float]) -> list[Crystals]:
+        hopper = Hopper(plan(n_random=3, batch=3, rmax=20, iterations=10))
+        return [trial.crystal for trial in led(hopper, iter(energies))]
+
+    energies = [-1.0, -2.0, -3.0, -4.0, -4.5, -4.2, -4.1, -5.0, -5.0, -5.0]
+    first, again = proposals(energies), proposals(energies)
+    other = proposals([*energies[:4], -4.2, -4.5, *energies[6:]])  # the first search round told so
+    for k, crystal in enumerate(first):
+        assert np.array_equal(crystal.frac_coords, again[k].frac_coords)
+        if k < 7:  # two rounds of the pool, 3 and 1, and one of the search
+            assert np.array_equal(crystal.frac_coords, other[k].frac_coords)
+    assert not all(
+        np.array_equal(a.frac_coords, b.frac_coords) for a, b in zip(first, other, strict=True)
+    )
+
+
+def test_searches_draw_the_same_starts_with_and_without_a_seed() -> None:
+    seeded, alone = Hopper(plan(n_random=5)), Hopper(plan(n_random=5, seeds=()))
+    first, second = seeded.propose(), alone.propose()
+    assert np.array_equal(first[0].crystal.frac_coords, rock_salt().frac_coords)  # it is exact
+    for k in range(1, 5):
+        assert np.array_equal(first[k].crystal.frac_coords, second[k].crystal.frac_coords)
+        assert first[k].move == second[k].move == "initial"
+
+
+def test_rounds() -> None:
+    one = plan(n_random=9, batch=4, iterations=20)
+    assert [one.after(n) for n in range(7)] == [0, 4, 8, 10, 14, 18, 20]
+    for n_slots in range(21):
+        n = one.rounds(n_slots)
+        assert one.after(n) <= n_slots
+        assert one.after(n + 1) > n_slots or n_slots == one.after(n) == 20
+    assert [len(Hopper(plan(seeds=(), n_random=n)).propose()) for n in (1, 8, 9)] == [1, 8, 8]
+
+
+# -- what moves have gained ------------------------------------------------------------------------
+def shares(bandit: Bandit, n: int = 400) -> Counter[str]:
+    return Counter(bandit.order(np.random.default_rng(seed))[0] for seed in range(n))
+
+
+def test_a_move_that_gains_goes_often_and_no_other_is_given_up() -> None:
+    bandit = Bandit({"good": 0.3, "bad": 0.3})
+    assert abs(shares(bandit)["good"] - 200) < 50  # nothing is known of either
+    for _ in range(8):
+        bandit.learn("good", 0.7)
+        bandit.learn("bad", 0.3)
+        bandit.learn("initial", 1.0)  # no move of its
+    assert 0 < shares(bandit)["bad"] < 80
+
+
+def test_a_bandit_forgets() -> None:
+    bandit = Bandit({"first": 0.3, "second": 0.3})
+    for gain in (1.0, 0.0):
+        for _ in range(100):
+            bandit.learn("first", gain)
+            bandit.learn("second", 1 - gain)
+    assert shares(bandit)["second"] > 350
+
+
+def test_a_search_learns_what_pays() -> None:
+    """On a landscape where one move alone finds anything new, a search makes it ever more often."""
+    hopper = Hopper(plan(n_random=4, max_atoms=8, rmax=1000, iterations=200))
+    energies, made = {"strain": -2.0}, []
+    while not hopper.done:
+        for trial in hopper.propose():
+            if trial.move == "strain":
+                energies["strain"] -= 0.01
+            made.append(trial.move)
+            hopper.tell(trial.move, energies.get(trial.move, -1.0), trial.crystal)
+    early, late = made[5:45], made[-100:]
+    assert late.count("strain") / 100 > 0.6 > early.count("strain") / 40
+
+
+def test_random_cells_have_the_space_groups_of_known_crystals() -> None:
+    weights = group_weights()
+    assert weights[225] == max(weights)
+    assert np.all(weights[2:] > 0)
+    assert weights[:2].tolist() == [0, 0]
+    assert np.isclose(weights.sum(), 1)
+    drawn = Counter(draw_group((2, 2), np.random.default_rng(k)).number for k in range(300))
+    assert drawn[225] > 10
+    # One atom of each of three elements: no group of more than three such sites' kinds is left out
+    # of those that fit, and Fd-3m, whose sites hold two atoms or more, is none of them.
+    odd = {draw_group((1, 1, 3), np.random.default_rng(k)).number for k in range(60)}
+    assert 221 in odd
+    assert 227 not in odd
