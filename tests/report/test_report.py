@@ -30,8 +30,9 @@ from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.io.export import to_cif
 from pigen.report import Report, prepare, report_of_chunks, report_of_run, to_html
+from pigen.report.charts import histogram
 from pigen.report.content import Distribution
-from pigen.report.svg import beyond, histogram
+from pigen.report.page import draw
 from pigen.run.table import RunTable
 from pigen.screening.stability import STABLE, SUN
 
@@ -166,28 +167,33 @@ def test_page_of_a_run_holds_its_table_counts_and_survivors(finished: Path, tmp_
         assert text in page.words
     survivors = read_bundle(finished / "survivors.h5")
     cifs = [views[0]["cif"] for views in page.structures["entries"]]
-    assert cifs == [to_cif(c, i) for c, i in zip(survivors.crystals, survivors.ids, strict=True)]
+    best = np.argsort(-survivors.columns["mled"].values, kind="stable")
+    assert cifs == [to_cif(survivors.crystals[int(i)], survivors.ids[i]) for i in best]
+    heads = page.inside("h2")
+    assert heads[:2] == ["Filters in sequence", "Best candidates"]
+    assert heads[-1] == "Provenance"
 
 
 def test_bars_of_the_funnel_are_those_of_the_table(finished: Path) -> None:
     report = report_of_run(finished, 5)
     table = RunTable.read(finished)
-    assert [(step.heading, step.rate) for step in report.funnel] == list(table.funnel.items())
+    bars = [(step.heading, step.left) for step in report.funnel]
+    assert bars == [(letter, rate.passed) for letter, rate in table.funnel.items()]
     assert report.read == 20
     assert sum(n for _, n in report.reasons) == 20 - report.kept
-    assert len(report.listing.entries) == min(5, report.kept)
+    assert len(report.listing.rows) == min(5, report.kept)
     assert report.listing.total == report.kept
 
 
 def test_relaxed_survivors_have_energies_and_two_views(relaxed: Path) -> None:
     report = report_of_run(relaxed, 1000)
     headings = [heading.text for heading in report.listing.headings]
-    e_hull = [entry.cells[headings.index("E_hull")] for entry in report.listing.entries]
+    e_hull = [row[headings.index("E_hull")] for row in report.listing.rows]
     assert (e_hull[0].text, e_hull[0].key) == ("−10", -10.0)
     assert (e_hull[-1].text, e_hull[-1].key, e_hull[-1].remark) == ("–", None, "no hull: Na")
-    first = report.listing.entries[0].views
-    assert [view.label for view in first] == ["as generated", "relaxed"]
-    lengths = [float(re.findall(r"_cell_length_a (\S+)", view.cif)[0]) for view in first]
+    first = report.listing.views[0]
+    assert [view["label"] for view in first] == ["as generated", "relaxed"]
+    lengths = [float(re.findall(r"_cell_length_a (\S+)", view["cif"])[0]) for view in first]
     assert lengths[1] == pytest.approx(1.01 * lengths[0])
     (drawn,) = [d for d in report.distributions if d.symbol == "E_hull"]
     assert (drawn.unit, drawn.missing) == ("meV/atom", 1)
@@ -195,7 +201,26 @@ def test_relaxed_survivors_have_energies_and_two_views(relaxed: Path) -> None:
     assert [step.heading for step in report.funnel][-5:] == ["E", "E", "E", "E", "S.U.N."]
     assert report.provenance["relaxation"] == "springs"
     words = Page(to_html(report)).words
-    assert "largest mled, e_hull < 50 meV/atom 9.5 bits" in words
+    assert "largest mled, e_hull < 0.05 eV/atom 9.5 bits" in words
+
+
+def test_estimates_of_dft_come_first_with_their_errors(relaxed: Path, tmp_path: Path) -> None:
+    for path in relaxed.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    bundle = read_bundle(relaxed / "relaxed.h5")
+    estimate = np.linspace(0.2, 0.05, len(bundle))
+    columns = {
+        "e_hull_est": Column(estimate, "eV/atom", "a test"),
+        "e_hull_est_sd": Column(np.full(len(bundle), 0.08), "eV/atom", "a test"),
+        "p_hull_050": Column(np.full(len(bundle), 0.25), "", "a test"),
+    }
+    write_bundle(tmp_path / "relaxed.h5", replace(bundle, columns={**bundle.columns, **columns}))
+    report = report_of_run(tmp_path, 1000)
+    headings = [heading.text for heading in report.listing.headings]
+    best = report.listing.rows[0]
+    assert [best[headings.index(name)].text for name in ("E_hull_est", "P_50")] == ["50 ± 80", "25"]
+    assert best[-1].text == bundle.parents[-1]  # the estimate decides, not CHGNet
+    assert headings.index("E_hull_est") < headings.index("E_hull")
 
 
 def test_of_many_survivors_those_near_the_hull_are_listed() -> None:
@@ -211,7 +236,7 @@ def test_of_many_survivors_those_near_the_hull_are_listed() -> None:
         verdicts={"c": everything},
     )
     report = report_of(bundle, most=2)
-    assert [entry.cells[-1].text for entry in report.listing.entries] == NAMES[-3:-1]
+    assert [row[-1].text for row in report.listing.rows] == NAMES[-3:-1][::-1]
     assert f"2 of the {len(NAMES)} structures that passed" in to_html(report)
 
 
@@ -254,7 +279,7 @@ def test_verdicts_of_a_bundle_count_and_lacking_columns_are_computed(tmp_path: P
     write_bundle(source, known_bundle())
     pigen("filter", source, "--k", "0.95:", "--c", "0.6:0.82", "-o", kept)
     page = report_of_chunks([prepare(read_bundle(kept))], "kept", 100)
-    assert [row.criterion for row in page.rates] == ["0.6 < c < 0.82", "k > 0.95 bits/atom"]
+    assert [words for _, words, _ in page.rates] == ["0.6 < c < 0.82", "k > 0.95 bits/atom"]
     drawn = {d.symbol: d for d in page.distributions}
     assert (drawn["C"].low, drawn["C"].high) == (0.6, 0.82)
     assert (drawn["K"].low, drawn["K"].high) == (0.95, None)
@@ -263,8 +288,8 @@ def test_verdicts_of_a_bundle_count_and_lacking_columns_are_computed(tmp_path: P
     # The survivors of a filter, with what it took out among the reasons.
     assert sum(n for _, n in page.reasons) == len(NAMES) - page.kept
     assert "survivors of an earlier filter (0.6 < c < 0.82; k > 0.95)" in page.remarks[0]
-    known = {entry.cells[-1].text: entry for entry in page.listing.entries}["MgO"]
-    texts = [cell.text for cell in known.cells]
+    known = {row[-1].text: row for row in page.listing.rows}["MgO"]
+    texts = [entry.text for entry in known]
     assert texts == ["MgO", "Fm-3m (225)", "8", "0.806", "6.27", texts[5], "1.00", "MgO"]
 
 
@@ -273,7 +298,7 @@ def test_criteria_counted_alone_take_nothing_out(tmp_path: Path) -> None:
     write_bundle(source, known_bundle())
     pigen("filter", source, "--keep-all", "-o", judged)
     report = report_of_chunks([prepare(read_bundle(judged))], "judged", 100)
-    assert [row.heading for row in report.rates] == ["A′", "A", "B", "C", "D", "K"]
+    assert [heading for heading, _, _ in report.rates] == ["A′", "A", "B", "C", "D", "K"]
     assert [step.heading for step in report.funnel] == ["A", "B", "C", "D"]
     assert {d.symbol: d.remark for d in report.distributions}["K"] == "takes nothing out"
 
@@ -399,10 +424,12 @@ def test_a_histogram_counts_every_value_once(
     values: list[float], more: dict[str, float | bool]
 ) -> None:
     drawn = distribution(values, **more)
-    chart = histogram(drawn)
+    chart = draw(drawn)
+    found = histogram(drawn)
+    assert found is not None
     Page(chart)
     bars = re.findall(r"<title>[^<]*: (\d+), of which (\d+) passed</title>", chart)
-    assert sum(int(n) for n, _ in bars) + sum(beyond(drawn)) == len(values)
+    assert sum(int(n) for n, _ in bars) + sum(found.beyond) == len(values)
     assert len(bars) <= 70
     assert 2 <= chart.count('class="middle"') <= 14
     for x in re.findall(r' x="(-?[\d.e+-]+)"', chart):
@@ -410,7 +437,7 @@ def test_a_histogram_counts_every_value_once(
 
 
 def test_a_window_is_drawn_between_its_ends() -> None:
-    chart = histogram(distribution([0.5, 0.7, 0.9], low=0.55, high=0.85))
+    chart = draw(distribution([0.5, 0.7, 0.9], low=0.55, high=0.85))
     (left, width) = re.findall(r'class="window" x="([\d.]+)" y="22" width="([\d.]+)"', chart)[0]
     lines = re.findall(r'class="threshold" d="M([\d.]+) ', chart)
     assert lines == [left, str(round(float(left) + float(width), 1))]

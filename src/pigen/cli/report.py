@@ -82,7 +82,7 @@ def report(
             complete = not is_bundle or bundle_info(source).complete
             made = report_of_chunks(judged(), source.name, most, complete=complete)
     write_atomically(output, to_html(made))
-    listed = len(made.listing.entries)
+    listed = len(made.listing.rows)
     if as_json:
         counts = {"read": made.read, "kept": made.kept, "listed": listed, "output": str(output)}
         click.echo(json.dumps(counts))

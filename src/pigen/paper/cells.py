@@ -79,6 +79,11 @@ class Cell:
         return f"{self.value:.1f}" if self.unit else f"{self.value:g}"
 
     @property
+    def measured(self) -> str:
+        """The same with its unit."""
+        return f"{self.figure} {self.unit}" if self.value is not None else "–"
+
+    @property
     def counted(self) -> str:
         """Like ``42 / 100``; "" for a figure that is no share."""
         return "" if self.passed is None else f"{self.passed} / {self.n}"

@@ -36,7 +36,8 @@ class Column:
         place: of its figure in the entry, where that is a list.
         unit: of `Cell`.
         row: what a run's own table calls it.
-        words: what it counts there, ``{sequence}`` for the letters of the filters in sequence.
+        words: what it counts there.
+        joint: what joins the words to the filters in sequence, "" if they stand alone.
         needs: rate without which it is left out there, its own by default.
         meaning: below a table.
         files: bundles in the folder of a run that hold what is counted.
@@ -51,10 +52,16 @@ class Column:
     unit: str = "%"
     row: str = ""
     words: str = ""
+    joint: str = ""
     needs: str = ""
     meaning: str = ""
     files: tuple[str, ...] = ()
     query: str = ""
+
+    @property
+    def title(self) -> str:
+        """Of its line in a run's own table."""
+        return self.row or self.heading
 
     def query_of(self, table: RunTable) -> str:
         """The query for one run."""
@@ -77,7 +84,8 @@ def _near(place: int, key: str, below: float) -> Column:
         ("1", "ed2"),
         *("E", place),
         row="E",
-        words=f"{{sequence}} and e_hull < {below:g} eV/atom",
+        words=f"e_hull < {below:g} eV/atom",
+        joint=" and ",
         meaning=""
         if place
         else "E: % of all generated that pass A–D and, relaxed, stay below so "
@@ -97,7 +105,7 @@ COLUMNS: tuple[Column, ...] = (
         ("1", "ed2"),
         "D",
         row="in sequence",
-        words="{sequence}",
+        words="(Table 1, column D)",
         meaning="D: % passing the filters A–D in sequence",
         files=("evaluated.h5",),
         query=f"({_VERDICTS}).sum()",
@@ -119,7 +127,8 @@ COLUMNS: tuple[Column, ...] = (
         SUN,
         "S.U.N.",
         ("1",),
-        words="{sequence}, stable, unique, novel structure",
+        words="stable, unique, novel structure",
+        joint=", ",
         meaning="S.U.N.: % of all generated that pass A–D and, relaxed, are stable (below 100 "
         "meV/atom), unique, and of a structure not among the known ones",
         files=("relaxed.h5",),
@@ -157,9 +166,11 @@ def columns_of_run(table: RunTable) -> list[tuple[Column, str]]:
     found = [(column_of(key), words) for key, words in table.criteria.items()]
     for column in COLUMNS[len(LETTERS) :]:
         if (column.needs or column.key) in table.rates:
-            words = column.words.format(sequence=sequence)
-            if column.key == "sequence" and tuple(table.funnel) == SEQUENCE:
-                words += " (Table 1, column D)"
+            words = column.words
+            if column.joint:
+                words = f"{sequence}{column.joint}{words}"
+            elif column.key == "sequence":
+                words = f"{sequence} {words}" if tuple(table.funnel) == SEQUENCE else sequence
             found.append((column, words))
     return found
 

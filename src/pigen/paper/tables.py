@@ -58,12 +58,9 @@ def _published(column: Column, row: str) -> Cell:
 
 
 # -- one run -------------------------------------------------------------------------------------
-def run_cells(table: RunTable) -> list[tuple[str, str, Cell]]:
-    """Heading, criterion in words and figures of all that a run measured."""
-    return [
-        (column.row or column.heading, words, cell_of(column, table))
-        for column, words in columns_of_run(table)
-    ]
+def run_cells(table: RunTable) -> list[tuple[Column, str, Cell]]:
+    """Column, criterion in words and figures of all that a run measured."""
+    return [(column, words, cell_of(column, table)) for column, words in columns_of_run(table)]
 
 
 def run_notes(table: RunTable) -> list[str]:
@@ -95,8 +92,8 @@ def render(table: RunTable) -> str:
         lines += [f"Row of the paper: {table.row}", ""]
     lines += [f"- {key}: {value}" for key, value in table.provenance.items()]
     rows = [
-        (heading, words, cell.whole, cell.printed(" %" if cell.unit == "%" else ""), cell.apart)
-        for heading, words, cell in run_cells(table)
+        (c.title, words, cell.whole, cell.printed(" %" if cell.unit == "%" else ""), cell.apart)
+        for c, words, cell in run_cells(table)
     ]
     lines += ["", *markdown(("", "criterion", "measured", "published", "difference"), rows)]
     steps = "; ".join(f"{letter} → {rate.passed}" for letter, rate in table.funnel.items())

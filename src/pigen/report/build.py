@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pigen import __version__
-from pigen.bundle import (
-    Bundle,
-    Criterion,
-    Rate,
-    bundle_info,
-    iter_bundle,
-    read_bundle,
-)
+from pigen.bundle import Bundle, Criterion, bundle_info, iter_bundle, read_bundle
 from pigen.descriptors import evaluate
-from pigen.paper.columns import LARGEST_MLED
-from pigen.paper.published import (
-    MATTERGEN_NOTE,
-    PUBLISHED_BATCH,
-    difference,
-    published,
-    published_figures,
-)
-from pigen.report.content import Distribution, RateRow, Report, Step
+from pigen.paper.cells import Cell
+from pigen.paper.columns import column_of
+from pigen.paper.tables import run_cells, run_notes
+from pigen.report.content import Distribution, Report, Step
 from pigen.report.gather import (
-    DRAWN,
     E_HULL,
+    ENERGIES,
+    ESTIMATE,
     N_ATOMS,
+    QUANTITIES,
     Gathered,
     gather,
     numbers,
@@ -40,18 +31,11 @@ from pigen.run.table import RunTable
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.screening.criteria import letter_of, paper_criteria
 from pigen.screening.filter import apply_filters
-from pigen.screening.stability import STABLE, SUN
+from pigen.screening.stability import STABLE
 
 _EXPERIMENT = "experiment"
 """Provenance key of a text of many lines, shown apart."""
-_QUANTITIES = {
-    "c": ("Compactness", "C", ""),
-    "mled": ("Local environment diversity", "M_LED", "bits"),
-    "spp": ("Statistical proxy potential", "SPP", ""),
-    "k": ("Crystallographic complexity", "K", "bits/atom"),
-    E_HULL: ("Energy above the hull", "E_hull", "meV/atom"),
-    N_ATOMS: ("Atoms in the cell", "N", "atoms"),
-}
+_ERROR_NOTE = "± is the standard error of a share."
 
 
 def prepare(bundle: Bundle) -> Bundle:
@@ -62,7 +46,8 @@ def prepare(bundle: Bundle) -> Bundle:
     """
     if not bundle.verdicts:
         bundle = apply_filters(bundle, paper_criteria())
-    lacking = [name for name in DRAWN if numbers(bundle.columns.get(name)) is None]
+    drawn = [quantity.name for quantity in QUANTITIES if quantity.computed]
+    lacking = [name for name in drawn if numbers(bundle.columns.get(name)) is None]
     return evaluate(bundle, lacking)[0]
 
 
@@ -78,46 +63,39 @@ def report_of_chunks(
         complete: whether the source was written to its end.
     """
     found = gather(chunks, most)
+    funnel = found.funnel
     remarks = []
     if not complete:
         remarks.append("The bundle is incomplete: its writer is still at work, or was stopped.")
     if found.are_survivors:
-        sequence = "; ".join(c.text for c in found.funnel.criteria if c.in_sequence)
+        sequence = "; ".join(c.text for c in funnel.criteria if c.in_sequence)
         remarks.append(
             f"The bundle holds the survivors of an earlier filter ({sequence}): "
             "rates and distributions are of these. The reasons count what it took out, too."
         )
-    rates = tuple(
-        RateRow(
-            letter_of(criterion),
-            _words(criterion),
-            _count(found.funnel.alone(criterion)),
-            _percent(found.funnel.alone(criterion)),
-        )
-        for criterion in found.funnel.criteria
-    )
-    said = {key: text for key, text in found.provenance.items() if key != _EXPERIMENT}
-    judged = [criterion.name for criterion in found.funnel.criteria]
-    made = {name: found.sources[name] for name in (*_QUANTITIES, *judged) if name in found.sources}
-    return Report(
+    named = [*(one.name for one in QUANTITIES), *(one.name for one in funnel.criteria)]
+    made = {name: found.sources[name] for name in named if name in found.sources}
+    return _report(
+        found,
         title=title,
         row="",
-        read=found.funnel.read,
-        kept=found.funnel.kept,
         remarks=tuple(remarks),
-        provenance={**said, **made, "report": f"pigen {__version__}"},
-        experiment=found.provenance.get(_EXPERIMENT, ""),
-        rates=rates,
-        footnotes=("± is the standard error of a share.",),
-        funnel=tuple(_steps(found)),
-        reasons=tuple((found.funnel.reasons + found.earlier).most_common()),
-        distributions=tuple(_distributions(found)),
-        listing=listing_of(found.survivors, found.funnel.kept),
+        rates=tuple(
+            (letter_of(one), _words(one), Cell(one.name).of(funnel.alone(one)))
+            for one in funnel.criteria
+        ),
+        footnotes=(_ERROR_NOTE,),
+        funnel=tuple(
+            Step(letter_of(one), _words(one), rate.passed)
+            for one in funnel.criteria
+            if (rate := funnel.sequence(one)) is not None
+        ),
+        provenance={**found.provenance, **made},
     )
 
 
 def report_of_run(path: Path, most: int) -> Report:
-    """The report of a finished run.
+    """The report of a finished run; its rates are those of the run's table.
 
     Args:
         path: folder of `pigen run`.
@@ -128,140 +106,80 @@ def report_of_run(path: Path, most: int) -> Report:
         PigenError: its files do not belong together.
     """
     folder, table = RunFolder(path), RunTable.read(path)
-    relaxed = STABLE.keys() <= table.rates.keys()
-    for stage in (folder.evaluated, *([folder.relaxed] if relaxed else [])):
+    with_energies = STABLE.keys() <= table.rates.keys()
+    for stage in (folder.evaluated, *([folder.relaxed] if with_energies else [])):
         if not stage.exists() or not bundle_info(stage).complete:
             raise UsageError(f"{stage} is not there or not whole; `pigen run --resume` finishes it")
-    found = gather(map(prepare, iter_bundle(folder.evaluated)), most)
-    counted = {
-        letter_of(criterion) or criterion.name: found.funnel.left[criterion.name]
-        for criterion in found.funnel.criteria
-        if criterion.in_sequence
-    }
-    if counted != {letter: rate.passed for letter, rate in table.funnel.items()}:
+    relaxed = read_bundle(folder.relaxed) if with_energies else None
+    found = gather(map(prepare, iter_bundle(folder.evaluated)), most, relaxed)
+    passed = table.rates["sequence"]
+    if (found.funnel.kept, found.funnel.read) != (passed.passed, passed.total):
         raise PigenError(f"{path}: table.json and evaluated.h5 are not of the same run")
-    structures = read_bundle(folder.relaxed) if relaxed else None
-    provenance = {**table.provenance}
-    if structures is not None:
-        provenance["relaxation"] = structures.provenance.get("relaxed_by", "")
-        energies = numbers(structures.columns.get(E_HULL))
-        if energies is not None:
-            found.judged[E_HULL] = found.passed[E_HULL] = energies
-    return Report(
+    provenance = {_EXPERIMENT: found.provenance.get(_EXPERIMENT, ""), **table.provenance}
+    if relaxed is not None:
+        provenance["relaxation"] = relaxed.provenance.get("relaxed_by", "")
+    cells = run_cells(table)
+    return _report(
+        found,
         title=table.name,
         row=table.row,
-        read=found.funnel.read,
-        kept=found.funnel.kept,
         remarks=(),
-        provenance={**provenance, "report": f"pigen {__version__}"},
-        experiment=found.provenance.get(_EXPERIMENT, ""),
-        rates=tuple(_rates(table)),
-        footnotes=tuple(_footnotes(table)),
-        funnel=(*_steps(found), *_stable_steps(table)),
-        reasons=tuple(found.funnel.reasons.most_common()),
-        distributions=tuple(_distributions(found, "relaxed survivors" if relaxed else "")),
-        listing=listing_of(found.survivors, found.funnel.kept, structures),
+        rates=tuple((column.title, words, cell) for column, words, cell in cells),
+        footnotes=(_ERROR_NOTE, *run_notes(table)),
+        funnel=(
+            *(
+                Step(column_of(key).heading, table.criteria[key], rate.passed)
+                for key, rate in table.funnel.items()
+            ),
+            *(Step(c.title, c.words, cell.passed or 0) for c, _, cell in cells if c.joint),
+        ),
+        provenance=provenance,
     )
 
 
-# -- counts --------------------------------------------------------------------------------------
-def _steps(found: Gathered) -> Iterator[Step]:
-    for criterion in found.funnel.criteria:
-        rate = found.funnel.sequence(criterion)
-        if rate is not None:
-            yield Step(letter_of(criterion), _words(criterion), rate)
-
-
-def _stable_steps(table: RunTable) -> Iterator[Step]:
-    for column, threshold in STABLE.items():
-        if column in table.rates:
-            yield Step("E", f"e_hull < {1000 * threshold:g} meV/atom", table.rates[column])
-    if SUN in table.rates:
-        yield Step("S.U.N.", "stable, unique, novel structure", table.rates[SUN])
+def _report(found: Gathered, provenance: dict[str, str], **said: Any) -> Report:
+    """What both kinds of report have in common."""
+    experiment = provenance.pop(_EXPERIMENT, "")
+    return Report(
+        read=found.funnel.read,
+        kept=found.funnel.kept,
+        reasons=tuple((found.funnel.reasons + found.earlier).most_common()),
+        distributions=tuple(_distributions(found)),
+        listing=listing_of(found.survivors, found.funnel.kept),
+        provenance={**provenance, "report": f"pigen {__version__}"},
+        experiment=experiment,
+        **said,
+    )
 
 
 def _words(criterion: Criterion) -> str:
     return f"{criterion.text} {criterion.unit}".strip()
 
 
-# -- the table -----------------------------------------------------------------------------------
-def _rates(table: RunTable) -> Iterator[RateRow]:
-    """Rows as `tables.render` has them."""
-    sequence = ", ".join(table.funnel)
-    for letter, words in table.criteria.items():
-        yield _rate(table, letter, letter.replace("_prime", "′"), words)
-    yield _rate(table, "sequence", "in sequence", sequence)
-    for column, threshold in STABLE.items():
-        if column in table.rates:
-            words = f"{sequence} and e_hull < {1000 * threshold:g} meV/atom"
-            yield _rate(table, column, "E", words)
-    if table.rates.keys() & STABLE.keys():
-        largest = "–" if table.largest_mled is None else f"{table.largest_mled:.1f} bits"
-        printed = _printed(published_figures(table.row, LARGEST_MLED), " bits")
-        yield RateRow("F", "largest mled, e_hull < 50 meV/atom", "", largest, printed)
-    if SUN in table.rates:
-        words = f"{sequence}, stable, unique, novel structure"
-        yield _rate(table, SUN, "S.U.N.", words)
-
-
-def _rate(table: RunTable, column: str, heading: str, words: str) -> RateRow:
-    rate = table.rates[column]
-    figures = published_figures(table.row, column)
-    apart = difference(rate, published(table.row, column))
-    said = "–" if apart is None else f"{apart:+.1f} s.e.".replace("-", "−")
-    return RateRow(heading, words, _count(rate), _percent(rate), _printed(figures, " %"), said)
-
-
-def _footnotes(table: RunTable) -> Iterator[str]:
-    yield "± is the standard error of a share."
-    if table.row:
-        yield (
-            f"Published: {table.row}, {PUBLISHED_BATCH} structures, another training set "
-            "(Alex-MP-20) and potentials from ICSD. The difference is in standard errors of two "
-            "proportions."
-        )
-    if table.row == "MatterGen":
-        yield MATTERGEN_NOTE
-
-
-def _count(rate: Rate) -> str:
-    return f"{rate.passed} / {rate.total}"
-
-
-def _percent(rate: Rate) -> str:
-    if not rate.total:
-        return "–"
-    return f"{rate.percent:.1f} ± {rate.percent_error:.1f} %"
-
-
-def _printed(figures: tuple[float, ...], unit: str) -> str:
-    return " or ".join(f"{figure:.1f}{unit}" for figure in figures) or "–"
-
-
-# -- distributions -------------------------------------------------------------------------------
-def _distributions(found: Gathered, e_hull_of: str = "") -> Iterator[Distribution]:
+def _distributions(found: Gathered) -> Iterator[Distribution]:
     windows = {criterion.name: criterion for criterion in found.funnel.criteria}
-    for name, (title, symbol, unit) in _QUANTITIES.items():
-        if name not in found.judged:
+    relaxed = any(one.relaxed for one in found.survivors)
+    for one in QUANTITIES:
+        if one.name not in found.judged:
             continue
-        scale = 1000.0 if name == E_HULL else 1.0
-        judged, passed = scale * found.judged[name], scale * found.passed[name]
-        window = windows.get(name)
+        judged, passed = one.scale * found.judged[one.name], one.scale * found.passed[one.name]
+        window = windows.get(one.name)
         ends = (window.low, window.high) if window else (None, None)
-        low, high = (None if end is None else scale * end for end in ends)
-        remark = e_hull_of if name == E_HULL else ""
+        low, high = (None if end is None else one.scale * end for end in ends)
+        remark = "relaxed survivors" if relaxed and one in ENERGIES else ""
         if window and not window.in_sequence:
             remark = "takes nothing out"
+        near = one in (E_HULL, ESTIMATE)
         yield Distribution(
-            title=title,
-            symbol=symbol,
-            unit=unit,
+            title=one.title,
+            symbol=one.symbol,
+            unit=one.unit,
             judged=judged[~np.isnan(judged)],
             passed=passed[~np.isnan(passed)],
             missing=int(np.isnan(judged).sum()),
             low=low,
             high=high,
-            marks=tuple(scale * t for t in STABLE.values()) if name == E_HULL else (),
-            whole=name == N_ATOMS,
+            marks=tuple(one.scale * threshold for threshold in STABLE.values()) if near else (),
+            whole=one is N_ATOMS,
             remark=remark,
         )

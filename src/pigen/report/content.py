@@ -8,28 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Rate
-
-
-@dataclass(frozen=True)
-class RateRow:
-    """One row of the table: a criterion, what was measured and what was published, as printed."""
-
-    heading: str
-    criterion: str
-    count: str
-    measured: str
-    published: str = ""
-    difference: str = ""
+from pigen.paper.cells import Cell
 
 
 @dataclass(frozen=True)
 class Step:
-    """One bar of the funnel: what is left after a filter and those before it."""
+    """One bar of the funnel: how many are left after a filter and those before it."""
 
     heading: str
     criterion: str
-    rate: Rate
+    left: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +26,7 @@ class Distribution:
 
     Attributes:
         title: what it is.
-        symbol: on the axis.
+        symbol: on the axis; what follows a "_" is its index.
         unit: on the axis, "" for a dimensionless number.
         judged: (n,) finite values of all structures that have one.
         passed: (m,) those of the survivors among them.
@@ -64,15 +52,6 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class View:
-    """A structure to look at: its label, the file name of its CIF, and the CIF's text."""
-
-    label: str
-    file: str
-    cif: str
-
-
-@dataclass(frozen=True)
 class Heading:
     """A column of the list; ``numeric`` ones are aligned right."""
 
@@ -82,8 +61,8 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One entry of the list: its text, what it sorts by (None: last), and a remark."""
+class Entry:
+    """One text of the list, what it sorts by (None: last), and a remark."""
 
     text: str
     key: str | float | None
@@ -91,36 +70,22 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A survivor: its cells, in the order of the headings, and its structure(s)."""
-
-    cells: tuple[Cell, ...]
-    views: tuple[View, ...]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an element is drawn: its colour as ``#rrggbb`` and its radius in Å."""
-
-    colour: str
-    radius: float
-
-
-@dataclass(frozen=True)
 class Listing:
-    """The survivors listed, at most as many as were asked for.
+    """The survivors listed, the best first, at most as many as were asked for.
 
     Attributes:
         headings: of the columns.
-        entries: the survivors, in the order of the source.
+        rows: the entries of each survivor, in the order of the headings.
+        views: of each survivor, its structures: ``label``, ``file`` and text of the ``cif``.
         total: survivors there are.
-        looks: symbol → how it is drawn, for every element in the structures.
+        looks: symbol of an element → its ``colour`` as #rrggbb and ``radius`` in Å.
     """
 
     headings: tuple[Heading, ...]
-    entries: tuple[Entry, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    views: tuple[tuple[Mapping[str, str], ...], ...]
     total: int
-    looks: Mapping[str, Look]
+    looks: Mapping[str, Mapping[str, str | float]]
 
 
 @dataclass(frozen=True)
@@ -133,14 +98,14 @@ class Report:
         read: structures generated, or entries of the source.
         kept: those that passed all filters in sequence.
         remarks: what a reader must know before the figures.
-        provenance: what the figures rest on.
-        experiment: its TOML, "" if there is none.
-        rates: the table.
+        rates: heading, criterion and figures of each line of the table.
         footnotes: below the table.
         funnel: steps after the first, which is `read`.
         reasons: why structures were rejected first → how many, the most frequent first.
         distributions: to be drawn.
         listing: the survivors.
+        provenance: what the figures rest on.
+        experiment: its TOML, "" if there is none.
     """
 
     title: str
@@ -148,11 +113,11 @@ class Report:
     read: int
     kept: int
     remarks: tuple[str, ...]
-    provenance: Mapping[str, str]
-    experiment: str
-    rates: tuple[RateRow, ...]
+    rates: tuple[tuple[str, str, Cell], ...]
     footnotes: tuple[str, ...]
     funnel: tuple[Step, ...]
     reasons: tuple[tuple[str, int], ...]
     distributions: tuple[Distribution, ...]
     listing: Listing
+    provenance: Mapping[str, str]
+    experiment: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,37 +11,76 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, Criterion, count_rejects
 from pigen.crystal.crystals import Crystals
-from pigen.paper.columns import LETTERS
 from pigen.screening.criteria import in_paper_order
 from pigen.screening.funnel import Funnel
 
-DRAWN = ("spp", "c", "mled", "k")
-"""Columns that every report draws and lists; each is the main one of the descriptor so named."""
-E_HULL = "e_hull"
-N_ATOMS = "n_atoms"
 _ABSURD = 1e100
 """No quantity comes near it; sums of such numbers overflow."""
+_TEXTS = ("prototype", "e_hull_reason")
 
-_ORDERED = (*LETTERS.values(), E_HULL, "prototype")
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that reports draw and list.
+
+    Attributes:
+        name: of the column.
+        title, symbol, unit: for people; what follows a "_" in the symbol is its index.
+        digits: after the decimal point.
+        scale: from the column's unit to the one shown.
+        error: column of its standard error.
+        computed: whether it is computed where it lacks, by the descriptor of its name.
+    """
+
+    name: str
+    title: str
+    symbol: str
+    unit: str = ""
+    digits: int = 2
+    scale: float = 1.0
+    error: str = ""
+    computed: bool = False
+
+
+N_ATOMS = Quantity("n_atoms", "Atoms in the cell", "N", "atoms", 0)
+ESTIMATE = Quantity(
+    *("e_hull_est", "Energy above the hull, estimate of DFT's", "E_hull_est", "meV/atom", 0, 1e3),
+    error="e_hull_est_sd",
+)
+E_HULL = Quantity("e_hull", "Energy above the hull", "E_hull", "meV/atom", 0, 1e3)
+CHANCE = Quantity("p_hull_050", "Chance to be below 50 meV/atom", "P_50", "%", 0, 1e2)
+ENERGIES = (ESTIMATE, CHANCE, E_HULL)
+"""What a run has of its relaxed survivors alone."""
+QUANTITIES = (
+    Quantity("c", "Compactness", "C", digits=3, computed=True),
+    Quantity("mled", "Local environment diversity", "M_LED", "bits", computed=True),
+    Quantity("spp", "Statistical proxy potential", "SPP", digits=3, computed=True),
+    Quantity("k", "Crystallographic complexity", "K", "bits/atom", computed=True),
+    *ENERGIES,
+    N_ATOMS,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Survivor:
-    """A structure that passed: a batch of one, its values by column (NaN if missing) and texts."""
+    """A structure that passed: a batch of one, its values by column (NaN if missing) and texts.
+
+    Where it was relaxed, its energies are those of ``relaxed``.
+    """
 
     id: str
     crystal: Crystals
-    values: dict[str, float]
-    texts: dict[str, str]
+    values: Mapping[str, float]
+    texts: Mapping[str, str]
+    relaxed: Survivor | None = None
 
     @property
     def merit(self) -> tuple[float, float]:
-        """Sorts what is listed first first: low above the hull, else of diverse environments."""
-        e_hull, mled = self.values.get(E_HULL, np.nan), self.values["mled"]
-        return (
-            float("inf") if np.isnan(e_hull) else e_hull,
-            float("inf") if np.isnan(mled) else -mled,
-        )
+        """Smaller is better: low above the hull, else of diverse environments."""
+        energies = [self.values.get(one.name, np.nan) for one in (ESTIMATE, E_HULL)]
+        known = [energy for energy in energies if not np.isnan(energy)]
+        mled = self.values.get("mled", np.nan)
+        return (*known, np.inf)[0], np.inf if np.isnan(mled) else -mled
 
 
 @dataclass
@@ -54,32 +93,34 @@ class Gathered:
         earlier: why a filter before this one rejected entries → how many.
         judged: column → values of all crystals, NaN where there is none.
         passed: the same of the survivors.
-        survivors: those of most merit, in the order of the source.
+        survivors: the best first.
         sources: column → how it was made.
     """
 
-    funnel: Funnel
-    provenance: dict[str, str]
+    funnel: Funnel = field(default_factory=lambda: Funnel(()))
+    provenance: dict[str, str] = field(default_factory=dict)
     are_survivors: bool = False
     earlier: Counter[str] = field(default_factory=Counter)
     judged: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     passed: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    survivors: tuple[Survivor, ...] = ()
+    survivors: list[Survivor] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
 
 
-def gather(chunks: Iterable[Bundle], most: int) -> Gathered:
+def gather(chunks: Iterable[Bundle], most: int, relaxed: Bundle | None = None) -> Gathered:
     """Go through judged chunks once.
 
     Args:
-        chunks: with verdicts and the columns `DRAWN`; the first says which criteria there are.
+        chunks: with verdicts and columns; the first says which criteria there are.
         most: survivors to keep for the list.
+        relaxed: the survivors after relaxation, each naming its parent, with their energies.
     """
     found: Gathered | None = None
+    after = (
+        {} if relaxed is None else dict(zip(relaxed.parents, survivors_of(relaxed), strict=True))
+    )
     judged: dict[str, list[NDArray[np.float64]]] = {}
     passed: dict[str, list[NDArray[np.float64]]] = {}
-    best: list[tuple[int, Survivor]] = []
-    n = 0
     for chunk in chunks:
         if found is None:
             funnel = Funnel(criteria_of(chunk))
@@ -88,20 +129,35 @@ def gather(chunks: Iterable[Bundle], most: int) -> Gathered:
             found.earlier.update(count_rejects(chunk.rejects))
         survivors = found.funnel.add(chunk)
         for store, bundle in ((judged, chunk), (passed, survivors)):
-            for name, values in _values(bundle).items():
+            for name, values in values_of(bundle).items():
                 store.setdefault(name, []).append(values)
         for name, column in chunk.columns.items():
             if len(chunk):
                 found.sources.setdefault(name, column.source)
-        best += enumerate(_survivors(survivors), start=n)
-        n += len(survivors)
-        best = _of_most_merit(best, most)
+        found.survivors += (_with(one, after.get(one.id)) for one in survivors_of(survivors))
+        found.survivors = sorted(found.survivors, key=lambda one: one.merit)[:most]
     if found is None:
-        return Gathered(Funnel(()), {})
+        return Gathered()
     found.judged = {name: np.concatenate(parts) for name, parts in judged.items()}
     found.passed = {name: np.concatenate(parts) for name, parts in passed.items()}
-    found.survivors = tuple(survivor for _, survivor in best)
+    if relaxed is not None:
+        energies = values_of(relaxed)
+        energies = {one.name: energies[one.name] for one in ENERGIES if one.name in energies}
+        found.judged |= energies
+        found.passed |= energies
     return found
+
+
+def _with(survivor: Survivor, relaxed: Survivor | None) -> Survivor:
+    if relaxed is None:
+        return survivor
+    energies = {name: value for name, value in relaxed.values.items() if name != N_ATOMS.name}
+    return replace(
+        survivor,
+        values={**survivor.values, **energies},
+        texts={**survivor.texts, **relaxed.texts},
+        relaxed=relaxed,
+    )
 
 
 def numbers(column: Column | None) -> NDArray[np.float64] | None:
@@ -114,10 +170,7 @@ def numbers(column: Column | None) -> NDArray[np.float64] | None:
 
 def criteria_of(bundle: Bundle) -> tuple[Criterion, ...]:
     """The criteria behind a bundle's verdicts, in the paper's order."""
-    criteria = list(map(_drawable, bundle.criteria.values()))
-    known = [criterion for criterion in criteria if criterion.name in _ORDERED]
-    others = [criterion for criterion in criteria if criterion.name not in _ORDERED]
-    return (*in_paper_order(known), *others)
+    return in_paper_order(map(_drawable, bundle.criteria.values()))
 
 
 def _drawable(criterion: Criterion) -> Criterion:
@@ -128,33 +181,28 @@ def _drawable(criterion: Criterion) -> Criterion:
     return replace(criterion, low=None, high=None, wording=criterion.text)
 
 
-def _values(bundle: Bundle) -> dict[str, NDArray[np.float64]]:
-    found = {N_ATOMS: bundle.crystals.n_atoms.astype(np.float64)}
-    for name in (*DRAWN, E_HULL):
+def values_of(bundle: Bundle) -> dict[str, NDArray[np.float64]]:
+    """Column → values (B,) of what reports draw and list."""
+    found = {N_ATOMS.name: bundle.crystals.n_atoms.astype(np.float64)}
+    for name in (*(one.name for one in QUANTITIES), ESTIMATE.error):
         values = numbers(bundle.columns.get(name))
         if values is not None:
             found[name] = values
     return found
 
 
-def _survivors(bundle: Bundle) -> list[Survivor]:
-    values = _values(bundle)
+def survivors_of(bundle: Bundle) -> Iterator[Survivor]:
+    """Each crystal with its values and texts."""
+    values = values_of(bundle)
     texts = {
         name: column.values
-        for name in ("prototype", "e_hull_reason")
+        for name in _TEXTS
         if (column := bundle.columns.get(name)) and column.kind == "str" and not column.per_atom
     }
-    return [
-        Survivor(
+    for i, crystal in enumerate(bundle.crystals):
+        yield Survivor(
             id=bundle.ids[i],
             crystal=crystal,
             values={name: float(column[i]) for name, column in values.items()},
             texts={name: column[i] for name, column in texts.items()},
         )
-        for i, crystal in enumerate(bundle.crystals)
-    ]
-
-
-def _of_most_merit(best: list[tuple[int, Survivor]], most: int) -> list[tuple[int, Survivor]]:
-    kept = sorted(best, key=lambda item: (item[1].merit, item[0]))[:most]
-    return sorted(kept, key=lambda item: item[0])
