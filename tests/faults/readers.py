@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -107,6 +108,28 @@ def _make_parquet(folder: Path) -> None:
 
     table = pa.table({"cif": [CIF, SYMMETRIC], "x": [1.0, None], "l": [[1, 2], []]})
     pq.write_table(table, folder / "a.parquet")
+
+
+def _make_tar(folder: Path) -> None:
+    with tarfile.open(folder / "a.tar.gz", "w:gz") as archive:
+        for name, text in (("a.cif", CIF), ("b/d.extxyz", FRAME * 2), ("c.cif", SYMMETRIC)):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def _make_optimade(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    atoms = [crystal.to_ase()[0] for crystal in ALL]
+    columns = {
+        "lattice_vectors": [one.cell.array.tolist() for one in atoms],
+        "cartesian_site_positions": [one.positions.tolist() for one in atoms],
+        "species_at_sites": [one.get_chemical_symbols() for one in atoms],
+        "n": [2**60] * len(atoms),
+    }
+    pq.write_table(pa.table(columns), folder / "a.parquet")
 
 
 def _read_bundle(folder: Path) -> Counted:
@@ -306,12 +329,15 @@ READERS: dict[str, Reader] = {
     "poscar": _text("a.vasp", to_poscar(QUARTZ, "x")),
     "extxyz": _text("a.extxyz", FRAME * 2),
     "json": _text("a.json", json.dumps([QUARTZ.to_pymatgen()[0].as_dict()])),
+    "jsonl": _text("a.jsonl", f"{json.dumps(QUARTZ.to_pymatgen()[0].as_dict())}\n" * 2),
     "csv": _text("a.csv", _csv()),
     "csv_gz": _text("a.csv.gz", _csv()),
     "no_suffix": _text("a", CIF),
     "folder": Reader(_make_folder, _read_folder),
     "zip": Reader(_make_zip, lambda folder: read_source(folder / "a.zip")),
     "parquet": Reader(_make_parquet, lambda folder: read_source(folder / "a.parquet")),
+    "parquet_optimade": Reader(_make_optimade, lambda folder: read_source(folder / "a.parquet")),
+    "tar": Reader(_make_tar, lambda folder: read_source(folder / "a.tar.gz")),
     "bundle": Reader(lambda f: write_bundle(f / "a.h5", bundle_of(5)), _read_bundle),
     "library": Reader(_make_library, _read_library),
     "checkpoint": Reader(_make_checkpoint, _read_checkpoint),

@@ -705,7 +705,7 @@ def test_unknown_and_missing_sources(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_chunks([tmp_path / "no.cif"])
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(UsageError, match="Accepted: CIF, a folder or zip"):
+    with pytest.raises(UsageError, match="Accepted: CIF, a folder, zip or tar"):
         read_chunks([tmp_path / "a.txt"])
     (tmp_path / "b.h5").write_text("hello")
     with pytest.raises(UsageError, match="not a PIGEN bundle"):

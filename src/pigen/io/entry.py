@@ -215,6 +215,16 @@ def check_size(n_atoms: int, limits: Limits) -> None:
         raise Refused(f"oversized: {n_atoms} atoms, --max-atoms is {limits.max_atoms}")
 
 
+def check_periodic(flags: Sequence[object]) -> None:
+    """Raise Refused unless all three flags are true."""
+    if len(flags) != 3:
+        raise Refused(f"no cell: {len(flags)} flags of periodicity, three are needed")
+    if not all(flags):
+        kind = {0: "a molecule", 1: "a chain", 2: "a slab"}[sum(map(bool, flags))]
+        shown = " ".join("T" if flag else "F" for flag in flags)
+        raise Refused(f"not periodic in three directions: pbc is {shown}, {kind}")
+
+
 def check_count(n: int, most: int, what: str) -> None:
     """Raise Refused if a text holds too many values or structures."""
     if n > most:

@@ -15,6 +15,7 @@ from pigen.io.entry import (
     Refused,
     Structure,
     check_number,
+    check_periodic,
     check_size,
     first_lines,
     number,
@@ -145,11 +146,7 @@ def _lattice(stated: dict[str, str]) -> NDArray[np.float64]:
     periodic = periodic * 3 if len(periodic) == 1 else periodic
     if len(periodic) != 3 or set(periodic) - {*_TRUE, *_FALSE}:
         raise Refused(f"no cell: pbc={stated['pbc'][:30]!r}, three of T and F are needed")
-    if set(periodic) & set(_FALSE):
-        flags = " ".join("T" if word in _TRUE else "F" for word in periodic)
-        kinds = {0: "a molecule", 1: "a chain", 2: "a slab"}
-        kind = kinds[flags.count("T")]
-        raise Refused(f"not periodic in three directions: pbc is {flags}, {kind}")
+    check_periodic([word in _TRUE for word in periodic])
     return lattice
 
 

@@ -17,11 +17,14 @@ from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strin
 from pigen.bundle.marks import Mark, marked
 from pigen.bundle.names import Names, raw_names
 from pigen.crystal.crystals import Crystals
+from pigen.io.archives import archive_form, is_tar, open_tar, open_zip
 from pigen.io.entry import Limits, Refused, Structure, check_size
-from pigen.io.files import open_file, open_folder, open_zip, text_form
+from pigen.io.files import open_file, open_folder, text_form
 from pigen.io.formats import parse
+from pigen.io.parquet import open_parquet
+from pigen.io.refused import advice
 from pigen.io.source import Columns, Record, Source, clean_name, decode
-from pigen.io.tables import DESCRIPTOR_COLUMNS, MAX_COLUMNS, UNITS, open_csv, open_parquet
+from pigen.io.tables import DESCRIPTOR_COLUMNS, MAX_COLUMNS, UNITS, open_csv
 from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import Divisible, SerialExecutor, map_ordered
@@ -29,8 +32,9 @@ from pigen.runtime.shard import Shard
 from pigen.runtime.text import clean_text
 
 FORMATS = (
-    "CIF, a folder or zip of structure files, CSV or parquet with a 'cif' or 'structure' column "
-    "(.gz too), extxyz, POSCAR, pymatgen JSON, a PIGEN bundle (.h5)"
+    "CIF, a folder, zip or tar of structure files, CSV or parquet with a 'cif' or 'structure' "
+    "column (.gz too), extxyz, POSCAR, JSON of pymatgen, the Materials Project, Alexandria, "
+    "JARVIS, OPTIMADE or ASE, a PIGEN bundle (.h5)"
 )
 """What can be read, in words."""
 
@@ -43,7 +47,6 @@ _OTHER_FORMS = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
-    ".zip": "zip",
     ".h5": "bundle",
     ".hdf5": "bundle",
 }
@@ -108,6 +111,8 @@ def open_source(
         return open_parquet(path, limits)
     if form == "zip":
         return open_zip(path, limits)
+    if form == "tar":
+        return open_tar(path, limits)
     if form == "bundle":
         info = bundle_info(path)
         chunks = (_within(chunk, limits) for chunk in iter_bundle(path, chunk_size))
@@ -178,7 +183,8 @@ def _marked(part: Bundle, parsed: Bundle, start: int, number: int) -> Bundle:
 # -- recognising ---------------------------------------------------------------------------------
 def _recognise(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
-    known = text_form(path.name) or _OTHER_FORMS.get(Path(name).suffix)
+    known = archive_form(path.name) or text_form(path.name)
+    known = known or _OTHER_FORMS.get(Path(name).suffix)
     if known:
         return known
     try:
@@ -186,7 +192,9 @@ def _recognise(path: Path) -> str:
             head = opened.read(4096)
     except READ_ERRORS as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    found = _MAGIC.get(head[:4]) or _by_content(decode(head))
+    if refusal := advice(path, head):
+        raise UsageError(refusal)
+    found = _MAGIC.get(head[:4]) or ("tar" if is_tar(head) else _by_content(decode(head)))
     if found is None:
         raise UsageError(f"{path} is of no kind that can be read. Accepted: {FORMATS}")
     return found
@@ -197,7 +205,7 @@ def _by_content(head: str) -> str | None:
     if re.search(r"^\s*data_\S*\s*$", head, re.MULTILINE):
         return "csv" if "," in lines[0] and not lines[0].startswith(("#", "data_")) else "cif"
     if head.lstrip()[:1] in ("{", "["):
-        return "json"
+        return "json"  # or one a line
     if lines[0].strip().isdecimal() and "Lattice=" in lines[1]:
         return "extxyz"
     if {"cif", "structure"} & {word.strip(' "').lower() for word in lines[0].split(",")}:

@@ -1,4 +1,4 @@
-"""Tables with a column of structures: CSV and parquet. Both are streamed, whatever their size."""
+"""Tables with a column of structures, as CSV. They are streamed, whatever their size."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Reject
-from pigen.io.entry import ID_KEYS, Limits
+from pigen.io.entry import ID_KEYS, Limits, plain_number
 from pigen.io.source import (
-    Columns,
     Record,
     Source,
     clean_name,
-    decode,
     encoding_of,
     stem,
 )
-from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
+from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import PigenError, UsageError
 
-STRUCTURE_COLUMNS = ("cif", "structure")
-"""Where a table keeps its structures, as CIF or as pymatgen's JSON; the first found is read."""
+STRUCTURE_COLUMNS = ("cif", "structure", "atoms")
+"""Where a table keeps its structures, as CIF or as JSON; the first found is read."""
 DESCRIPTOR_COLUMNS = frozenset(
     (
         *("c", "mled", "h_p", "h_s", "motif", "spp", "k", "novel", "min_distance"),
@@ -54,12 +52,18 @@ _NOT_A_NUMBER = frozenset(("nan", "inf", "-inf", "+inf"))
 class Header:
     """Which column of a table is what."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        """Raise UsageError if no column holds structures, or there are too many."""
+    def __init__(self, path: Path, names: Sequence[str], layout: Sequence[str] = ()) -> None:
+        """Of a table's names; ``layout`` names columns that make a structure together.
+
+        Raises:
+            UsageError: no column holds structures, or there are too many.
+        """
         if len(names) > MAX_COLUMNS:
             raise UsageError(f"{path} has {len(names)} columns; MAX_COLUMNS is {MAX_COLUMNS}")
         lowered = [name.strip().lower() for name in names]
         structures = [lowered.index(name) for name in STRUCTURE_COLUMNS if name in lowered]
+        if not structures and layout:
+            structures = [lowered.index(name) for name in layout]
         if not structures:
             listed = ", ".join(clean_name(name, "(unnamed)") for name in names[:20])
             raise UsageError(f"{path} has no column 'cif' or 'structure'; its columns: {listed}")
@@ -73,6 +77,11 @@ class Header:
         self.kept = [
             i for i, name in enumerate(lowered) if i not in taken and not name.startswith("cif.")
         ]
+        self.names = _unique([_column_name(names[i], i) for i in self.kept])
+
+    def leave_out(self, columns: Collection[str], names: Sequence[str]) -> None:
+        """Keep none of these columns: they are the structure."""
+        self.kept = [i for i in self.kept if names[i] not in columns]
         self.names = _unique([_column_name(names[i], i) for i in self.kept])
 
     def id_of(self, row: Sequence[Any], index: int, name: str) -> str:
@@ -94,7 +103,8 @@ def open_csv(path: Path, limits: Limits) -> Source:
 
     It is gone through once before the first entry is given, to see which columns are numbers: a
     column is float64 if every field is a number, nan, inf or empty, and one at least a number (or
-    all empty); else str. So the text NaN, sodium nitride's formula, stays text among texts.
+    all empty); else str. So the text NaN, sodium nitride's formula, stays text among texts, and so
+    do integers that no float64 holds.
 
     Raises:
         UsageError: no header, or no column of structures.
@@ -123,6 +133,7 @@ def open_csv(path: Path, limits: Limits) -> Source:
             if numeric[k] and (field := row[i].strip()):
                 if _NUMBER.fullmatch(field):
                     has_number[k] = True
+                    numeric[k] = len(field) < 16 or not isinstance(plain_number(field), str)
                 else:
                     has_text[k] = True
                     numeric[k] = field.lower() in _NOT_A_NUMBER
@@ -209,105 +220,6 @@ _BLOCK = 2**18
 """Bytes of a CSV file taken at once."""
 
 
-# -- parquet -------------------------------------------------------------------------------------
-def open_parquet(path: Path, limits: Limits) -> Source:
-    """A parquet file with a column "cif" or "structure", as data sets on public hubs have it.
-
-    Integers and decimals are read as float64, null as NaN or "". Lists and structs are left out: a
-    row of them may stand for any number of values.
-
-    Raises:
-        UsageError: not parquet, no text column of structures, or a bomb.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
-        schema = file.schema_arrow
-        total = int(file.metadata.num_rows)
-        # Of the columns it tells more, but ends the process if their statistics are damaged.
-        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
-        unpacked = sum(group.total_byte_size for group in groups)
-        packed = path.stat().st_size
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path} is not a parquet file: {clean_name(error, '')}") from error
-    if unpacked > SMALL and unpacked > MAX_RATIO * packed:
-        raise UsageError(f"{path} is packed more than {MAX_RATIO} to 1 (MAX_RATIO): a bomb")
-    types = pa.types
-    flat = [i for i, held in enumerate(schema.types) if not types.is_nested(held)]
-    schema = pa.schema([schema.field(i) for i in flat])
-    if len(set(schema.names)) < len(schema.names):
-        raise UsageError(f"{path} has two columns of one name")
-    header = Header(path, schema.names)
-    held = schema.field(header.structure).type
-    if not (types.is_string(held) or types.is_large_string(held)):
-        raise UsageError(
-            f"{path}: column {schema.names[header.structure]!r} holds {held}, not text"
-        )
-    kinds = []
-    for i in header.kept:
-        held = schema.field(i).type
-        number = types.is_integer(held) or types.is_floating(held) or types.is_decimal(held)
-        kinds.append("float64" if number else "str")
-    columns = tuple(zip(header.names, kinds, strict=True))
-    return Source(columns, _parquet_entries(path, file, schema.names, header, kinds, limits), total)
-
-
-def _parquet_entries(
-    path: Path,
-    file: Any,
-    names: list[str],
-    header: Header,
-    kinds: Sequence[str],
-    limits: Limits,
-) -> Iterator[Record | Reject]:
-    import pyarrow as pa
-
-    name, index = stem(path), 0
-    try:
-        for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
-            fields = [_values(column) for column in batch.columns]
-            for row in zip(*fields, strict=True):
-                key = header.id_of(row, index, name)
-                index += 1
-                text = row[header.structure] or ""
-                if len(text) > limits.max_entry_bytes:
-                    limit = limits.max_entry_bytes // 2**20
-                    yield Reject(key, f"oversized: {len(text)} bytes, --max-entry-mib is {limit}")
-                    continue
-                values = tuple(
-                    _float(row[i]) if kind == "float64" else _text(row[i])
-                    for i, kind in zip(header.kept, kinds, strict=True)
-                )
-                yield Record(key, text, structure_form(text), values)
-    except (pa.ArrowException, *READ_ERRORS, ValueError, OverflowError) as error:
-        reason = clean_name(f"unreadable row: {error}", "")
-        yield Reject(f"{name}-{index}", f"{reason}; the rest of the file was not read")
-
-
-_BATCH = 16
-"""Rows at once: a few kilobytes in the file may stand for large texts, repeated."""
-
-
-def _values(column: Any) -> list[Any]:
-    """Values of an Arrow array as Python's. Its texts may not be UTF-8, whatever they promise."""
-    import pyarrow as pa
-
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        packed = column.cast(pa.large_binary()).to_pylist()
-        return [None if value is None else decode(value) for value in packed]
-    return list(column.to_pylist())
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
 # -- names ---------------------------------------------------------------------------------------
 def _column_name(name: str, index: int) -> str:
     cleaned = clean_name(name, f"column_{index + 1}").replace("/", "_")
@@ -324,6 +236,3 @@ def _unique(names: list[str]) -> list[str]:
             candidate = f"{name}_{k}"
         found.append(candidate)
     return found
-
-
-__all__ = ["DESCRIPTOR_COLUMNS", "UNITS", "Columns", "open_csv", "open_parquet"]
