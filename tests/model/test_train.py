@@ -20,6 +20,7 @@ from pigen.bundle import Bundle, Column, read_bundle, write_bundle
 from pigen.cli import main
 from pigen.config import DataConfig, Experiment, TrainConfig
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.template_library import TemplateLibrary
 from pigen.model.checkpoint import read_header
 from pigen.model.loss import NoisedBatch
 from pigen.model.train import train
@@ -212,6 +213,9 @@ def test_symmetry_is_kept_beside_the_model_and_found_again(
     first = read_training_set(asked, cache).train.symmetry
     assert first is not None
     assert bool(first.known.all())
+    library = TemplateLibrary.load(tmp_path / "m" / "templates.npz")
+    assert len(library) == 24
+    assert library.names == LABELS
     monkeypatch.setattr("pigen.model.training_set.templates_of", None)
     again = read_training_set(asked, cache).train.symmetry
     for name, value in vars(first).items():

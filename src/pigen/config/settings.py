@@ -16,6 +16,17 @@ from pigen.crystal.elements import SYMBOLS
 from pigen.runtime.checked import REQUIRED, setting
 from pigen.runtime.resources import SHIPPED_CHECKPOINTS
 
+CRYSTAL_SYSTEMS = {
+    "triclinic": (1, 2),
+    "monoclinic": (3, 15),
+    "orthorhombic": (16, 74),
+    "tetragonal": (75, 142),
+    "trigonal": (143, 167),
+    "hexagonal": (168, 194),
+    "cubic": (195, 230),
+}
+"""First and last space group of each crystal system."""
+
 LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
 """Structure labels a model is conditioned on unless its experiment names others."""
 
@@ -174,6 +185,26 @@ class SampleConfig:
         "Atoms per cell: the training distribution given the targets (targets) or as it is "
         "(train), one number, or a list to draw from.",
         choices=("train", "targets"),
+        lo=1,
+    )
+    symmetry: str = setting(
+        "free",
+        "Symmetry that the noise keeps, so that the crystals have it: none (free), that of a "
+        "structure of the training set, its elements, coordinates and cell forgotten (training).",
+        choices=("free", "training"),
+    )
+    space_group: str | int | tuple[str | int, ...] = setting(
+        (), "Only these space groups, numbers or symbols; empty: any.", lo=1, hi=230
+    )
+    crystal_system: str = setting(
+        "", "Only space groups of this crystal system; empty: any.", choices=("", *CRYSTAL_SYSTEMS)
+    )
+    composition: str = setting("", "Formula of every structure, such as LiFePO4; empty: any.")
+    formula_units: str | int | tuple[int, ...] = setting(
+        "any",
+        "How often the cell holds the composition: one number, a list to draw from, or as the "
+        "sizes of the training set have it (any).",
+        choices=("any",),
         lo=1,
     )
     elements_allowed: tuple[str, ...] = setting(

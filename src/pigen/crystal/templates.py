@@ -20,6 +20,9 @@ from pigen.crystal.crystals import Crystals
 SYMPREC = 0.1
 """Å: how far atoms may be from where the symmetry of a template wants them."""
 
+WHOLE = 12
+"""Makes every projector of a site whole."""
+
 _MOST_CELLS = 24
 """Primitive cells that a stored cell may hold, to the tolerance."""
 

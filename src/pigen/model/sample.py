@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,87 +21,23 @@ from pigen.bundle import Bundle, BundleWriter, Column, Reject
 from pigen.bundle.marks import Mark, marked
 from pigen.config import Experiment, SampleConfig, dump_experiment
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.crystal.elements import SYMBOLS
+from pigen.crystal.template_library import TemplateLibrary
+from pigen.crystal.templates import WHOLE, Template
 from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
 from pigen.model.data import niggli
+from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.reverse import Draws, reverse_chain
 from pigen.model.diffusion.state import Noised, Prediction
 from pigen.model.network import Denoiser
+from pigen.model.request import Plan, check_request, library_of, plan
 from pigen.runtime.device import resolve_device
-from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import map_ordered
 from pigen.runtime.memory import Halving
 from pigen.runtime.shard import SHARD, Shard
 
 _GROUP = 32
 """Samples per network call; a batch is sorted by size first, so that little of it is padding."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is drawn for one sample before anything is computed.
-
-    Attributes:
-        index: its number; n_atoms: its size.
-        targets: (n_labels,) raw values, NaN where none is asked for.
-        rng: continues the sample's own random stream.
-    """
-
-    index: int
-    n_atoms: int
-    targets: NDArray[np.float64]
-    rng: np.random.Generator
-
-
-def check_request(config: SampleConfig, header: Header, where: str) -> None:
-    """UsageError if the model can't do what is asked: a label, an element or a size."""
-    for label in config.targets:
-        if label not in header.model.labels:
-            known = ", ".join(header.model.labels) or "none"
-            raise UsageError(
-                f"{where}: the model was not trained with label {label!r} (has: {known})"
-            )
-    for key in ("elements_allowed", "elements_required"):
-        for symbol in getattr(config, key):
-            z = Z_OF.get(symbol)
-            if z is None or z not in header.spec.elements:
-                raise UsageError(
-                    f"{where}: sample.{key}: the model doesn't know element {symbol!r}"
-                )
-    required = set(config.elements_required)
-    if config.elements_allowed and not required <= set(config.elements_allowed):
-        odd = sorted(required - set(config.elements_allowed))[0]
-        raise UsageError(f"{where}: sample.elements_required: {odd} is not among elements_allowed")
-    largest = len(header.spec.sizes.frequency)
-    sizes = _sizes_asked(config)
-    if sizes and not len(required) <= min(sizes) <= max(sizes) <= largest:
-        raise UsageError(
-            f"{where}: sample.n_atoms: expected {max(1, len(required))} … {largest} (the model's "
-            f"largest cell), got {config.n_atoms}"
-        )
-
-
-def plan(index: int, seed: int, config: SampleConfig, header: Header) -> Plan:
-    """Draw targets and size of sample ``index``, a function of (seed, index) and the settings."""
-    rng = np.random.default_rng([seed, index])
-    targets = np.full(len(header.model.labels), np.nan)
-    for place, label in enumerate(header.model.labels):
-        wanted = config.targets.get(label)
-        if isinstance(wanted, tuple):
-            targets[place] = rng.uniform(*wanted)
-        elif wanted is not None:
-            targets[place] = wanted
-    asked = _sizes_asked(config)
-    if asked:
-        n_atoms = int(rng.choice(asked))
-    else:
-        sizes = header.spec.sizes
-        p = sizes.frequency
-        if config.n_atoms == "targets":
-            p = sizes.given(header.spec.standardise(targets[None])[0])
-        p = np.where(np.arange(1, len(p) + 1) >= len(config.elements_required), p, 0.0)
-        n_atoms = int(rng.choice(len(p), p=p / p.sum())) + 1
-    return Plan(index, n_atoms, targets, rng)
 
 
 def sample(
@@ -143,8 +79,10 @@ def _sample_group(
     n = int(sizes.max())
     mask = torch.arange(n, device=device)[None] < sizes[:, None]
     start = torch.zeros(len(plans), n, dtype=torch.long, device=device)
-    for place, symbol in enumerate(config.elements_required):
-        start[:, place] = header.spec.elements.index(Z_OF[symbol]) + 1
+    for row, one in enumerate(plans):
+        start[row, : one.n_atoms] = torch.from_numpy(one.classes(header.spec))
+    templates = [one.template for one in plans]
+    like = torch.zeros((), device=device)
     sampled = reverse_chain(
         guided(model, header, config, plans),
         start,
@@ -154,14 +92,20 @@ def _sample_group(
         config=header.diffusion,
         eta=config.noise,
         sharpness=config.sharpness,
+        symmetry=Invariance.of(templates, n, like) if any(templates) else None,
         on_step=lambda: on_step(len(plans)),
     )
     elements = np.array([0, *header.spec.elements], dtype=np.uint8)
     crystals = []
     for row, one in enumerate(plans):
-        frac = torch.remainder(sampled.frac[row, : one.n_atoms], 1.0).double().cpu().numpy()
         cell = sampled.lattice[row].double().cpu().numpy()
         numbers = elements[sampled.types[row, : one.n_atoms].cpu().numpy()]
+        found = sampled.frac[row, : one.n_atoms]
+        if one.template is None:
+            found = torch.remainder(found, 1.0)
+        frac = found.double().cpu().numpy()
+        if one.template is not None and np.isfinite(cell).all():  # exact in double precision
+            frac, cell = one.template.place(frac), one.template.cell(cell)
         if not (np.isfinite(frac).all() and np.isfinite(cell).all()):
             frac, cell, numbers = np.zeros((0, 3)), np.eye(3), numbers[:0]
         crystals.append(Crystals.single(cell, frac, numbers))
@@ -237,7 +181,7 @@ def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws
     uniform = np.zeros((2, steps, b, n))
     for row, one in enumerate(plans):
         size, rng = one.n_atoms, deepcopy(one.rng)  # which is drawn from again if memory runs out
-        frac[row, :size] = rng.random((size, 3))
+        frac[row, :size] = _start(one.template, rng.random((size, 3)))
         y[row] = rng.standard_normal(6)
         coord[:, row, :size] = rng.standard_normal((steps, size, 3))
         lattice[:, row] = rng.standard_normal((steps, 6))
@@ -249,10 +193,12 @@ def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws
     return Draws(*tensors)
 
 
-def _sizes_asked(config: SampleConfig) -> tuple[int, ...]:
-    if isinstance(config.n_atoms, int):
-        return (config.n_atoms,)
-    return config.n_atoms if isinstance(config.n_atoms, tuple) else ()
+def _start(template: Template | None, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where coordinates (n, 3) start: anywhere, or anywhere that the template allows."""
+    if template is None:
+        return uniform
+    # A multiple of the projector that is whole wraps a cube of numbers evenly around the cell.
+    return template.place(WHOLE * uniform)
 
 
 def sample_to_bundle(
@@ -276,7 +222,8 @@ def sample_to_bundle(
     """
     config = experiment.sample
     model, header = load_checkpoint(checkpoint, resolve_device(config.device))
-    check_request(config, header, str(checkpoint))
+    library = library_of(config, checkpoint)
+    check_request(config, header, str(checkpoint), library)
     provenance = _provenance(experiment, checkpoint)
     indices, size = range(config.n), config.batch_size
     batches = [(k, indices[k * size : (k + 1) * size]) for k in range(-(-config.n // size))]
@@ -295,7 +242,7 @@ def sample_to_bundle(
             left = batches[-(-done // size) :]
             stream: Iterator[Bundle]
             if executor is None:
-                task = partial(_draw, (model, header), experiment, on_step=bar.update)
+                task = partial(_draw, (model, header, library), experiment, on_step=bar.update)
                 stream = map(task, (batch for _, batch in left))
             else:
                 there = partial(_draw_there, checkpoint, experiment)
@@ -309,21 +256,23 @@ def sample_to_bundle(
 
 
 def _draw(
-    loaded: tuple[Denoiser, Header],
+    loaded: tuple[Denoiser, Header, TemplateLibrary | None],
     experiment: Experiment,
     batch: Sequence[int],
     on_step: Callable[[int], None] = lambda n: None,
 ) -> Bundle:
     """The samples of these numbers."""
-    model, header = loaded
-    plans = [plan(i, experiment.seed, experiment.sample, header) for i in batch]
+    model, header, library = loaded
+    plans = [plan(i, experiment.seed, experiment.sample, header, library) for i in batch]
     crystals = sample(model, header, experiment.sample, plans, on_step=on_step)
     return _as_bundle(crystals, plans, header, experiment.name)
 
 
 def _draw_there(checkpoint: Path, experiment: Experiment, batch: Sequence[int]) -> Bundle:
     """`_draw` in a worker."""
-    return _draw(_loaded(checkpoint, experiment.sample.device), experiment, batch)
+    config = experiment.sample
+    loaded = (*_loaded(checkpoint, config.device), library_of(config, checkpoint))
+    return _draw(loaded, experiment, batch)
 
 
 @lru_cache(maxsize=1)
@@ -339,12 +288,13 @@ def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool
     """
     config = experiment.sample
     model, header = load_checkpoint(checkpoint, resolve_device(config.device))
-    check_request(config, header, str(checkpoint))
+    library = library_of(config, checkpoint)
+    check_request(config, header, str(checkpoint), library)
     parts = []
     with tqdm(total=config.n * config.steps, unit="step", disable=not progress or None) as bar:
         for first in range(0, config.n, config.batch_size):
             batch = range(first, min(first + config.batch_size, config.n))
-            parts.append(_draw((model, header), experiment, batch, bar.update))
+            parts.append(_draw((model, header, library), experiment, batch, bar.update))
     drawn = Bundle.concatenate(parts)
     return replace(drawn, provenance=_provenance(experiment, checkpoint))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pigen.bundle import Bundle, Reject, count_rejects
 from pigen.config import Experiment
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
 from pigen.crystal.templates import templates_of
 from pigen.descriptors import descriptor_names, evaluate, get_descriptor
 from pigen.io import read_chunks
@@ -110,31 +111,41 @@ def read_training_set(experiment: Experiment, cache: Path | None = None) -> Trai
     tensors = [TrainingData.of(found.crystals, found.labels, spec) for found in sets.values()]
     digests = {name: digest(found) for name, found in sets.items()}
     if experiment.train.symmetric:
-        symmetry = symmetry_of(train.crystals, spec, cache, digests["data.train"])
+        symmetry = symmetry_of(train, labels, spec, cache, digests["data.train"])
         tensors[0] = replace(tensors[0], symmetry=symmetry)
     return TrainingSet(spec, tensors[0], tensors[1] if data.val else None, digests, start)
 
 
 def symmetry_of(
-    crystals: Crystals, spec: ModelSpec, cache: Path | None, digest: str
+    train: Labelled, labels: Sequence[str], spec: ModelSpec, cache: Path | None, digest: str
 ) -> SymmetricData:
-    """The symmetry of a training set, from ``cache`` where it holds that of the same structures."""
+    """The symmetry of a training set, from ``cache`` where it holds that of the same structures.
+
+    Else it is written there, and the library of templates beside it, which sampling draws from.
+    """
     names = [one.name for one in fields(SymmetricData)]
     if cache is not None:
         # What can't be read is made again.
-        with contextlib.suppress(OSError, ValueError, KeyError, BadZipFile), np.load(cache) as file:
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, BadZipFile),
+            cache.open("rb") as opened,
+            np.load(opened) as file,
+        ):
             if str(file["digest"]) == digest:
                 return SymmetricData(*(torch.from_numpy(file[name]) for name in names))
-    templates, ideal = templates_of(crystals)
-    found = SymmetricData.of(crystals, templates, ideal, spec)
+    templates, ideal = templates_of(train.crystals)
+    found = SymmetricData.of(train.crystals, templates, ideal, spec)
     without = templates.count(None)
     if without:
         _log.warning("data.train: %d without a template; their noise is free", without)
     if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        if without < len(templates):
+            library = TemplateLibrary.of(train.crystals, templates, train.labels, labels)
+            library.save(cache.with_name(FILE_NAME))
         buffer = io.BytesIO()
         arrays = {name: getattr(found, name).numpy() for name in names}
         np.savez_compressed(buffer, digest=np.array(digest), **arrays)
-        cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, buffer.getvalue())
     return found
 

@@ -156,14 +156,15 @@ def check(experiment: Experiment) -> None:
 def _check_model(experiment: Experiment) -> None:
     from pigen.model.checkpoint import find_checkpoint, read_header
     from pigen.model.init_from import check_start
-    from pigen.model.sample import check_request
+    from pigen.model.request import check_request, library_of
     from pigen.runtime.device import resolve_device
 
     config = experiment.sample
     resolve_device(config.device)
     if config.checkpoint:
-        header = read_header(find_checkpoint(config.checkpoint))
-        check_request(config, header, config.checkpoint)
+        path = find_checkpoint(config.checkpoint)
+        library = library_of(config, path)
+        check_request(config, read_header(path), config.checkpoint, library)
         return
     resolve_device(experiment.train.device)
     if experiment.train.init_from:

@@ -21,6 +21,8 @@ KNOWN_COMPOSITIONS = DATA / "compositions.txt.gz"
 """Reduced formulas of every structure that the shipped model saw."""
 PUBLISHED_TABLES = DATA / "published_tables.toml"
 """The figures printed in the paper."""
+TEMPLATES = DATA / "templates.npz"
+"""Space groups and sites of the structures that the shipped model saw, with their labels."""
 TRAINING_HISTOGRAMS = DATA / "training_histograms.json"
 """Counts over the labels of the shipped model's training set, for figures."""
 PROTOTYPES = DATA / "prototypes"
@@ -45,7 +47,7 @@ def checkpoint(name: str) -> Path:
 
 def computed_files() -> list[Path]:
     """The package data that programs made: model, tables, libraries, reference compounds."""
-    files = [SPP_TABLE, KNOWN_COMPOSITIONS, TRAINING_HISTOGRAMS]
+    files = [SPP_TABLE, KNOWN_COMPOSITIONS, TEMPLATES, TRAINING_HISTOGRAMS]
     files += [checkpoint(name) for name in SHIPPED_CHECKPOINTS]
     return [*files, *sorted(PROTOTYPES.iterdir()), *sorted(HULL.iterdir())]
 

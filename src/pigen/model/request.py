@@ -1,0 +1,321 @@
+"""What is asked of the sampler: whether the model can do it, and what each sample is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.config import SampleConfig
+from pigen.config.settings import CRYSTAL_SYSTEMS
+from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
+from pigen.crystal.templates import Template
+from pigen.model import template_prior
+from pigen.model.checkpoint import Header
+from pigen.model.spec import ModelSpec
+from pigen.runtime.errors import UsageError
+from pigen.runtime.resources import TEMPLATES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn for one sample before anything is computed.
+
+    Attributes:
+        index: its number; n_atoms: its size.
+        targets: (n_labels,) raw values, NaN where none is asked for.
+        elements: (n_atoms,) atomic numbers, 0 where the model is to choose.
+        template: whose symmetry it has; None: as it comes.
+        rng: continues the sample's own random stream.
+    """
+
+    index: int
+    n_atoms: int
+    targets: NDArray[np.float64]
+    elements: NDArray[np.uint8]
+    template: Template | None
+    rng: np.random.Generator
+
+    def classes(self, spec: ModelSpec) -> NDArray[np.int64]:
+        """Classes of the elements, (n_atoms,); 0 where the model is to choose."""
+        found = np.zeros(self.n_atoms, dtype=np.int64)
+        given = self.elements > 0
+        found[given] = spec.classes(self.elements[given])
+        return found
+
+
+def library_of(config: SampleConfig, checkpoint: Path) -> TemplateLibrary | None:
+    """The templates to draw from: those beside the checkpoint, else the shipped ones.
+
+    None where symmetry is free.
+    """
+    if config.symmetry == "free":
+        return None
+    own = checkpoint.parent / FILE_NAME
+    return _library(own if own.is_file() else TEMPLATES)
+
+
+@lru_cache(maxsize=2)
+def _library(path: Path) -> TemplateLibrary:
+    return TemplateLibrary.load(path)
+
+
+def check_request(
+    config: SampleConfig, header: Header, where: str, library: TemplateLibrary | None = None
+) -> None:
+    """UsageError if the model can't do what is asked: a label, an element, a size or a symmetry.
+
+    Args:
+        config: what is asked. header: the model's. where: its name, for messages.
+        library: `library_of` the request.
+    """
+    for label in config.targets:
+        if label not in header.model.labels:
+            known = ", ".join(header.model.labels) or "none"
+            raise UsageError(
+                f"{where}: the model was not trained with label {label!r} (has: {known})"
+            )
+    for key in ("elements_allowed", "elements_required"):
+        for symbol in getattr(config, key):
+            _check_element(symbol, header, f"{where}: sample.{key}")
+    required = set(config.elements_required)
+    if config.elements_allowed and not required <= set(config.elements_allowed):
+        odd = sorted(required - set(config.elements_allowed))[0]
+        raise UsageError(f"{where}: sample.elements_required: {odd} is not among elements_allowed")
+    largest = len(header.spec.sizes.frequency)
+    sizes = _sizes_asked(config)
+    if sizes and not len(required) <= min(sizes) <= max(sizes) <= largest:
+        raise UsageError(
+            f"{where}: sample.n_atoms: expected {max(1, len(required))} … {largest} (the model's "
+            f"largest cell), got {config.n_atoms}"
+        )
+    _check_composition(config, header, where)
+    _check_symmetry(config, header, where, library)
+
+
+def _check_element(symbol: str, header: Header, where: str) -> None:
+    z = Z_OF.get(symbol)
+    if z is None or z not in header.spec.elements:
+        raise UsageError(f"{where}: the model doesn't know element {symbol!r}")
+
+
+def _check_composition(config: SampleConfig, header: Header, where: str) -> None:
+    if not config.composition:
+        if config.formula_units != "any":
+            raise UsageError(f"{where}: sample.formula_units: give sample.composition with it")
+        return
+    counts = composition(config.composition)
+    for z in counts:
+        _check_element(SYMBOLS[z], header, f"{where}: sample.composition")
+    for key in ("elements_allowed", "elements_required"):
+        if getattr(config, key):
+            raise UsageError(f"{where}: sample.{key}: sample.composition says the elements")
+    if _sizes_asked(config):
+        raise UsageError(
+            f"{where}: sample.n_atoms: sample.composition and sample.formula_units say the size"
+        )
+    largest, unit = len(header.spec.sizes.frequency), sum(counts.values())
+    for units in _units_asked(config) or (1,):
+        if units * unit > largest:
+            raise UsageError(
+                f"{where}: sample.composition: {units} × {config.composition} has {units * unit} "
+                f"atoms, the model's largest cell {largest}"
+            )
+
+
+def _check_symmetry(
+    config: SampleConfig, header: Header, where: str, library: TemplateLibrary | None
+) -> None:
+    groups = space_groups(config)
+    if library is None:
+        if groups is not None:
+            raise UsageError(
+                f"{where}: sample.space_group and sample.crystal_system need sample.symmetry = "
+                '"training"'
+            )
+        return
+    if config.symmetry == "training" and not _candidates(config, header, library).any():
+        asked = [config.composition] if config.composition else []
+        asked += [f"{len(config.elements_required)} elements"] if config.elements_required else []
+        asked += [f"{config.n_atoms} atoms"] if _sizes_asked(config) else []
+        asked += [config.crystal_system] if config.crystal_system else []
+        asked += [f"space group {config.space_group}"] if config.space_group else []
+        raise UsageError(
+            f"{where}: sample.symmetry: no structure of the training set has {', '.join(asked)}; "
+            "ask for less"
+        )
+
+
+@lru_cache(maxsize=64)
+def composition(formula: str) -> Mapping[int, int]:
+    """Atoms of each element (by atomic number) in a formula, as it is written.
+
+    Raises:
+        UsageError: it can't be read, or its amounts are not whole.
+    """
+    from pymatgen.core import Composition  # here: importing pymatgen takes a second
+
+    try:
+        amounts = Composition(formula).get_el_amt_dict()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"sample.composition: {formula!r} is no formula ({error})") from None
+    counts = {Z_OF.get(symbol, 0): round(amount) for symbol, amount in amounts.items()}
+    whole = all(abs(amount - round(amount)) < 1e-9 for amount in amounts.values())
+    if not counts or 0 in counts or not whole:
+        raise UsageError(
+            f"sample.composition: {formula!r}: expected whole numbers of atoms of known elements"
+        )
+    return counts
+
+
+def space_groups(config: SampleConfig) -> frozenset[int] | None:
+    """Numbers of the space groups asked for; None where any will do.
+
+    Raises:
+        UsageError: a symbol that is none, or none of them in the crystal system asked for.
+    """
+    asked = config.space_group
+    names = asked if isinstance(asked, tuple) else (asked,) if asked else ()
+    found = frozenset(_group_number(name) for name in names)
+    if not config.crystal_system:
+        return found or None
+    first, last = CRYSTAL_SYSTEMS[config.crystal_system]
+    inside = frozenset(range(first, last + 1))
+    if found and not found & inside:
+        raise UsageError(
+            f"sample.space_group: none of {', '.join(map(str, names))} is {config.crystal_system}"
+        )
+    return found & inside if found else inside
+
+
+def _group_number(name: str | int) -> int:
+    if isinstance(name, int):
+        return name
+    import gemmi
+
+    found = gemmi.find_spacegroup_by_name(name)
+    if found is None:
+        raise UsageError(
+            f"sample.space_group: {name!r} is no space group; give its number or its symbol, "
+            'such as "Fm-3m"'
+        )
+    return int(found.number)
+
+
+def plan(
+    index: int,
+    seed: int,
+    config: SampleConfig,
+    header: Header,
+    library: TemplateLibrary | None = None,
+) -> Plan:
+    """Draw what sample ``index`` is to be: a function of (seed, index) and the settings."""
+    rng = np.random.default_rng([seed, index])
+    targets = np.full(len(header.model.labels), np.nan)
+    for place, label in enumerate(header.model.labels):
+        wanted = config.targets.get(label)
+        if isinstance(wanted, tuple):
+            targets[place] = rng.uniform(*wanted)
+        elif wanted is not None:
+            targets[place] = wanted
+    if library is not None:
+        return _symmetric_plan(index, rng, targets, config, header, library)
+    asked = _sizes_asked(config)
+    if asked:
+        n_atoms = int(rng.choice(asked))
+    else:
+        p = _sizes(targets, config, header)
+        n_atoms = int(rng.choice(len(p), p=p / p.sum())) + 1
+    elements = np.zeros(n_atoms, dtype=np.uint8)
+    if config.composition:
+        counts = composition(config.composition)
+        units = n_atoms // sum(counts.values())
+        elements[:] = np.repeat(list(counts), [units * count for count in counts.values()])
+    for place, symbol in enumerate(config.elements_required):
+        elements[place] = Z_OF[symbol]
+    return Plan(index, n_atoms, targets, elements, None, rng)
+
+
+def _symmetric_plan(
+    index: int,
+    rng: np.random.Generator,
+    targets: NDArray[np.float64],
+    config: SampleConfig,
+    header: Header,
+    library: TemplateLibrary,
+) -> Plan:
+    rows = _candidates(config, header, library)
+    weights = template_prior.weights(library, header, targets) * rows
+    asked = _sizes_asked(config)
+    if asked or config.composition or config.n_atoms == "train":
+        sizes = np.unique(library.n_atoms[rows])
+        p = np.ones(len(sizes)) if asked else _sizes(targets, config, header)[sizes - 1]
+        n_atoms = int(rng.choice(sizes, p=p / p.sum()))
+        weights = weights * (library.n_atoms == n_atoms)
+    row = int(rng.choice(len(library), p=weights / weights.sum()))
+    template = library[row]
+    elements = np.zeros(template.n_atoms, dtype=np.uint8)
+    if config.composition:
+        counts = composition(config.composition)
+        units = template.n_atoms // sum(counts.values())
+        wanted = {z: units * count for z, count in counts.items()}
+        orbits = template_prior.elements_of(library, row, wanted, rng)
+        elements = orbits[template.orbit]
+    for orbit, symbol in zip(
+        rng.permutation(len(template.representative)), config.elements_required, strict=False
+    ):
+        elements[template.orbit == orbit] = Z_OF[symbol]
+    return Plan(index, template.n_atoms, targets, elements, template, rng)
+
+
+def _candidates(
+    config: SampleConfig, header: Header, library: TemplateLibrary
+) -> NDArray[np.bool_]:
+    """(M,) the templates that fit what is asked, whatever the targets."""
+    rows = library.n_atoms <= len(header.spec.sizes.frequency)
+    groups = space_groups(config)
+    if groups is not None:
+        rows &= np.isin(library.space_group, list(groups))
+    if config.elements_required:
+        rows &= np.diff(library.orbits_ptr) >= len(config.elements_required)
+    asked = _sizes_asked(config)
+    if asked:
+        rows &= np.isin(library.n_atoms, asked)
+    if config.composition:
+        counts = tuple(sorted(composition(config.composition).values()))
+        rows &= template_prior.fitting(library, counts, _units_asked(config))
+    return rows
+
+
+def _sizes(
+    targets: NDArray[np.float64], config: SampleConfig, header: Header
+) -> NDArray[np.float64]:
+    """Weights of the sizes 1 … M of a cell."""
+    sizes = header.spec.sizes
+    p = sizes.frequency
+    if config.n_atoms == "targets":
+        p = sizes.given(header.spec.standardise(targets[None])[0])
+    n_atoms = np.arange(1, len(p) + 1)
+    if not config.composition:
+        return np.where(n_atoms >= len(config.elements_required), p, 0.0)
+    unit = sum(composition(config.composition).values())
+    asked = _units_asked(config)
+    fits = np.isin(n_atoms, np.multiply(asked, unit)) if asked else n_atoms % unit == 0
+    return np.where(fits, np.ones(len(p)) if asked else np.maximum(p, 1e-12), 0.0)
+
+
+def _units_asked(config: SampleConfig) -> tuple[int, ...]:
+    if isinstance(config.formula_units, int):
+        return (config.formula_units,)
+    return config.formula_units if isinstance(config.formula_units, tuple) else ()
+
+
+def _sizes_asked(config: SampleConfig) -> tuple[int, ...]:
+    if isinstance(config.n_atoms, int):
+        return (config.n_atoms,)
+    return config.n_atoms if isinstance(config.n_atoms, tuple) else ()

@@ -1,0 +1,142 @@
+"""What is asked of the sampler is refused by name or planned as asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import models
+import numpy as np
+import pytest
+
+from pigen.config import SampleConfig
+from pigen.crystal.crystals import Crystals
+from pigen.crystal.symmetry import space_group_number
+from pigen.model.checkpoint import Header, find_checkpoint, read_header
+from pigen.model.request import Plan, check_request, composition, library_of, plan
+from pigen.model.sample import sample
+from pigen.runtime.errors import UsageError
+
+PATH = find_checkpoint("pigen")
+HEADER = read_header(PATH)
+SYMMETRIC = SampleConfig(symmetry="training")
+
+
+def asked(**settings: Any) -> SampleConfig:
+    return replace(SYMMETRIC, **settings)
+
+
+def check(config: SampleConfig) -> None:
+    check_request(config, HEADER, "model", library_of(config, PATH))
+
+
+def plans(config: SampleConfig, n: int = 20, header: Header = HEADER) -> list[Plan]:
+    return [plan(i, 3, config, header, library_of(config, PATH)) for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"symmetry": "free", "space_group": 225}, "need sample.symmetry"),
+        ({"symmetry": "free", "crystal_system": "cubic"}, "need sample.symmetry"),
+        ({"space_group": "Fm-4m"}, "'Fm-4m' is no space group"),
+        ({"space_group": (225, "P1"), "crystal_system": "hexagonal"}, "is hexagonal"),
+        ({"space_group": 48, "n_atoms": 1}, "no structure of the training set has 1 atoms, space"),
+        ({"space_group": "Fm-3m", "n_atoms": 2, "elements_required": ("Na", "Cl", "O")}, "n_atoms"),
+        ({"space_group": 225, "composition": "Na7Cl3"}, "has Na7Cl3, space group 225"),
+        ({"composition": "LiXx"}, "'LiXx' is no formula|expected whole numbers"),
+        ({"composition": "Li0.5O"}, "expected whole numbers"),
+        ({"composition": ""  , "formula_units": 2}, "give sample.composition"),
+        ({"composition": "LiHeCf"}, "the model doesn't know element 'Cf'"),
+        ({"composition": "NaCl", "formula_units": 11}, "11 × NaCl has 22 atoms"),
+        ({"composition": "NaCl", "n_atoms": 4}, "say the size"),
+        ({"composition": "NaCl", "elements_required": ("Na",)}, "says the elements"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check(asked(**settings))
+
+
+def test_space_groups_and_systems_are_those_asked_for() -> None:
+    for one in plans(asked(space_group=("Fm-3m", 139))):
+        assert one.template is not None
+        assert one.template.space_group in (225, 139)
+    for one in plans(asked(crystal_system="hexagonal", n_atoms=(4, 6))):
+        assert one.template is not None
+        assert 168 <= one.template.space_group <= 194
+        assert one.n_atoms in (4, 6)
+
+
+def test_targets_choose_templates_whose_structures_had_them() -> None:
+    library = library_of(SYMMETRIC, PATH)
+    assert library is not None
+    diverse = [p.n_atoms for p in plans(asked(targets=MappingProxyType({"mled": 10.0})), 60)]
+    plain = [p.n_atoms for p in plans(asked(targets=MappingProxyType({"mled": 7.0})), 60)]
+    assert np.mean(diverse) > np.mean(plain) + 3
+
+
+def test_required_elements_fill_whole_orbits() -> None:
+    for one in plans(asked(elements_required=("Na", "Cl"))):
+        assert one.template is not None
+        assert {11, 17} <= set(one.elements.tolist())
+        for orbit in range(len(one.template.representative)):
+            assert len(set(one.elements[one.template.orbit == orbit].tolist())) == 1
+
+
+@pytest.mark.parametrize("symmetry", ["free", "training"])
+def test_a_composition_is_given_whole(symmetry: str) -> None:
+    found = plans(asked(symmetry=symmetry, composition="LiFePO4", formula_units=(1, 2)), 40)
+    assert {one.n_atoms for one in found} == {7, 14}
+    for one in found:
+        units = one.n_atoms // 7
+        expected = {3: units, 26: units, 15: units, 8: 4 * units}
+        assert dict(Counter(one.elements.tolist())) == expected
+        if one.template is not None:
+            for orbit in range(len(one.template.representative)):
+                assert len(set(one.elements[one.template.orbit == orbit].tolist())) == 1
+
+
+def test_formula_units_are_those_of_the_training_set_unless_asked() -> None:
+    sizes = Counter(one.n_atoms for one in plans(asked(composition="NaCl", symmetry="free"), 60))
+    assert all(size % 2 == 0 for size in sizes)
+    assert len(sizes) > 2
+
+
+def test_a_composition_counts_as_it_is_written() -> None:
+    assert dict(composition("Li2Fe2P2O8")) == {3: 2, 26: 2, 15: 2, 8: 8}
+    assert dict(composition("Ca(OH)2")) == {20: 1, 8: 2, 1: 2}
+
+
+def test_templates_beside_a_model_come_first(tmp_path: Path) -> None:
+    beside = tmp_path / "templates.npz"
+    beside.write_bytes(b"no library")
+    with pytest.raises(UsageError, match=str(beside)):
+        library_of(SYMMETRIC, tmp_path / "model.safetensors")
+    assert library_of(SampleConfig(), tmp_path / "model.safetensors") is None
+
+
+def test_samples_have_the_symmetry_asked_for() -> None:
+    """An untrained network, too: symmetry is kept by construction."""
+    header = replace(models.header(), spec=HEADER.spec)
+    model = models.model(header).float()
+    config = asked(space_group=("Fm-3m", "R-3m", "P6_3/mmc", "C2/m"), steps=4, n_atoms=(4, 6, 8))
+    chosen = plans(config, 12, header)
+    crystals = sample(model, header, config, chosen)
+    assert all_symmetric(crystals, chosen)
+
+
+def all_symmetric(crystals: Crystals, chosen: list[Plan]) -> bool:
+    """Whether spglib finds at least the operations of the template, at 1e-5 Å."""
+    for i, one in enumerate(chosen):
+        atoms = slice(crystals.ptr[i], crystals.ptr[i + 1])
+        assert one.template is not None
+        found = space_group_number(
+            crystals.lattice[i], crystals.frac_coords[atoms], crystals.atomic_numbers[atoms], 1e-5
+        )
+        if found < one.template.space_group:
+            return False
+    return True
