@@ -25,6 +25,7 @@ from pigen.bundle import Bundle, read_bundle, write_bundle
 from pigen.crystal.crystals import reduced_formula
 from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.energy.hull import Hull, Reference, load_reference
+from pigen.energy.hull.fitted import FITTED
 from pigen.energy.hull.reference import Entry
 from pigen.energy.hull.substitute import SUBSTITUTED, substitutes
 from pigen.energy.stage import relax_bundle
@@ -68,7 +69,7 @@ def of_published(data: Path) -> NDArray[np.float64]:
 
 def left_out(reference: Reference, formulas: set[str], n: int) -> None:
     """Print how the energies of guessed binaries compare with those of the given structures."""
-    given = [entry for entry in reference.entries if not entry.id.startswith(SUBSTITUTED)]
+    given = [e for e in reference.entries if not e.id.startswith((SUBSTITUTED, FITTED))]
     rest = Reference(tuple(e for e in given if e.formula not in formulas), reference.level, "")
     assert reference.phases is not None
     phases = read_bundle(reference.phases)

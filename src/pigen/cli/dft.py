@@ -57,7 +57,7 @@ def dft_export(
         pigen dft-export near_hull.h5 --competing -o vasp
     """
     from pigen.bundle import Bundle
-    from pigen.energy.dft.export import export
+    from pigen.energy.dft.export import LACKING, export
     from pigen.energy.hull import load_reference
     from pigen.runtime.executor import Where
 
@@ -77,6 +77,7 @@ def dft_export(
     counts = {
         "candidates": len(candidates),
         "competing": len(exported.bundle) - len(candidates),
+        "competing_without_structure": len(exported.without_structure),
         "without_competing": dict(exported.no_hull.most_common()),
         "with_potcar": exported.n_potcars,
         "output": str(output),
@@ -85,6 +86,11 @@ def dft_export(
         click.echo(json.dumps(counts))
         return
     click.echo(f"{output}: {len(candidates)} candidates, {counts['competing']} competing phases")
+    if exported.without_structure:
+        click.echo(
+            f"  {len(exported.without_structure)} more competing phases have an energy here but no "
+            f"structure; get them elsewhere: {output / LACKING}"
+        )
     show_counts(exported.no_hull)
     lacking = len(exported.bundle) - exported.n_potcars
     if lacking:

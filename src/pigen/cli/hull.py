@@ -207,6 +207,82 @@ def import_(
     show_markdown(f"{output}: {reference.note}\n")
 
 
+@hull.command(short_help="Add compounds with energies of another level of theory.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", "reference", type=EXISTING, required=True, help="Folder of the reference.")
+@click.option(
+    "--second",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Further energies of the same compounds, which the correction takes into account.",
+)
+@click.option(
+    "--origin", help="What FILE holds, to stand beside every figure; its name by default."
+)
+@click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder, to be made.")
+@json_option
+def add(
+    file: Path,
+    reference: Path,
+    second: Path | None,
+    origin: str | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Add the compounds of FILE that a reference lacks, brought to its level of theory.
+
+    FILE is what `pigen hull import` reads; total or formation energies, the elements among them.
+    The correction is fitted to the compounds that both have, and cross-validated.
+
+    \b
+    Example:
+        pigen hull add mp_stable.csv.gz --to ref --second mp_2018.csv.gz -o whole
+    """
+    from pigen.energy.hull import load_reference
+    from pigen.energy.hull.build import copy_phases
+    from pigen.energy.hull.fitted import add_fitted
+    from pigen.energy.hull.imports import import_reference
+    from pigen.runtime.files import check_writable
+
+    if output.exists():
+        raise UsageError(f"{output} exists; name another folder, or remove it")
+    check_writable(output)
+    others = import_reference(file).entries
+    further = import_reference(second).entries if second else ()
+    added = add_fitted(load_reference(reference), others, origin or file.name, further)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    added.reference.write(output)
+    copy_phases(load_reference(reference), added.reference, output)
+    quality = added.quality
+    counts = {
+        "entries": len(added.reference.entries),
+        "added": added.n_added,
+        "left_out": dict(added.left_out.most_common()),
+        "shared": quality.shared,
+        "error_cross_validated": {
+            "median": round(quality.median, 4),
+            "mean": round(quality.mean, 4),
+            "bias": round(quality.bias, 4),
+        },
+        "error_without_fit": {
+            "median": round(quality.raw_median, 4),
+            "mean": round(quality.raw_mean, 4),
+        },
+        "digest": added.reference.digest,
+        "output": str(output),
+    }
+    if as_json:
+        click.echo(json.dumps(counts, ensure_ascii=False))
+        return
+    click.echo(
+        f"fitted to {quality.shared} compounds; cross-validated error (meV/atom): median "
+        f"{1000 * quality.median:.1f}, mean {1000 * quality.mean:.1f}, bias "
+        f"{1000 * quality.bias:+.1f}; without the fit {1000 * quality.raw_median:.1f} and "
+        f"{1000 * quality.raw_mean:.1f}"
+    )
+    show_counts(added.left_out)
+    show_markdown(f"{output}: {added.reference.note}\n")
+
+
 @hull.command(short_help="Give relaxed structures their energy above a hull.")
 @sources_argument
 @click.option("--reference", type=EXISTING, help="Reference; the shipped one by default.")

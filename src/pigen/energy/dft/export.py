@@ -16,10 +16,12 @@ from pigen.energy.dft.vasp import incar, potential_of, write_inputs
 from pigen.energy.hull import Hull, Reference
 from pigen.io.export import safe_name
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import check_writable, replaced
+from pigen.runtime.files import check_writable, replaced, write_atomically
 
 EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
 """Bundle of what was exported, with its columns ``kind`` and ``folder``; the same to read."""
+LACKING = "phases_without_structure.txt"
+"""Formulas of competing phases to be brought by the user, one a line; only where there are any."""
 CANDIDATE, COMPETING = "candidate", "competing"
 
 
@@ -31,11 +33,13 @@ class Exported:
         bundle: all structures, with columns ``kind`` and ``folder``.
         n_potcars: how many have a POTCAR.
         no_hull: candidates for which there are no competing phases, by reason.
+        without_structure: formulas of competing phases that the reference has energies of alone.
     """
 
     bundle: Bundle
     n_potcars: int
     no_hull: Counter[str]
+    without_structure: tuple[str, ...] = ()
 
 
 def export(
@@ -57,8 +61,7 @@ def export(
         provenance: how the candidates came about.
 
     Raises:
-        UsageError: the folder exists; no candidates; an element that VASP has no potential for; a
-            competing phase without structure.
+        UsageError: the folder exists; no candidates; an element that VASP has no potential for.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists; export to another folder, or remove it")
@@ -67,8 +70,9 @@ def export(
         raise UsageError("no candidates to export")
     parts = [_only_structures(candidates, CANDIDATE)]
     no_hull: Counter[str] = Counter()
+    lacking: tuple[str, ...] = ()
     if reference is not None:
-        competing, no_hull = competing_phases(candidates, reference)
+        competing, lacking, no_hull = competing_phases(candidates, reference)
         parts.append(_only_structures(competing, COMPETING))
     exported = Bundle.concatenate(parts)
     for z in np.unique(exported.crystals.atomic_numbers):
@@ -82,16 +86,21 @@ def export(
         n_potcars += write_inputs(place, crystal, exported.ids[i], incar_text)
     write_bundle(folder / EXPORTED, exported)
     _write_manifest(folder / MANIFEST, exported)
-    return Exported(exported, n_potcars, no_hull)
+    if lacking:
+        write_atomically(folder / LACKING, "".join(f"{formula}\n" for formula in lacking))
+    return Exported(exported, n_potcars, no_hull, lacking)
 
 
-def competing_phases(candidates: Bundle, reference: Reference) -> tuple[Bundle, Counter[str]]:
+def competing_phases(
+    candidates: Bundle, reference: Reference
+) -> tuple[Bundle, tuple[str, ...], Counter[str]]:
     """Phases on the hull of the reference in the candidates' chemical systems.
 
-    Also how many candidates have no hull, and so bring none, by the reason "no hull: X".
+    Also the formulas of those of which the reference has no structure, and how many candidates
+    have no hull, and so bring none, by the reason "no hull: X".
 
     Raises:
-        UsageError: the reference lacks the structures of its phases, or of one of them.
+        UsageError: the reference has no structures at all.
     """
     if reference.phases is None:
         raise UsageError(
@@ -99,19 +108,17 @@ def competing_phases(candidates: Bundle, reference: Reference) -> tuple[Bundle, 
             "give a reference that `pigen hull build` made"
         )
     hull = Hull(reference)
-    wanted: set[str] = set()
+    wanted: dict[str, str] = {}
     no_hull: Counter[str] = Counter()
     for formula, n in Counter(candidates.crystals.reduced_formulas()).items():
         try:
-            wanted.update(entry.id for entry in hull.stable(formula))
+            wanted.update((entry.id, entry.formula) for entry in hull.stable(formula))
         except ValueError as error:
             no_hull[str(error)] += n
     chunks = [c.select(np.isin(c.ids, list(wanted))) for c in iter_bundle(reference.phases)]
     found = Bundle.concatenate(chunks)
-    lacking = wanted - set(found.ids)
-    if lacking:
-        raise UsageError(f"{reference.phases} lacks the structure of {min(lacking)}")
-    return found, no_hull
+    lacking = sorted(wanted[id_] for id_ in wanted.keys() - set(found.ids))
+    return found, tuple(lacking), no_hull
 
 
 def _only_structures(bundle: Bundle, kind: str) -> Bundle:

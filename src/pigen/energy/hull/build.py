@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle, write_bundle
+from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle, read_bundle, write_bundle
 from pigen.bundle.reading import LIBVER
 from pigen.crystal.crystals import Crystals
 from pigen.energy.hull.diagram import Hull
@@ -201,6 +202,18 @@ def _write_phases(relaxed: Sequence[Path], path: Path, reference: Reference) -> 
         )
     write_bundle(path, Bundle.concatenate(parts))
     _compress(path)
+
+
+def copy_phases(source: Reference, target: Reference, folder: Path) -> None:
+    """Write the structures that a reference has of another's entries beside the latter."""
+    if source.phases is None:
+        return
+    kept = {entry.id for entry in target.entries}
+    phases = read_bundle(source.phases)
+    chosen = phases.select(np.isin(phases.ids, list(kept)))
+    made = {**phases.provenance, "reference": target.digest}
+    write_bundle(folder / PHASES, replace(chosen, provenance=made))
+    _compress(folder / PHASES)
 
 
 def _rounded(crystals: Crystals) -> Crystals:

@@ -38,14 +38,18 @@ class Hull:
                 self._lowest[entry.formula] = entry
         self._systems: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self._lowest.values():
-            self._systems.setdefault(tuple(sorted(_amounts(entry.formula))), []).append(entry)
+            self._systems.setdefault(tuple(sorted(formula_amounts(entry.formula))), []).append(
+                entry
+            )
         self._as_pymatgen: dict[str, PDEntry] = {}
         self._diagrams: OrderedDict[tuple[str, ...], PhaseDiagram] = OrderedDict()
         self._energies: dict[str, float] = {}
 
     def missing_elements(self, formula: str) -> list[str]:
         """Elements of a reduced formula that the reference has no elemental crystal of."""
-        return [symbol for symbol in sorted(_amounts(formula)) if (symbol,) not in self._systems]
+        return [
+            symbol for symbol in sorted(formula_amounts(formula)) if (symbol,) not in self._systems
+        ]
 
     def energy(self, formula: str) -> float:
         """Energy of the hull at a reduced formula, eV/atom.
@@ -75,7 +79,7 @@ class Hull:
         values = np.full(len(formulas), np.nan)
         reasons = np.array([""] * len(formulas), dtype=object)
         # Compositions of one chemical system after each other: its diagram is made once.
-        for i in sorted(range(len(formulas)), key=lambda i: sorted(_amounts(formulas[i]))):
+        for i in sorted(range(len(formulas)), key=lambda i: sorted(formula_amounts(formulas[i]))):
             try:
                 values[i] = energies[i] - self.energy(formulas[i])
             except ValueError as error:
@@ -89,7 +93,7 @@ class Hull:
             ValueError: an elemental reference is missing ("no hull: X").
         """
         self.energy(formula)  # for its reason
-        system = tuple(sorted(_amounts(formula)))
+        system = tuple(sorted(formula_amounts(formula)))
         if len(system) == 1:
             return [self._lowest[formula]]
         found: Iterable[Any] = self._diagram(system).stable_entries  # PDEntries, each with a name
@@ -97,7 +101,7 @@ class Hull:
         return [self._lowest[name] for name in sorted(names)]
 
     def _energy(self, formula: str) -> float:
-        amounts = _amounts(formula)
+        amounts = formula_amounts(formula)
         if len(amounts) == 1:
             return self._lowest[formula].energy
         from pymatgen.core import Composition
@@ -123,11 +127,12 @@ class Hull:
             from pymatgen.analysis.phase_diagram import PDEntry
             from pymatgen.core import Composition
 
-            amounts = _amounts(entry.formula)
+            amounts = formula_amounts(entry.formula)
             total = entry.energy * sum(amounts.values())
             self._as_pymatgen[entry.formula] = PDEntry(Composition(amounts), total, entry.formula)
         return self._as_pymatgen[entry.formula]
 
 
-def _amounts(formula: str) -> dict[str, int]:
+def formula_amounts(formula: str) -> dict[str, int]:
+    """Symbol → number of atoms in a reduced formula as `Crystals.reduced_formulas` writes it."""
     return {symbol: int(count) for symbol, count in _PART.findall(formula)}

@@ -28,7 +28,8 @@ def import_reference(
     """The reference in a file.
 
     Args:
-        path: a CSV with the columns formula and energy (eV/atom), perhaps id; or JSON, a list of
+        path: a CSV with the columns formula and energy (or formation_energy_per_atom; eV/atom),
+            perhaps id; or JSON, a list of
             pymatgen's ComputedEntry or ComputedStructureEntry, whose corrected energies are taken.
             Either may be gzipped.
         level: of theory, as the source of the energies to compare with names it.

@@ -29,6 +29,8 @@ META, ENTRIES, PHASES = "reference.json", "entries.csv.gz", "phases.h5"
 
 MAX_REFERENCE_ENTRIES = 2_000_000
 """Of a reference: they are held in memory."""
+FORMATION = "formation_energy_per_atom"
+"""Column of a CSV that may stand for ``energy``, as the Materials Project names it."""
 _FIELDS = ["formula", "energy", "id", "relaxed"]
 _DECIMALS = 6  # of an energy in the file: 1 µeV/atom
 
@@ -121,6 +123,8 @@ def load_reference(folder: Path | None = None) -> Reference:
 def read_entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
     """Entries of a CSV with the columns formula and energy (eV/atom), perhaps id and relaxed.
 
+    A column `FORMATION` may stand for energy.
+
     An entry without id is named after its formula; one without ``relaxed`` is taken as relaxed.
 
     Raises:
@@ -134,7 +138,9 @@ def read_entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
 
 def _entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
     rows = csv.DictReader(line.replace("\0", "\ufffd") for line in file)
-    missing = {"formula", "energy"} - set(rows.fieldnames or ())
+    named = set(rows.fieldnames or ())
+    column = "energy" if "energy" in named else FORMATION
+    missing = {"formula", "energy"} - (named | ({"energy"} if column in named else set()))
     if missing:
         raise UsageError(
             f"{path}: no column {' and '.join(sorted(missing))}; expected formula,energy with "
@@ -144,7 +150,7 @@ def _entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
         where = f"{path}: line {rows.line_num}"
         if n > MAX_REFERENCE_ENTRIES:
             raise UsageError(f"{where}: more entries than MAX_REFERENCE_ENTRIES, {n - 1}")
-        formula, text = (row["formula"] or "").strip(), (row["energy"] or "").strip()
+        formula, text = (row["formula"] or "").strip(), (row[column] or "").strip()
         try:
             formula = canonical_formula(formula)
         except ValueError:
