@@ -33,9 +33,9 @@ from pigen.bundle.memory import convert, kind_of
 from pigen.cli import common as cli_common
 from pigen.cli import main
 from pigen.cli.common import provenance_of
+from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.csp.folder import Settings
-from pigen.csp.seed import Request, csp_seed
+from pigen.csp.seed import csp_seed
 from pigen.model.checkpoint import save_checkpoint
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor

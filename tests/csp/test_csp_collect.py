@@ -15,11 +15,12 @@ from click.testing import CliRunner
 
 from pigen.bundle import Bundle, read_bundle, strings
 from pigen.cli import main
+from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.csp.folder import Experiment, Settings, write_manifest
+from pigen.csp.folder import Experiment, write_manifest
 from pigen.csp.outcome import count, read_outcomes, total
 from pigen.csp.results import COLUMNS, CONVERGED, parse_graph, read_search
-from pigen.csp.seed import Request, csp_seed
+from pigen.csp.seed import csp_seed
 from pigen.io.export import to_cif
 from pigen.paper.ed3 import Row, render
 from pigen.runtime.errors import PigenError, UsageError

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from pigen.bundle import Bundle, strings
+from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.csp.folder import Settings
 from pigen.csp.results import COLUMNS, read_search
-from pigen.csp.seed import Request, csp_seed
+from pigen.csp.seed import csp_seed
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from pigen.bundle import Bundle, strings
 from pigen.cli import main
+from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.csp.folder import Settings
 from pigen.csp.hopper import Plan
 from pigen.csp.minima import minima
 from pigen.csp.moves import repeated
@@ -25,7 +25,7 @@ from pigen.csp.outcome import read_outcomes
 from pigen.csp.results import read_search
 from pigen.csp.run import Progress, csp_run
 from pigen.csp.search_folder import SearchFolder
-from pigen.csp.seed import Request, csp_seed
+from pigen.csp.seed import csp_seed
 from pigen.descriptors.prototypes.library import load_library
 from pigen.energy.elsewhere import PotentialElsewhere
 from pigen.energy.hull import load_reference

@@ -24,9 +24,10 @@ from pigen.bundle import (
     write_bundle,
 )
 from pigen.cli import main
+from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.csp.folder import MODES, Settings, compositions, read_experiment
-from pigen.csp.seed import Request, csp_seed, published_name
+from pigen.csp.folder import MODES, compositions, read_experiment
+from pigen.csp.seed import csp_seed, published_name
 from pigen.csp.select import conventional_cell, ordered, seed_cell
 from pigen.runtime.errors import PigenError, UsageError
 

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from pigen.bundle import Bundle, Column, bundle_info, read_bundle, strings, write_bundle
 from pigen.cli import main
+from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.energy.hull import Hull, load_reference
 from pigen.energy.hull.build import relax_reference
 from pigen.energy.hull.elements import elemental_crystals
-from pigen.energy.stage import RelaxSettings
 from pigen.runtime.executor import SerialExecutor
 
 EMT = "ase.calculators.emt:EMT"
@@ -154,7 +154,7 @@ def test_imported_energies_make_a_reference(tmp_path: Path) -> None:
 
 def test_a_stopped_build_goes_on_where_it_was(alloys: Path, built: Path, tmp_path: Path) -> None:
     chunks = [read_bundle(alloys).select([i]) for i in range(3)]
-    settings, serial = RelaxSettings(model=EMT), SerialExecutor()
+    settings, serial = RelaxConfig(potential=EMT), SerialExecutor()
 
     def stopped() -> Iterator[Bundle]:
         yield chunks[0]

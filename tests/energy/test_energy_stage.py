@@ -25,9 +25,10 @@ from pigen.bundle import (
     write_bundle,
 )
 from pigen.cli import main
+from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.energy import stage
-from pigen.energy.stage import RelaxSettings, relax_bundle
+from pigen.energy.stage import relax_bundle
 from pigen.runtime.errors import UsageError
 
 EMT = "ase.calculators.emt:EMT"  # copper takes milliseconds
@@ -68,7 +69,7 @@ def test_relaxed_bundle_names_its_parents() -> None:
         lattice=np.eye(3)[None], frac_coords=np.zeros((0, 3)), atomic_numbers=[], ptr=[0, 0]
     )
     bundle = judged(Crystals.concatenate([coppers(2), odd, none]), [True] * 4)
-    found = relax_bundle(bundle, RelaxSettings(EMT))
+    found = relax_bundle(bundle, RelaxConfig(potential=EMT))
     assert list(found.ids) == ["c0-relaxed", "c1-relaxed", "c2-relaxed"]
     assert list(found.parents) == ["c0", "c1", "c2"]
     assert found.rejects == (Reject("broken", "no cell"), Reject("c3", "no atoms"))
@@ -86,22 +87,23 @@ def test_relaxed_bundle_names_its_parents() -> None:
 
 def test_only_what_passed_in_sequence() -> None:
     bundle = judged(coppers(3), [True, False, True])
-    settings = RelaxSettings(EMT, only_passed=True)
-    found = relax_bundle(bundle, settings)
+    settings = RelaxConfig(potential=EMT)
+    found = relax_bundle(bundle, settings, only_passed=True)
     assert list(found.parents) == ["c0", "c2"]
     assert found.rejects == (
         Reject("broken", "no cell"),
         Reject("c1", "spp not below 0.362: 1"),
     )
     with pytest.raises(UsageError, match="no verdicts"):
-        relax_bundle(replace(bundle, verdicts={}), settings)
+        relax_bundle(replace(bundle, verdicts={}), settings, only_passed=True)
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(UsageError, match="fmax must be positive, got 0"):
-        RelaxSettings(fmax=0)
-    with pytest.raises(UsageError, match="max-steps must be positive, got 0"):
-        RelaxSettings(max_steps=0)
+@pytest.mark.parametrize("wrong", [("--fmax", "0"), ("--max-steps", "0"), ("--device", "tpu")])
+def test_settings_are_checked(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    write_bundle(tmp_path / "a.h5", judged(coppers(1), [True]))
+    done = run(tmp_path / "a.h5", *wrong)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{wrong[0]}'" in done.stderr
 
 
 def content(path: Path) -> dict[str, Any]:

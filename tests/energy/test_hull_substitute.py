@@ -10,18 +10,18 @@ from click.testing import CliRunner
 
 from pigen.bundle import Bundle, read_bundle, strings, write_bundle
 from pigen.cli import main
+from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import Z_OF
 from pigen.energy.hull import Hull, Reference
 from pigen.energy.hull.build import make_reference, relax_reference, relax_substitutes
 from pigen.energy.hull.reference import Entry, load_reference
 from pigen.energy.hull.substitute import SUBSTITUTED, substitutes
-from pigen.energy.stage import RelaxSettings
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
 
 SITES = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
-EMT = RelaxSettings(model="ase.calculators.emt:EMT")
+EMT = RelaxConfig(potential="ase.calculators.emt:EMT")
 
 
 def rock_salt(a: float, metal: str, other: str) -> Crystals:
@@ -165,7 +165,7 @@ def test_the_verb_adds_them(nitrides: Path, tmp_path: Path) -> None:
     given = read_bundle(nitrides)
     given = given.select(np.isin(given.parents, ["NiN", "AgN"]))
     write_bundle(tmp_path / "given.h5", Bundle(crystals=given.crystals, ids=given.parents))
-    args = ["hull", "build", "given.h5", "--model", EMT.model, "--substitute", "8", "-o", "ref"]
+    args = ["hull", "build", "given.h5", "--model", EMT.potential, "--substitute", "8", "-o", "ref"]
     args = [str(tmp_path / arg) if arg in ("given.h5", "ref") else arg for arg in args]
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 0, result.output

@@ -207,7 +207,8 @@ def _make_entries(folder: Path) -> None:
 
 
 def _make_searches(folder: Path) -> None:
-    from pigen.csp.seed import Request, csp_seed
+    from pigen.config.searches import Request
+    from pigen.csp.seed import csp_seed
 
     made = Bundle(crystals=Crystals.concatenate([NACL, QUARTZ]), ids=strings(["a", "b"]))
     csp_seed(made, Request(n=2, choice="random"), folder / "csp")

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from real_crystals import ALL, PEROVSKITE, QUARTZ, bundle_of
 
 from pigen.bundle import Bundle, strings, write_bundle
+from pigen.config.files import FORMATS
 from pigen.crystal.crystals import Crystals
 from pigen.io import read
-from pigen.io.export import FORMATS, export_bundle, safe_name, to_cif, to_poscar
+from pigen.io.export import export_bundle, safe_name, to_cif, to_poscar
 from pigen.runtime.errors import PigenError, UsageError
 
 TARGETS = {

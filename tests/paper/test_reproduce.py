@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from pigen.bundle import bundle_info, read_bundle
 from pigen.cli import main
-from pigen.csp.folder import Settings
+from pigen.config.searches import Settings
 from pigen.paper.published import published_rows
 from pigen.paper.reproduce import rows as rows_module
 from pigen.paper.reproduce.output import FIGURES, TABLE_NAMES

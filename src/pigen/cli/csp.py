@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,13 @@ from pigen.cli.options import (
     limit_options,
     limits_of,
     potential_options,
+    setting_options,
     sources_argument,
 )
 from pigen.cli.shard import shard_option
 from pigen.cli.terminal import show_counts
+from pigen.config.searches import Request, Settings
+from pigen.runtime.checked import checked
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.runtime.executor import Where
@@ -34,100 +37,18 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="A new folder."
 )
-@click.option(
-    "--n", type=click.IntRange(min=1), default=20, show_default=True, help="How many compositions."
+@setting_options(Request, "n", "choice", "seed", "engine", flags={"choice": "--select"})
+@setting_options(
+    Settings,
+    *("rmax", "initial", "fmax", "steps", "iterations", "hours"),
+    flags={"steps": "--max-steps"},
 )
-@click.option(
-    "--select",
-    "choice",
-    type=click.Choice(["filtered", "random", "lowest-energy"]),
-    default="filtered",
-    show_default=True,
-    help="Structures that passed all filters, any, or those of lowest energy.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the choice and of the searches.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["fuse", "airss", "uspex", "calypso", "xtalopt"]),
-    default="fuse",
-    show_default=True,
-    help="fuse: searches for FUSE and pigen csp-run; else seeds in that code's format.",
-)
-@click.option(
-    "--rmax",
-    type=click.IntRange(min=1),
-    default=1500,
-    show_default=True,
-    help="Steps without a new minimum that end a search.",
-)
-@click.option(
-    "--initial",
-    type=click.IntRange(min=1),
-    default=250,
-    show_default=True,
-    help="Random structures in the initial pool.",
-)
-@click.option(
-    "--fmax",
-    type=click.FloatRange(min=0, min_open=True),
-    default=0.05,
-    show_default=True,
-    help="eV/Å at which a relaxation has converged.",
-)
-@click.option(
-    "--max-steps",
-    "steps",
-    type=click.IntRange(min=1),
-    default=750,
-    show_default=True,
-    help="Most steps of a relaxation.",
-)
-@click.option(
-    "--iterations",
-    type=click.IntRange(min=1),
-    default=100_000,
-    show_default=True,
-    help="Most relaxations of a search.",
-)
-@click.option(
-    "--hours",
-    type=click.FloatRange(min=0, min_open=True),
-    default=48.0,
-    show_default=True,
-    help="Wall clock of a search.",
-)
-@click.option(
-    "--search-atoms",
-    type=click.IntRange(min=0),
-    default=0,
-    help="FUSE's max_atoms, where the seed has fewer.",
-)
-@click.option(
-    "--seed-atoms",
-    type=click.IntRange(min=1),
-    help="Take only generated cells of at most so many atoms.",
-)
-@click.option(
-    "--name", "model", default="", help="Name in the table; that of the experiment by default."
-)
+@setting_options(Request, "search_atoms", "seed_atoms", "model", flags={"model": "--name"})
 @limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def csp_seed(
     sources: tuple[Path, ...],
     output: Path,
-    n: int,
-    choice: str,
-    seed: int,
-    engine: str,
-    search_atoms: int,
-    seed_atoms: int | None,
-    model: str,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -142,27 +63,12 @@ def csp_seed(
         pigen csp-seed runs/first/samples.h5 --select random -o csp/unfiltered
     """
     from pigen.bundle import Bundle, count_rejects
-    from pigen.csp.folder import Settings
-    from pigen.csp.seed import Request
     from pigen.csp.seed import csp_seed as write
-    from pigen.runtime.errors import UsageError
     from pigen.runtime.executor import Where
 
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
-    try:
-        settings = Settings(**options)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    request = Request(
-        n=n,
-        choice=choice,
-        seed=seed,
-        engine=engine,
-        settings=settings,
-        max_atoms=search_atoms,
-        most_atoms=seed_atoms,
-        model=model,
-    )
+    search = {field.name: options.pop(field.name) for field in fields(Settings)}
+    request = checked(Request, {**options, "settings": search}, "csp-seed")
     opened = Sources(sources, limits)
     chunks = []
     with opened.executor(Where()) as executor, opened.bar() as bar:
@@ -180,8 +86,8 @@ def csp_seed(
         f"{output}: {written} compositions ({experiment.model}, {experiment.chosen}) "
         f"for {experiment.engine}, of {experiment.read} structures read"
     )
-    if written < n:
-        click.echo(f"  no more compositions to choose: {n} were asked for")
+    if written < request.n:
+        click.echo(f"  no more compositions to choose: {request.n} were asked for")
     from pigen.bundle import Reject
 
     refused = [Reject(name, reason) for name, reason in experiment.refused.items()]
@@ -211,7 +117,7 @@ def csp_run(
     only: tuple[str, ...],
     hours: float | None,
     shard: Shard | None,
-    model: str,
+    potential: str,
     device: str,
     where: Where,
     as_json: bool,
@@ -243,7 +149,7 @@ def csp_run(
         open_executor(where.for_few() if kind == "cuda" else where) as executor,
         tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar,
     ):
-        potential = PotentialElsewhere.of(model, kind, executor)
+        elsewhere = PotentialElsewhere.of(potential, kind, executor)
 
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"{progress.ended} of {progress.searches} ended", refresh=False)
@@ -251,13 +157,13 @@ def csp_run(
 
         done = run(
             folders,
-            potential,
+            elsewhere,
             executor=executor,
             only=only,
             shard=shard,
             group=GROUP[kind],
             hours=hours or math.inf,
-            hull=hull_energies(potential.name),
+            hull=hull_energies(elsewhere.name),
             watch=watch,
         )
     if as_json:

@@ -72,7 +72,7 @@ def csp_collect(
     tie: float,
     force: bool,
     as_left: bool,
-    model: str,
+    potential: str,
     device: str,
     where: Where,
     as_json: bool,
@@ -119,7 +119,7 @@ def csp_collect(
             folders,
             known,
             load_reference(reference),
-            None if as_left else partial(_potential, model, device, executor),
+            None if as_left else partial(_potential, potential, device, executor),
             executor,
             bar.update,
         )

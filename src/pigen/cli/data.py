@@ -8,7 +8,6 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,11 @@ from pigen.cli.options import (
     limit_options,
     limits_of,
     output_option,
+    setting_options,
     sources_argument,
 )
 from pigen.cli.terminal import heading, show_counts
+from pigen.config.files import EXPORT_FORMATS, Limits
 from pigen.runtime.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -58,21 +59,16 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
 @output_option
 @executor_option
 @limit_options
-@click.option(
-    "--ignore-hydrogen",
-    is_flag=True,
-    help="Read structures whose hydrogen atoms have no coordinates, without them.",
-)
+@setting_options(Limits, "ignore_hydrogen")
 @force_option
 @json_option
 def import_(
     sources: tuple[Path, ...],
     output: Path,
     where: Where,
-    ignore_hydrogen: bool,
     force: bool,
     as_json: bool,
-    **limits: int,
+    **limits: Any,
 ) -> None:
     """Read structure files into a bundle.
 
@@ -89,9 +85,9 @@ def import_(
     from pigen.runtime.executor import open_executor
 
     check_output(output, sources, force=force)
-    allowed = replace(limits_of(**limits), ignore_hydrogen=ignore_hydrogen)
+    allowed = limits_of(**limits)
     provenance = provenance_of("pigen import", sources)
-    if ignore_hydrogen:
+    if allowed.ignore_hydrogen:
         provenance["hydrogen"] = "ignored where it has no coordinates (--ignore-hydrogen)"
     opened = [open_source(source, allowed) for source in sources]
     totals = [source.total for source in opened]
@@ -137,7 +133,7 @@ def import_(
     "--format",
     "form",
     required=True,
-    type=click.Choice(["cif", "extxyz", "csv", "poscar"]),
+    type=click.Choice(EXPORT_FORMATS),
     help="cif and poscar: a file for each crystal; extxyz and csv: one for all, with the columns.",
 )
 @click.option(

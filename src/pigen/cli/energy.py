@@ -28,10 +28,12 @@ from pigen.cli.options import (
     limits_of,
     potential_options,
     resume_option,
+    setting_options,
     sources_argument,
 )
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_counts, show_markdown
+from pigen.config import RelaxConfig
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -45,20 +47,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option(
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
 )
-@click.option(
-    "--fmax",
-    type=float,
-    default=0.05,
-    show_default=True,
-    help="eV/Å at which a relaxation has converged.",
-)
-@click.option(
-    "--max-steps",
-    type=click.IntRange(min=1),
-    default=500,
-    show_default=True,
-    help="Evaluations before a structure is given up.",
-)
+@setting_options(RelaxConfig, "fmax", "max_steps")
 @potential_options
 @click.option(
     "--reference",
@@ -77,7 +66,7 @@ def energy(
     output: Path | None,
     fmax: float,
     max_steps: int,
-    model: str,
+    potential: str,
     device: str,
     reference: Path | None,
     only_passed: bool,
@@ -102,7 +91,7 @@ def energy(
     """
     from pigen.bundle import BundleWriter, iter_bundle
     from pigen.energy.hull import Hull, with_e_hull
-    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream, source_of
+    from pigen.energy.stage import CHUNK, relax_stream, source_of
     from pigen.runtime.device import resolve_device
     from pigen.screening.label import skip_entries
 
@@ -110,7 +99,7 @@ def energy(
     check_output(output, sources, force=force, resume=resume)
     allowed = limits_of(**limits)
     device = resolve_device(device).type
-    settings = RelaxSettings(model, device, fmax, max_steps, only_passed)
+    settings = RelaxConfig(potential=potential, device=device, fmax=fmax, max_steps=max_steps)
     opened = Sources(sources, allowed, chunk_size=CHUNK[device], shard=shard)
     if device == "cuda":
         where = where.for_few()
@@ -132,7 +121,7 @@ def energy(
         done = writer.n_written + writer.n_rejected
         chunks = skip_entries(opened.chunks(executor), done)
         with opened.bar(done) as bar:
-            for chunk in relax_stream(chunks, settings, executor):
+            for chunk in relax_stream(chunks, settings, executor, only_passed=only_passed):
                 writer.append(with_e_hull(chunk, loaded, hull) if loaded and hull else chunk)
                 bar.update(chunk.n_entries)
     statuses: Counter[str] = Counter()
@@ -160,7 +149,7 @@ def energy(
     )
     show_counts(statuses)
     show_counts(no_hull)
-    said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {model}"
+    said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"
     show_markdown(f"{said}\n")
 
 

@@ -25,9 +25,12 @@ from pigen.cli.options import (
     output_option,
     potential_options,
     resume_option,
+    setting_options,
     sources_argument,
 )
 from pigen.cli.terminal import show_counts, show_markdown
+from pigen.config import RelaxConfig
+from pigen.config.files import MIB, Limits
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -71,7 +74,7 @@ def build(
     output: Path,
     origin: str | None,
     substitute: int,
-    model: str,
+    potential: str,
     device: str,
     resume: bool,
     force: bool,
@@ -98,7 +101,7 @@ def build(
         relax_reference,
         relax_substitutes,
     )
-    from pigen.energy.stage import CHUNK, RelaxSettings, level_of, source_of
+    from pigen.energy.stage import CHUNK, level_of, source_of
     from pigen.runtime.device import resolve_device
     from pigen.runtime.files import check_writable
 
@@ -106,7 +109,7 @@ def build(
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
     check_writable(output)
     device = resolve_device(device).type
-    settings = RelaxSettings(model=model, device=device)
+    settings = RelaxConfig(potential=potential, device=device)
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
     output.mkdir(parents=True, exist_ok=True)
     if device == "cuda":
@@ -167,13 +170,7 @@ def build(
     help="Level of theory as the source of e_relaxed names it, e.g. 'chgnet 0.3.0'; energies of "
     "another are then refused.",
 )
-@click.option(
-    "--max-file-mib",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Largest file, unpacked.",
-)
+@setting_options(Limits, "max_file_bytes")
 @click.option("--force", is_flag=True, help="Replace an existing reference.")
 @json_option
 def import_(
@@ -197,7 +194,7 @@ def import_(
             f"{output} is not empty" + ("" if force else "; --force replaces a reference")
         )
     check_writable(output)
-    reference = import_reference(file, level, max_file_mib * 2**20)
+    reference = import_reference(file, level, max_file_mib * MIB)
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)
     if as_json:

@@ -11,6 +11,7 @@ import click
 
 from pigen.cli.executor import executor_option
 from pigen.cli.terminal import show_markdown
+from pigen.paper.reproduce.scales import SCALES
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.runtime.executor import Where
@@ -21,7 +22,7 @@ _FILE = click.Path(exists=True, path_type=Path)
 @click.command()
 @click.option(
     "--scale",
-    type=click.Choice(["smoke", "laptop", "paper"]),
+    type=click.Choice(list(SCALES)),
     default="laptop",
     show_default=True,
     help="smoke: minutes; laptop: below 90 minutes on two cores; paper: its numbers, for GPUs.",
@@ -71,7 +72,6 @@ def reproduce(
         pigen reproduce --scale laptop --mattergen generated_crystals_cif.zip
     """
     from pigen.paper.reproduce.pipeline import reproduce as work
-    from pigen.paper.reproduce.scales import SCALES
 
     structures = {"mattergen": mattergen, "mattergen_mled_c": mattergen_mled_c}
     done = work(

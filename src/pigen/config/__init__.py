@@ -14,6 +14,7 @@ from pigen.config.settings import (
     LossConfig,
     ModelConfig,
     PseudoRandomConfig,
+    RelaxConfig,
     SampleConfig,
     TrainConfig,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PseudoRandomConfig",
+    "RelaxConfig",
     "SampleConfig",
     "TrainConfig",
     "dump_experiment",

@@ -31,6 +31,10 @@ LABELS: tuple[str, ...] = ("c", "mled", "e_hull", "k")
 """Structure labels a model is conditioned on unless its experiment names others."""
 
 
+DEVICES = ("auto", "cpu", "cuda")
+_WHERE = "Where to compute; auto takes CUDA if present."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
     """The structures a model is trained on."""
@@ -142,9 +146,7 @@ class TrainConfig:
         names=("", *SHIPPED_CHECKPOINTS),
     )
     checkpoint_minutes: float = setting(3.0, "Time between checkpoints.", unit="min", above=0.0)
-    device: str = setting(
-        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
-    )
+    device: str = setting("auto", _WHERE, choices=DEVICES)
 
     def __post_init__(self) -> None:
         """A structure is given in one way."""
@@ -220,9 +222,7 @@ class SampleConfig:
         path=True,
         names=("", *SHIPPED_CHECKPOINTS),
     )
-    device: str = setting(
-        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
-    )
+    device: str = setting("auto", _WHERE, choices=DEVICES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,10 +295,9 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnergyConfig:
-    """Energies of what passes the filters A–D: the tables' columns E, F and S.U.N."""
+class RelaxConfig:
+    """How structures are relaxed."""
 
-    relax: bool = setting(False, "Relax what passes, and give it its energy above the hull.")
     potential: str = setting(
         "chgnet", "chgnet, or MODULE:CALLABLE, which returns an ASE calculator."
     )
@@ -306,11 +305,16 @@ class EnergyConfig:
         0.05, "Largest force of a relaxation that has converged.", unit="eV/Å", above=0.0
     )
     max_steps: int = setting(500, "Evaluations before a structure is given up.", lo=1)
+    device: str = setting("auto", _WHERE, choices=DEVICES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyConfig(RelaxConfig):
+    """Energies of what passes the filters A–D: the tables' columns E, F and S.U.N."""
+
+    relax: bool = setting(False, "Relax what passes, and give it its energy above the hull.")
     reference: str = setting(
         "", "Folder that `pigen hull` made; empty: the shipped reference.", path=True
-    )
-    device: str = setting(
-        "auto", "Where to compute; auto takes CUDA if present.", choices=("auto", "cpu", "cuda")
     )
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pigen.config.searches import Settings
 from pigen.crystal.elements import Z_OF
 from pigen.runtime.bounded import parse_json, read_text
 from pigen.runtime.checked import read_checked
@@ -31,38 +32,6 @@ MAX_SEARCH_ATOMS = 1000
 """In a cell of a search."""
 MAX_FOLDER_NAME = 200
 """Characters of the name of a composition's folder."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a search is told, whichever engine runs it.
-
-    Attributes:
-        fmax: eV/Å, where a relaxation has converged.
-        steps: of the optimiser, after which it has not.
-        rmax: steps without a new minimum that end a search.
-        initial: random structures in the initial pool; the seed comes on top.
-        iterations: relaxations that end a search, the initial ones too.
-        hours: wall clock that ends a search.
-    """
-
-    fmax: float = 0.05
-    steps: int = 750
-    rmax: int = 1500
-    initial: int = 250
-    iterations: int = 100_000
-    hours: float = 48.0
-
-    def __post_init__(self) -> None:
-        """ValueError for settings with which no search can end as it should."""
-        for name in ("fmax", "steps", "rmax", "initial", "hours"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.iterations <= self.initial + 1 + self.rmax:
-            raise ValueError(
-                f"iterations must exceed initial + rmax, the least a search needs: "
-                f"{self.iterations} is not above {self.initial + 1 + self.rmax}"
-            )
 
 
 @dataclass(frozen=True)

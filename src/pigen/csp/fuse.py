@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pprint import pformat
 
-from pigen.csp.folder import SEEDS, Composition, Settings
+from pigen.config.searches import Settings
+from pigen.csp.folder import SEEDS, Composition
 
 REFERENCE = "reference_structures"
 """Where FUSE looks for seeds, and deletes those it does not take."""

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pigen import __version__
+from pigen.config.searches import Settings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.symmetry import primitive_cells
 from pigen.csp.cells import sorted_atoms
-from pigen.csp.folder import SEEDS, Composition, Settings
+from pigen.csp.folder import SEEDS, Composition
 from pigen.csp.hopper import Hopper, Plan, Record
 from pigen.csp.results import (
     COLUMNS,

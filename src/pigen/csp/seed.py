@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from pigen import __version__
 from pigen.bundle import Bundle, Reject
+from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
 from pigen.csp import fuse
@@ -21,7 +21,6 @@ from pigen.csp.folder import (
     SEEDS,
     Composition,
     Experiment,
-    Settings,
     write_manifest,
 )
 from pigen.csp.select import Seed, ordered, seeds
@@ -30,33 +29,6 @@ from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import check_writable, write_atomically
 from pigen.screening.funnel import entries_of, unread
-
-ENGINES = ("fuse", *WRITERS)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to write.
-
-    Attributes:
-        n: compositions.
-        choice: one of `select.CHOICES`.
-        seed: of the choice and the searches.
-        engine: one of `ENGINES`.
-        settings: of the searches.
-        max_atoms: in a cell of FUSE's search; 0, or a larger seed: as many as the seed has.
-        most_atoms: in a generated cell that is taken; None for any number.
-        model: name for the table; "" for that of the experiment that made the structures.
-    """
-
-    n: int = 20
-    choice: str = "filtered"
-    seed: int = 0
-    engine: str = "fuse"
-    settings: Settings = field(default_factory=Settings)
-    max_atoms: int = 0
-    most_atoms: int | None = None
-    model: str = ""
 
 
 def csp_seed(
@@ -86,7 +58,7 @@ def csp_seed(
         rows,
         lambda name, reason: refused.append(Reject(name, reason)),
         fuse=request.engine == "fuse",
-        most_atoms=request.most_atoms,
+        most_atoms=request.seed_atoms,
     )
     chosen = list(islice(candidates, request.n))
     if not chosen:
@@ -150,7 +122,7 @@ def _write(bundle: Bundle, seed: Seed, out: Path, number: int, request: Request)
         generated_atoms=int(bundle.crystals.n_atoms[seed.row]),
         seed_atoms=int(seed.cell.n_atoms[0]),
         seed_sha256=sha256(cif.encode()).hexdigest(),
-        max_atoms=max(request.max_atoms, int(seed.cell.n_atoms[0])),
+        max_atoms=max(request.search_atoms, int(seed.cell.n_atoms[0])),
         random_seeds={
             mode: _random_seed(request.seed, number, place) for place, mode in enumerate(MODES)
         },

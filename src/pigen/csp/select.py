@@ -15,7 +15,6 @@ from pigen.crystal.geometry import shortest_distances
 from pigen.descriptors.standard_cell import CLOSEST_ALIKE
 from pigen.runtime.errors import UsageError
 
-CHOICES = ("filtered", "random", "lowest-energy")
 SYMPREC = 0.01
 """Å, of the symmetry search that standardises a cell."""
 CLOSEST = 1.0

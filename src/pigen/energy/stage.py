@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column, Reject, over_structures, strings
+from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
-from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import map_ordered
 
 CHUNK = {"cpu": 32, "cuda": 1000}
@@ -27,58 +26,37 @@ SUFFIX = "-relaxed"
 """What the id of a relaxed structure adds to its parent's."""
 
 
-@dataclass(frozen=True)
-class RelaxSettings:
-    """How structures are relaxed.
+def source_of(settings: RelaxConfig, executor: Executor) -> str:
+    """How the columns are made, with the name and version of the potential, from a worker.
 
-    Attributes:
-        model: as of `load_potential`.
-        device: "cpu" or "cuda".
-        fmax: eV/Å, as of `Relaxer`.
-        max_steps: evaluations before a structure is given up.
-        only_passed: relax only structures that passed the criteria they were judged by.
+    The worker needs the potential anyway, and loading it takes seconds.
     """
-
-    model: str = "chgnet"
-    device: str = "cpu"
-    fmax: float = 0.05
-    max_steps: int = 500
-    only_passed: bool = False
-
-    def __post_init__(self) -> None:
-        """UsageError for a limit that is not positive."""
-        for name, value in (("fmax", self.fmax), ("max_steps", self.max_steps)):
-            if not value > 0:
-                raise UsageError(f"{name.replace('_', '-')} must be positive, got {value}")
-
-    @property
-    def source(self) -> str:
-        """How the columns were made, with the name and version of the potential."""
-        name = _potential(self.model, self.device).name
-        limits = f"fmax={self.fmax:g}, max_steps={self.max_steps}"
-        return f"pigen {__version__} relax(model={name}, {limits})"
-
-
-def source_of(settings: RelaxSettings, executor: Executor) -> str:
-    """`RelaxSettings.source` from a worker, which needs the potential anyway: it takes seconds."""
     return executor.submit(_source, settings).result()
 
 
-def level_of(settings: RelaxSettings, executor: Executor) -> str:
+def level_of(settings: RelaxConfig, executor: Executor) -> str:
     """Name and version of the potential, from a worker."""
     return executor.submit(_level, settings).result()
 
 
-def _source(settings: RelaxSettings) -> str:
-    return settings.source
+def _source(settings: RelaxConfig) -> str:
+    limits = f"fmax={settings.fmax:g}, max_steps={settings.max_steps}"
+    return f"pigen {__version__} relax(model={_level(settings)}, {limits})"
 
 
-def _level(settings: RelaxSettings) -> str:
-    return _potential(settings.model, settings.device).name
+def _level(settings: RelaxConfig) -> str:
+    return _potential(settings.potential, settings.device).name
 
 
-def relax_bundle(bundle: Bundle, settings: RelaxSettings | None = None) -> Bundle:
+def relax_bundle(
+    bundle: Bundle, settings: RelaxConfig | None = None, *, only_passed: bool = False
+) -> Bundle:
     """Relax every crystal of a bundle.
+
+    Args:
+        bundle: of candidates.
+        settings: of the relaxation.
+        only_passed: relax only structures that passed the criteria they were judged by.
 
     Returns:
         A bundle of the relaxed crystals, in order: id ``<parent>-relaxed``, parent the id in the
@@ -91,29 +69,33 @@ def relax_bundle(bundle: Bundle, settings: RelaxSettings | None = None) -> Bundl
     Raises:
         UsageError: ``only_passed`` for structures that have not been judged.
     """
-    settings = settings or RelaxSettings()
+    settings = settings or RelaxConfig()
     rejects = bundle.rejects
-    if settings.only_passed:
+    if only_passed:
         rejects = (*rejects, *bundle.failed())
         bundle = bundle.select(bundle.passed())
     empty = bundle.crystals.n_atoms == 0
     rejects = (*rejects, *(Reject(str(i), "no atoms") for i in bundle.ids[empty]))
     start = bundle.crystals[~empty]
-    potential = _potential(settings.model, settings.device)
+    potential = _potential(settings.potential, settings.device)
     found = relax(start, potential, fmax=settings.fmax, max_steps=settings.max_steps)
     crystals = Crystals.concatenate([one.crystal for one in found])
     return Bundle(
         crystals=crystals,
         ids=strings(f"{i}{SUFFIX}" for i in bundle.ids[~empty]),
         parents=bundle.ids[~empty],
-        columns=_columns(start, crystals, found, settings.source),
+        columns=_columns(start, crystals, found, _source(settings)),
         rejects=rejects,
         provenance=bundle.provenance,
     )
 
 
 def relax_stream(
-    chunks: Iterable[Bundle], settings: RelaxSettings, executor: Executor
+    chunks: Iterable[Bundle],
+    settings: RelaxConfig,
+    executor: Executor,
+    *,
+    only_passed: bool = False,
 ) -> Iterator[Bundle]:
     """`relax_bundle` on every chunk of a stream, in order, a few at a time in the executor.
 
@@ -121,7 +103,7 @@ def relax_stream(
     taken up again after some chunks ends in the same bundle. A structure that hangs or kills a
     worker becomes a reject.
     """
-    task = partial(relax_bundle, settings=settings)
+    task = partial(relax_bundle, settings=settings, only_passed=only_passed)
     return map_ordered(executor, over_structures(task, time_limit=STEP_LIMIT), chunks)
 
 

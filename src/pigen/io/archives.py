@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pigen.bundle import Reject
-from pigen.io.entry import Limits
+from pigen.config.files import Limits
 from pigen.io.files import records_of, text_form, too_large
 from pigen.io.refused import pickle_advice
 from pigen.io.source import Record, Source, clean_name, stem

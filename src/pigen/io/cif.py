@@ -18,11 +18,11 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.config.files import Limits
 from pigen.io.cif_formula import Formula, check_formula, missing_hydrogen, read_formula
 from pigen.io.cif_symmetry import Sites, Stated, expand, find_group
 from pigen.io.entry import (
     NOTE,
-    Limits,
     Parsed,
     Refused,
     Structure,

@@ -16,7 +16,8 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.io.entry import SAME_PLACE, Limits, Refused, check_size
+from pigen.config.files import Limits
+from pigen.io.entry import SAME_PLACE, Refused, check_size
 
 MAX_OPERATIONS = 192
 """Of a space group in its conventional cell (Fm-3m)."""

@@ -8,16 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from pigen.config.files import Limits
 from pigen.io.cif import parse_cif
-from pigen.io.entry import (
-    EXACT_INTEGER,
-    ID_KEYS,
-    Limits,
-    Parsed,
-    Refused,
-    Structure,
-    check_count,
-)
+from pigen.io.entry import EXACT_INTEGER, ID_KEYS, Parsed, Refused, Structure, check_count
 from pigen.io.layouts import LAYOUTS
 from pigen.runtime.bounded import parse_json as json_value
 

@@ -11,14 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.config.files import Limits
 from pigen.crystal.crystals import wrap
 from pigen.crystal.elements import MAX_Z
 from pigen.runtime.text import clean_text
-
-MAX_ATOMS = 200
-MAX_ENTRY_BYTES = 16 * 2**20
-MAX_FILE_BYTES = 64 * 2**20
-MAX_ENTRIES = 10_000_000
 
 MAX_LENGTH = 10_000.0
 """Å: no crystal has so long a period."""
@@ -26,9 +22,6 @@ MIN_VOLUME = 0.1
 """Å^3: no crystal comes near it."""
 MIN_FLATNESS = 1e-4
 """Volume over a·b·c below which the cell vectors lie in a plane."""
-MIN_VALUE_BYTES, MIN_STRUCTURE_BYTES = 16, 256
-"""What a value and a structure take of a text, at least: a text of the size that ``--max-file-mib``
-allows may hold a sixteenth as many values, for each takes far more in memory than in the file."""
 SAME_PLACE = 0.01
 """Å: two atoms closer than this are one place written twice."""
 
@@ -40,35 +33,6 @@ EXACT_INTEGER = 2**53
 """Integers beyond this one are no exact float64; they are kept as text."""
 NOTE = "import_note"
 """Column of what was taken for granted in reading a structure."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is let in; each exceeded limit is named in the reject's reason.
-
-    Attributes:
-        max_atoms: atoms in one cell.
-        max_entry_bytes: text of one structure within a table, an archive or a trajectory.
-        max_file_bytes: a file that has to be read whole (CIF, POSCAR, JSON).
-        max_entries: entries in all sources together.
-        ignore_hydrogen: let in structures whose hydrogen atoms have no coordinates.
-    """
-
-    max_atoms: int = MAX_ATOMS
-    max_entry_bytes: int = MAX_ENTRY_BYTES
-    max_file_bytes: int = MAX_FILE_BYTES
-    max_entries: int = MAX_ENTRIES
-    ignore_hydrogen: bool = False
-
-    @property
-    def max_values(self) -> int:
-        """Values in a text."""
-        return max(self.max_file_bytes, self.max_entry_bytes) // MIN_VALUE_BYTES
-
-    @property
-    def max_structures(self) -> int:
-        """Structures in a text."""
-        return max(self.max_file_bytes, self.max_entry_bytes) // MIN_STRUCTURE_BYTES
 
 
 class Refused(Exception):

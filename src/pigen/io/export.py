@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, BundleInfo, bundle_info, iter_bundle
 from pigen.bundle.memory import convert
+from pigen.config.files import EXPORT_FORMATS
 from pigen.crystal.crystals import Crystals, wrap
 from pigen.crystal.elements import SYMBOLS
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import check_writable, replaced
 
-FORMATS = ("cif", "extxyz", "csv", "poscar")
 _SUFFIXES = {"cif": ".cif", "poscar": ".vasp"}
 _MAX_NAME = 100
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -46,7 +46,7 @@ def export_bundle(
     Args:
         source: a bundle file.
         target: where to write; it appears when it is whole.
-        form: one of `FORMATS`.
+        form: one of `EXPORT_FORMATS`.
         force: replace an existing target. A folder is replaced only if all it holds are files of
             the same kind.
         progress: wraps the stream of chunks, to show how far it is.
@@ -56,8 +56,8 @@ def export_bundle(
         PigenError: the bundle is damaged, or the disk is full.
     """
     target = Path(target)
-    if form not in FORMATS:
-        raise UsageError(f"no export format {form!r}; there are {', '.join(FORMATS)}")
+    if form not in EXPORT_FORMATS:
+        raise UsageError(f"no export format {form!r}; there are {', '.join(EXPORT_FORMATS)}")
     suffix = _SUFFIXES.get(form, "")
     check_target(target, force=force, replaceable=suffix)
     info = bundle_info(source)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.config.files import Limits
 from pigen.io.entry import (
     ID_KEYS,
-    Limits,
     Parsed,
     Refused,
     Structure,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pigen.bundle import Reject
-from pigen.io.entry import Limits
+from pigen.config.files import Limits
 from pigen.io.source import Record, Source, clean_name, decode, encoding_of, stem
 from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import UsageError

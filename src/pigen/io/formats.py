@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pigen.config.files import Limits
 from pigen.io.cif import parse_cif
 from pigen.io.documents import parse_json
-from pigen.io.entry import Limits, Parsed, Refused, Structure, checked
+from pigen.io.entry import Parsed, Refused, Structure, checked
 from pigen.io.extxyz import parse_extxyz
 from pigen.io.poscar import parse_poscar
 

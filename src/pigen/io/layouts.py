@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.config.files import Limits
 from pigen.io.entry import (
-    Limits,
     Refused,
     Structure,
     check_number,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Reject
-from pigen.io.entry import EXACT_INTEGER, Limits
+from pigen.config.files import Limits
+from pigen.io.entry import EXACT_INTEGER
 from pigen.io.source import Record, Source, clean_name, decode, stem
 from pigen.io.tables import STRUCTURE_COLUMNS, Header, structure_form
 from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.config.files import Limits
 from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.io.entry import (
-    Limits,
     Parsed,
     Refused,
     Structure,

@@ -16,9 +16,10 @@ import numpy as np
 from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strings
 from pigen.bundle.marks import Mark, marked
 from pigen.bundle.names import Names, raw_names
+from pigen.config.files import Limits
 from pigen.crystal.crystals import Crystals
 from pigen.io.archives import archive_form, is_tar, open_tar, open_zip
-from pigen.io.entry import Limits, Refused, Structure, check_size
+from pigen.io.entry import Refused, Structure, check_size
 from pigen.io.files import open_file, open_folder, text_form
 from pigen.io.formats import parse
 from pigen.io.parquet import open_parquet

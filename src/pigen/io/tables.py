@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Reject
-from pigen.io.entry import ID_KEYS, Limits, plain_number
+from pigen.config.files import Limits
+from pigen.io.entry import ID_KEYS, plain_number
 from pigen.io.source import (
     Record,
     Source,

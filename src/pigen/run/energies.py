@@ -41,10 +41,10 @@ def relax_survivors(
     if is_complete(folder.relaxed):
         return
     from pigen.energy.hull import Hull, load_reference, with_e_hull
-    from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream, source_of
+    from pigen.energy.stage import CHUNK, relax_stream, source_of
 
     device = resolve_device(config.device).type
-    settings = RelaxSettings(config.potential, device, config.fmax, config.max_steps)
+    settings = replace(config, device=device)
     reference = load_reference(_reference(config))
     hull = Hull(reference)
     info = bundle_info(folder.survivors)

@@ -15,13 +15,15 @@ import numpy as np
 
 from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle, read_bundle, write_bundle
 from pigen.bundle.reading import LIBVER
+from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.energy.hull.diagram import Hull
 from pigen.energy.hull.elements import ELEMENT, elemental_crystals
 from pigen.energy.hull.reference import PHASES, Entry, Reference
 from pigen.energy.hull.substitute import SUBSTITUTED, substitutes
 from pigen.energy.relax import CONVERGED
-from pigen.energy.stage import CHUNK, RelaxSettings, relax_stream
+from pigen.energy.stage import CHUNK, relax_stream
+from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import PigenError
 from pigen.runtime.files import sync
 from pigen.screening.label import skip_entries
@@ -43,7 +45,7 @@ Relaxation leaves far more open, and the zeros at the end of each number compres
 def relax_reference(
     chunks: Iterable[Bundle],
     path: Path,
-    settings: RelaxSettings,
+    settings: RelaxConfig,
     executor: Executor,
     provenance: Mapping[str, str],
     *,
@@ -70,7 +72,7 @@ def relax_substitutes(
     relaxed: Path,
     path: Path,
     at_most: int,
-    settings: RelaxSettings,
+    settings: RelaxConfig,
     executor: Executor,
     provenance: Mapping[str, str],
     *,
@@ -94,7 +96,7 @@ def relax_substitutes(
         UsageError: resumed with another number.
     """
     given = Reference(tuple(_entries([relaxed], Counter())), "", "")
-    made, size = substitutes(relaxed, given, at_most), CHUNK[settings.device]
+    made, size = substitutes(relaxed, given, at_most), CHUNK[resolve_device(settings.device).type]
     chunks = (made.select(slice(i, i + size)) for i in range(0, len(made), size))
     provenance = {**provenance, "substitutes": str(at_most)}
     _relax(chunks, path, settings, executor, provenance, resume, advance)
@@ -103,7 +105,7 @@ def relax_substitutes(
 def _relax(
     chunks: Iterable[Bundle],
     path: Path,
-    settings: RelaxSettings,
+    settings: RelaxConfig,
     executor: Executor,
     provenance: Mapping[str, str],
     resume: bool,

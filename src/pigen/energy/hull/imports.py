@@ -9,10 +9,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from pigen.config.files import MIN_VALUE_BYTES
 from pigen.crystal.elements import SYMBOLS
 from pigen.descriptors.novelty import canonical_formula
 from pigen.energy.hull.reference import Entry, Reference, read_entries
-from pigen.io.entry import MIN_VALUE_BYTES, Refused
+from pigen.io.entry import Refused
 from pigen.io.source import clean_name
 from pigen.io.species import atomic_number
 from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, parse_json, read_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pigen.csp.folder import Settings
+from pigen.config.searches import Settings
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 
 from pigen import __version__
 from pigen.bundle import Bundle, read_bundle
+from pigen.config.searches import Request
 from pigen.csp.folder import MANIFEST
-from pigen.csp.seed import Request, csp_seed, published_name
+from pigen.csp.seed import csp_seed, published_name
 from pigen.paper.published import published_tables
 from pigen.paper.reproduce.rows import Row
 from pigen.paper.reproduce.scales import Scale
@@ -132,7 +133,7 @@ def _seed(one: SearchSet) -> None:
         choice=SETS[one.chosen],
         seed=one.row.experiment.seed,
         settings=one.scale.search,
-        most_atoms=one.scale.seed_atoms,
+        seed_atoms=one.scale.seed_atoms,
     )
     try:
         csp_seed(_candidates(one), request, one.folder)
