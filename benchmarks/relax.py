@@ -29,7 +29,8 @@ from pigen.crystal.crystals import Crystals
 from pigen.energy import CHGNetPotential, relax
 from pigen.io import read
 from pigen.model.checkpoint import find_checkpoint, load_checkpoint
-from pigen.model.sample import plan, sample
+from pigen.model.request import plan
+from pigen.model.sample import sample
 from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import paper_criteria
 from pigen.screening.filter import judge

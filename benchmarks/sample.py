@@ -21,7 +21,8 @@ from pigen.crystal.crystals import Crystals
 from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
 from pigen.model.diffusion.state import Noised
 from pigen.model.network import Denoiser
-from pigen.model.sample import plan, sample
+from pigen.model.request import plan
+from pigen.model.sample import sample
 from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import paper_criteria
 from pigen.screening.filter import judge

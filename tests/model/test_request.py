@@ -11,11 +11,13 @@ from typing import Any
 import models
 import numpy as np
 import pytest
+from symmetric_crystals import farthest
 
 from pigen.config import SampleConfig
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.symmetry import space_group_number
 from pigen.model.checkpoint import Header, find_checkpoint, read_header
+from pigen.model.drawn import can_fill, draw_template
 from pigen.model.request import Plan, check_request, composition, library_of, plan
 from pigen.model.sample import sample
 from pigen.runtime.errors import UsageError
@@ -140,3 +142,48 @@ def all_symmetric(crystals: Crystals, chosen: list[Plan]) -> bool:
         if found < one.template.space_group:
             return False
     return True
+
+
+@pytest.mark.parametrize("group", [2, 15, 33, 62, 70, 129, 166, 194, 220, 221, 227])
+def test_drawn_templates_have_the_group_and_fill_the_cell(group: int) -> None:
+    rng = np.random.default_rng(group)
+    drawn = 0
+    for n_atoms in (6, 8, 12, 14):
+        if not can_fill(group, [n_atoms]):
+            continue
+        found = draw_template(group, [n_atoms], rng)
+        if found is None:
+            continue
+        drawn += 1
+        template, owner = found
+        assert template.space_group == group
+        assert template.n_atoms == n_atoms
+        assert not owner.any()
+        frac = template.place(rng.random((n_atoms, 3)))
+        assert farthest(template, frac, template.orbit.astype(np.uint8)) < 1e-9
+    assert drawn >= 2
+
+
+def test_what_sites_can_fill_is_known_before() -> None:
+    assert can_fill(225, [1, 1])  # a and b
+    assert not can_fill(225, [1, 1, 1])  # a third atom alone in the cell has no site
+    assert can_fill(225, [2, 1, 1])
+    assert not can_fill(2, [1] * 9)  # eight centres of inversion
+    assert can_fill(2, [1] * 8)
+    assert can_fill(1, [1] * 9)
+
+
+def test_drawn_samples_are_of_the_group_and_composition() -> None:
+    config = asked(symmetry="drawn", space_group=(139, 166), composition="SrTiO3")
+    for one in plans(config, 8):
+        assert one.template is not None
+        assert one.template.space_group in (139, 166)
+        units = one.n_atoms // 5
+        assert dict(Counter(one.elements.tolist())) == {38: units, 22: units, 8: 3 * units}
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(UsageError, match="no sites of a group can be filled with 7 atoms, space"):
+        check(asked(symmetry="drawn", space_group=220, n_atoms=7))
+    with pytest.raises(UsageError, match="had a larger group than 1, in a cell of 1 atoms"):
+        plans(asked(symmetry="drawn", space_group=1, n_atoms=1), 1)

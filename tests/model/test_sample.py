@@ -21,7 +21,8 @@ from pigen.config import Experiment, SampleConfig
 from pigen.crystal.crystals import Crystals
 from pigen.model.checkpoint import Header, load_checkpoint, save_checkpoint
 from pigen.model.diffusion.reverse import Draws, reverse_chain
-from pigen.model.sample import check_request, guided, plan, sample, sample_to_bundle
+from pigen.model.request import check_request, plan
+from pigen.model.sample import guided, sample, sample_to_bundle
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import Where, open_executor
 

@@ -192,8 +192,9 @@ class SampleConfig:
     symmetry: str = setting(
         "free",
         "Symmetry that the noise keeps, so that the crystals have it: none (free), that of a "
-        "structure of the training set, its elements, coordinates and cell forgotten (training).",
-        choices=("free", "training"),
+        "structure of the training set, its elements, coordinates and cell forgotten (training), "
+        "or sites of a group drawn to fill the cell (drawn).",
+        choices=("free", "training", "drawn"),
     )
     space_group: str | int | tuple[str | int, ...] = setting(
         (), "Only these space groups, numbers or symbols; empty: any.", lo=1, hi=230

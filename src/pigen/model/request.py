@@ -17,9 +17,15 @@ from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
 from pigen.crystal.templates import Template
 from pigen.model import template_prior
 from pigen.model.checkpoint import Header
+from pigen.model.drawn import can_fill, draw_template
 from pigen.model.spec import ModelSpec
 from pigen.runtime.errors import UsageError
 from pigen.runtime.resources import TEMPLATES
+
+_GROUPS = 50
+"""Groups that are tried for one sample."""
+_NEAR = 2
+"""Atoms by which a training structure's size may differ where groups are counted."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +142,24 @@ def _check_symmetry(
         if groups is not None:
             raise UsageError(
                 f"{where}: sample.space_group and sample.crystal_system need sample.symmetry = "
-                '"training"'
+                '"training" or "drawn"'
             )
         return
-    if config.symmetry == "training" and not _candidates(config, header, library).any():
-        asked = [config.composition] if config.composition else []
-        asked += [f"{len(config.elements_required)} elements"] if config.elements_required else []
-        asked += [f"{config.n_atoms} atoms"] if _sizes_asked(config) else []
-        asked += [config.crystal_system] if config.crystal_system else []
-        asked += [f"space group {config.space_group}"] if config.space_group else []
-        raise UsageError(
-            f"{where}: sample.symmetry: no structure of the training set has {', '.join(asked)}; "
-            "ask for less"
-        )
+    drawn = config.symmetry == "drawn"
+    if drawn and _drawable(config, header, library):
+        return
+    if not drawn and _candidates(config, header, library).any():
+        return
+    asked = [config.composition] if config.composition else []
+    asked += [f"{len(config.elements_required)} elements"] if config.elements_required else []
+    asked += [f"{config.n_atoms} atoms"] if _sizes_asked(config) else []
+    asked += [config.crystal_system] if config.crystal_system else []
+    asked += [f"space group {config.space_group}"] if config.space_group else []
+    if drawn:
+        problem = "no sites of a group can be filled with"
+    else:
+        problem = 'ask for less, or for symmetry = "drawn": no structure of the training set has'
+    raise UsageError(f"{where}: sample.symmetry: {problem} {', '.join(asked)}")
 
 
 @lru_cache(maxsize=64)
@@ -214,7 +225,11 @@ def plan(
     header: Header,
     library: TemplateLibrary | None = None,
 ) -> Plan:
-    """Draw what sample ``index`` is to be: a function of (seed, index) and the settings."""
+    """Draw what sample ``index`` is to be: a function of (seed, index) and the settings.
+
+    Raises:
+        UsageError: sites were drawn again and again without giving one of the groups asked for.
+    """
     rng = np.random.default_rng([seed, index])
     targets = np.full(len(header.model.labels), np.nan)
     for place, label in enumerate(header.model.labels):
@@ -249,6 +264,27 @@ def _symmetric_plan(
     header: Header,
     library: TemplateLibrary,
 ) -> Plan:
+    counts = composition(config.composition) if config.composition else {}
+    if config.symmetry == "drawn":
+        template, orbits = _drawn(rng, targets, config, header, library)
+    else:
+        row = _chosen(rng, targets, config, header, library)
+        template = library[row]
+        wanted = {z: template.n_atoms // sum(counts.values()) * n for z, n in counts.items()}
+        orbits = template_prior.elements_of(library, row, wanted, rng)
+    for orbit, symbol in zip(rng.permutation(len(orbits)), config.elements_required, strict=False):
+        orbits[orbit] = Z_OF[symbol]
+    return Plan(index, template.n_atoms, targets, orbits[template.orbit], template, rng)
+
+
+def _chosen(
+    rng: np.random.Generator,
+    targets: NDArray[np.float64],
+    config: SampleConfig,
+    header: Header,
+    library: TemplateLibrary,
+) -> int:
+    """Row of a template of the library."""
     rows = _candidates(config, header, library)
     weights = template_prior.weights(library, header, targets) * rows
     asked = _sizes_asked(config)
@@ -257,20 +293,63 @@ def _symmetric_plan(
         p = np.ones(len(sizes)) if asked else _sizes(targets, config, header)[sizes - 1]
         n_atoms = int(rng.choice(sizes, p=p / p.sum()))
         weights = weights * (library.n_atoms == n_atoms)
-    row = int(rng.choice(len(library), p=weights / weights.sum()))
-    template = library[row]
-    elements = np.zeros(template.n_atoms, dtype=np.uint8)
-    if config.composition:
-        counts = composition(config.composition)
-        units = template.n_atoms // sum(counts.values())
-        wanted = {z: units * count for z, count in counts.items()}
-        orbits = template_prior.elements_of(library, row, wanted, rng)
-        elements = orbits[template.orbit]
-    for orbit, symbol in zip(
-        rng.permutation(len(template.representative)), config.elements_required, strict=False
-    ):
-        elements[template.orbit == orbit] = Z_OF[symbol]
-    return Plan(index, template.n_atoms, targets, elements, template, rng)
+    return int(rng.choice(len(library), p=weights / weights.sum()))
+
+
+def _drawn(
+    rng: np.random.Generator,
+    targets: NDArray[np.float64],
+    config: SampleConfig,
+    header: Header,
+    library: TemplateLibrary,
+) -> tuple[Template, NDArray[np.uint8]]:
+    """A template whose sites are drawn, and the element of each orbit, 0 where none is given.
+
+    Groups are as frequent as among training structures of about the size.
+    """
+    pairs = _drawable(config, header, library)
+    p = _sizes(targets, config, header)
+    sizes = np.array(sorted(pairs))
+    weights = np.ones(len(sizes)) if _sizes_asked(config) else p[sizes - 1] + 1e-12
+    for _ in range(_GROUPS):  # a group whose sites have a larger one is left for another
+        n_atoms = int(rng.choice(sizes, p=weights / weights.sum()))
+        groups = np.array(pairs[n_atoms])
+        near = np.abs(library.n_atoms - n_atoms) <= _NEAR
+        frequency = np.bincount(library.space_group[near], minlength=231)[groups] + 1e-3
+        group = int(rng.choice(groups, p=frequency / frequency.sum()))
+        counts = _counts(config, n_atoms)
+        found = draw_template(group, list(counts.values()), rng, len(config.elements_required))
+        if found is not None:
+            template, owner = found
+            return template, np.array(list(counts), dtype=np.uint8)[owner]
+    raise UsageError(
+        f"sample.symmetry: {_GROUPS} times in a row the sites drawn had a larger group than "
+        f"{group}, in a cell of {n_atoms} atoms; ask for another space group or size"
+    )
+
+
+def _counts(config: SampleConfig, n_atoms: int) -> dict[int, int]:
+    """Atoms of each element in a cell; of 0 where the model is to choose."""
+    if not config.composition:
+        return {0: n_atoms}
+    counts = composition(config.composition)
+    return {z: n_atoms // sum(counts.values()) * count for z, count in counts.items()}
+
+
+def _drawable(
+    config: SampleConfig, header: Header, library: TemplateLibrary
+) -> dict[int, list[int]]:
+    """Sizes of a cell that fit what is asked → the groups whose sites can fill it."""
+    targets = np.full(len(header.model.labels), np.nan)
+    sizes = _sizes_asked(config) or tuple(np.flatnonzero(_sizes(targets, config, header)) + 1)
+    groups = space_groups(config) or frozenset(np.unique(library.space_group).tolist())
+    found = {}
+    for n_atoms in sorted({int(size) for size in sizes}):
+        counts = list(_counts(config, n_atoms).values())
+        fitting = [group for group in sorted(groups) if can_fill(group, counts)]
+        if fitting:
+            found[n_atoms] = fitting
+    return found
 
 
 def _candidates(

@@ -94,12 +94,16 @@ def elements_of(
 ) -> NDArray[np.uint8]:
     """An element for each orbit of a template that `fitting` found, (m,) atomic numbers.
 
+    All 0 where there are no counts.
+
     Args:
         library: where the template is. row: its place there.
         counts: atoms of each element in the cell, by atomic number.
         rng: chooses among ways that are alike.
     """
     sizes = np.array(library.multiplicities[row])
+    if not counts:
+        return np.zeros(len(sizes), dtype=np.uint8)
     order = rng.permutation(len(sizes))
     numbers = list(counts)
     rng.shuffle(numbers)
