@@ -124,7 +124,8 @@ def test_relaxed_crystals_go_to_dft_and_to_searches(folder: Path, run: Path) -> 
     pigen("csp-seed", run / "survivors.h5", "--n", "1", "--seed-atoms", "12", *short, "-o", seeds)
     searched = counts("csp-run", seeds, "--executor", "local:1")
     assert (searched["ended"], searched["searches"]) == (2, 2)
-    collected = counts("csp-collect", seeds, "--library", "aflow", "-o", folder / "minima.h5")
+    collect = ("csp-collect", seeds, "--library", "aflow", "--as-left")
+    collected = counts(*collect, "-o", folder / "minima.h5")
     minima = read_bundle(folder / "minima.h5")
     assert len(minima) + len(minima.rejects) == 2
     assert collected["minima"] == len(set(minima.columns["formula"].values)) == 1

@@ -54,7 +54,7 @@ def collect(
         watch: told the number of structures that were relaxed again, now and then.
 
     Raises:
-        UsageError: a folder holds no searches that are read.
+        UsageError: a folder holds no searches that are read, or they had another potential.
         PigenError: a manifest or a decided.json is damaged.
     """
     read = {folder: read_outcomes(folder, as_left=True) for folder in folders}

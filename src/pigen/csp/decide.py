@@ -25,6 +25,7 @@ from pigen.csp.results import Search, Step, read_structure_text, text_of
 from pigen.energy.elsewhere import Relaxing
 from pigen.energy.potential import Potential
 from pigen.runtime.checked import read_checked
+from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import map_ordered
 from pigen.runtime.files import write_atomically
 
@@ -155,17 +156,24 @@ def decide(
 ) -> None:
     """Relax again, and write decided.json.
 
-    Structures of searches with another potential are left out. One that does not converge keeps the
-    energy that its search gave it.
+    A structure that does not converge keeps the energy that its search gave it.
 
     Args:
         waiting: from `undecided`.
         potential: of the energies; one that pickles where the executor has other processes.
         executor: of the relaxations.
         watch: told the number of structures after each batch.
+
+    Raises:
+        UsageError: a search had another potential.
     """
-    fitting = [one for one in waiting if one.potential in ("", potential.name)]
-    batches = [fitting[i : i + _BATCH] for i in range(0, len(fitting), _BATCH)]
+    for one in waiting:
+        if one.potential not in ("", potential.name):
+            raise UsageError(
+                f"{one.folder}: its searches have energies of {one.potential}, not of "
+                f"{potential.name}; give --model, or --as-left to relax nothing again"
+            )
+    batches = [waiting[i : i + _BATCH] for i in range(0, len(waiting), _BATCH)]
     crystals = (Crystals.concatenate([_off(one) for one in batch]) for batch in batches)
     relaxing = Relaxing(potential, FMAX, STEPS)
     for batch, relaxed in zip(batches, map_ordered(executor, relaxing, crystals), strict=True):
