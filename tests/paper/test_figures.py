@@ -169,7 +169,9 @@ def test_counting_a_labelled_bundle(tmp_path: Path) -> None:
 # -- searches --------------------------------------------------------------------------------------
 def search(energies: list[float], n_seeds: int) -> Search:
     steps = [Step(i < 2, i, e, f"{i}.cif", "move") for i, e in enumerate(energies)]
-    return Search(Path(), "converged", "", "pigen csp-run", "chgnet 0.3.0", tuple(steps), n_seeds)
+    return Search(
+        Path(), "converged", "", "pigen csp-run", "chgnet 0.3.0", tuple(steps), n_seeds, 0
+    )
 
 
 def test_traces_hold_every_relaxation_with_an_energy(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pigen.bundle import Rate
 from pigen.paper.columns import LETTERS
 from pigen.paper.published import (
+    EXPECTED_NOTE,
     HULL_NOTE,
     MATTERGEN_NOTE,
     difference,
@@ -62,16 +63,16 @@ def test_published_figures_are_those_of_the_paper() -> None:
 def test_difference_is_a_two_proportion_z() -> None:
     pooled = (50 + 4200) / 10_100
     expected = (0.5 - 0.42) / sqrt(pooled * (1 - pooled) * (1 / 100 + 1 / 10_000))
-    assert difference(Rate(50, 100), 42.0) == pytest.approx(expected)
-    assert difference(Rate(100, 100), 100.0) == 0.0
-    assert difference(Rate(0, 100), 0.0) == 0.0
-    assert difference(Rate(1, 2), None) is None
-    assert difference(Rate(0, 0), 42.0) is None
+    assert difference(0.5, 100, 42.0) == pytest.approx(expected)
+    assert difference(1.0, 100, 100.0) == 0.0
+    assert difference(0.0, 100, 0.0) == 0.0
+    assert difference(0.5, 2, None) is None
+    assert difference(0.0, 0, 42.0) is None
 
 
 def test_difference_has_unit_spread_when_nothing_differs() -> None:
     counts = np.random.default_rng(0).binomial(200, 0.42, size=4000)
-    z = [difference(Rate(int(k), 200), 42.0) for k in counts]
+    z = [difference(int(k) / 200, 200, 42.0) for k in counts]
     assert np.mean(np.array(z, dtype=float)) == pytest.approx(0, abs=0.06)
     assert np.std(np.array(z, dtype=float)) == pytest.approx(1, abs=0.05)
 
@@ -173,6 +174,36 @@ def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert HULL_NOTE not in render(table())
     (tmp_path / "table.json").write_text(measured.to_json(), encoding="utf-8")
     assert RunTable.read(tmp_path) == measured
+
+
+def test_what_dft_is_expected_to_give_comes_first(tmp_path: Path) -> None:
+    expected = {"E100": 0.03, "E50": 0.01, "E35": 0.005, "E25": 0.0, SUN: 0.02, "F": 9.4}
+    measured = replace(with_energies(), expected=expected)
+    (tmp_path / "table.json").write_text(run_files(measured)["table.json"], encoding="utf-8")
+    assert RunTable.read(tmp_path) == measured
+    lines = render(measured).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| E |"))
+    words = "A, B, C, D and e_hull < 0.1 eV/atom, expected of DFT"
+    assert lines[first] == f"| E | {words} | 3.0 ± 1.7 % | 8.7 % | −2.0 s.e. |"
+    assert lines[first + 1] == "|  | by the potential alone | 9 / 100 (9.0 ± 2.9 %) |  |  |"
+    assert "| F | largest mled, e_hull < 0.05 eV/atom, expected of DFT | 9.4 bits | 10.9 | – |" in (
+        lines
+    )
+    assert EXPECTED_NOTE in lines
+    assert HULL_NOTE not in lines
+    joined_lines = markdown("1", measured).splitlines()
+    place = next(i for i, line in enumerate(joined_lines) if line.startswith("| run |"))
+    assert "| 3.0 ± 1.7 (−2.0 s.e.) | 1.0 ± 1.0 (" in joined_lines[place]
+    alone = (
+        "|  | by the potential alone |  | 9.0 ± 2.9 | 5.0 ± 2.2 | 3.0 ± 1.7 | 2.0 ± 1.4 | 10.3 |"
+    )
+    assert joined_lines[place + 1] == f"{alone} 4.0 ± 2.0 |"
+    (cell,) = [
+        c
+        for c in joined("1", {tmp_path: measured}).data()
+        if (c["run"], c["column"]) == ("run", "E100")
+    ]
+    assert (cell["value"], cell["passed"], cell["expected"]) == (9.0, 9, 3.0)
 
 
 def test_joined_table_1_has_columns_d_e_f_and_sun() -> None:

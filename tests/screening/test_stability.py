@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from known_structures import displaced, known_structures
@@ -48,6 +51,28 @@ def test_rates_are_of_all_that_was_generated() -> None:
     assert found.largest_mled == pytest.approx(9.5)
     assert found.hull == "a hull"
     assert list(STABLE.values()) == sorted(STABLE.values(), reverse=True)
+
+
+def test_expected_shares_are_means_of_probabilities() -> None:
+    names = ["MgO", "CsCl", "MgO", "SrTiO3"]
+    estimate = Column(np.array([0.05, 0.2, 0.0, np.nan]), "eV/atom", "a calibration")
+    error = Column(np.array([0.05, 0.05, 0.1, 0.1]), "eV/atom", "a calibration")
+    survivors = relaxed(names, [-0.1, 0.0, -0.2, 0.3])
+    columns = {**survivors.columns, "e_hull_est": estimate, "e_hull_est_sd": error}
+    survivors = replace(survivors, columns=columns)
+    mled = {f"s{i}": 9.0 + 0.1 * i for i in range(4)}
+    found = stability(survivors, mled, 10, frozenset(), [], SerialExecutor())
+    below = [NormalDist(m, s).cdf(0.1) for m, s in ((0.05, 0.05), (0.2, 0.05), (0.0, 0.1))]
+    assert found.expected["E100"] == pytest.approx(sum(below) / 10)
+    assert found.expected["SUN"] == pytest.approx((below[0] + below[1]) / 10)  # MgO once
+    assert found.expected["F"] == pytest.approx(9.2)  # s2; s0 is as likely above as below
+    assert found.estimate == "a calibration"
+    assert found.rates["E100"].passed == 3  # by the potential alone
+    given = Column(np.array([0.9, 0.1, 0.2, np.nan]), "", "a calibration")
+    survivors = replace(survivors, columns={**columns, "p_hull_050": given})
+    found = stability(survivors, mled, 10, frozenset(), [], SerialExecutor())
+    assert found.expected["E50"] == pytest.approx(0.12)
+    assert found.expected["F"] == pytest.approx(9.0)
 
 
 def test_nothing_stable() -> None:

@@ -13,12 +13,14 @@ from pigen.bundle import Rate
 FIELDS = {
     name: name
     for name in (
-        *("column", "n", "passed", "value", "standard_error", "published", "difference"),
-        *("files", "query"),
+        *("column", "n", "passed", "value", "standard_error", "expected", "expected_error"),
+        *("published", "difference", "files", "query"),
     )
 }
 """What CSV and JSON say of a cell: name there → attribute of `Cell`."""
 
+ALONE = "by the potential alone"
+"""Of the second line of a figure that is expected of DFT."""
 NOT_RUN = "not run here"
 """Source of a line of which only the published figures are known, and that is said."""
 
@@ -35,9 +37,12 @@ class Cell:
         passed: how many of them count.
         value: the figure, in the unit.
         standard_error: of a percentage.
+        expected: what DFT is expected to give in its place, in the unit; None where the figure
+            rests on no energy, or on energies without an estimate.
+        expected_error: of an expected percentage.
         published: what the paper prints: figures, two where it disagrees with itself, or a text.
         published_of: what a published count is of, where it is shown with it.
-        difference: measured minus published in standard errors.
+        difference: expected, else measured, minus published in standard errors.
         files: bundles that hold what was counted.
         query: Python expression for ``passed``, else for the value, with the files opened by h5py
             as f, and g if there are two; in words where no expression will do.
@@ -49,6 +54,8 @@ class Cell:
     passed: int | None = None
     value: float | None = None
     standard_error: float | None = None
+    expected: float | None = None
+    expected_error: float | None = None
     published: tuple[float, ...] | float | str | None = None
     published_of: int | None = None
     difference: float | None = None
@@ -72,16 +79,31 @@ class Cell:
         """What was measured, without its unit, like ``42.0 ± 4.9``, ``10.3`` or ``1/4``."""
         if self.value is None:
             return "–"
-        if self.unit == "%":
-            return f"{self.value:.1f} ± {self.standard_error:.1f}"
         if self.unit == "n / N":
             return f"{self.value:g}/{self.n}"
-        return f"{self.value:.1f}" if self.unit else f"{self.value:g}"
+        return self._text(self.value, self.standard_error)
+
+    @property
+    def first(self) -> str:
+        """What is expected of DFT, or else what was measured, without its unit."""
+        if self.expected is None:
+            return self.figure
+        return self._text(self.expected, self.expected_error)
+
+    def _text(self, value: float, error: float | None) -> str:
+        if self.unit == "%":
+            return f"{value:.1f} ± {error:.1f}"
+        return f"{value:.1f}" if self.unit else f"{value:g}"
 
     @property
     def measured(self) -> str:
-        """The same with its unit."""
+        """What was measured with its unit."""
         return f"{self.figure} {self.unit}" if self.value is not None else "–"
+
+    @property
+    def foremost(self) -> str:
+        """What is expected of DFT with its unit, or else what was measured."""
+        return self.measured if self.expected is None else f"{self.first} {self.unit}"
 
     @property
     def counted(self) -> str:
@@ -221,6 +243,9 @@ class Table:
                 if line.source:
                     figures = [_beside(cell) for cell in line.cells]
                     rows.append([*line.labels, line.source, *figures, *line.last[1:]])
+                if any(cell.expected is not None for cell in line.cells):
+                    alone = ["" if c.expected is None else c.figure for c in line.cells]
+                    rows.append([*("" for _ in line.labels), ALONE, *alone, *line.last[2:]])
         return markdown(self.headings, rows)
 
     def explain(self) -> str:
@@ -235,8 +260,8 @@ class Table:
 
 
 def _beside(cell: Cell) -> str:
-    """What was measured, and how far it is from what is published."""
-    return cell.figure if cell.difference is None else f"{cell.figure} ({cell.apart})"
+    """What is expected or was measured, and how far it is from what is published."""
+    return cell.first if cell.difference is None else f"{cell.first} ({cell.apart})"
 
 
 # -- text ----------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ NOTES = (
     "Published: 20 compositions a row, FUSE 2.05 with reinforcement learning, rmax 1500, each "
     "search once. E_CSP is the lowest energy of what the two searches made themselves, the seed's "
     "own relaxation left out. Measured energies within "
-    f"{1000 * TIE:g} meV/atom of each other are equal: tight relaxations of one structure differ by "
-    "less. A search that was killed counts with what it had reached.",
+    f"{1000 * TIE:g} meV/atom of each other are equal: tight relaxations of one structure differ "
+    "by less. A search that was killed counts with what it had reached.",
 )
 _FIELDS = {name: name for name in ("column", "n", "value", "published", "files", "query")}
 _PUBLISHED_SEARCHES = ("40", "880")

@@ -8,7 +8,6 @@ from typing import Any
 
 import tomli
 
-from pigen.bundle import Rate
 from pigen.paper.columns import column_of
 from pigen.runtime import resources
 
@@ -24,6 +23,11 @@ HULL_NOTE = (
     "Measured E and S.U.N. are upper bounds, not to be held against the published E: that rests on "
     "VASP energies and on a hull of 607,684 structures, this on the potential and the reference "
     "named under hull, whose missing phases make structures look too stable."
+)
+EXPECTED_NOTE = (
+    "Expected figures take each structure's probability to be below the threshold by the estimate "
+    "of DFT's energy above the hull that is named under estimate (F: structures that are more "
+    "likely below than not). ± is the sampling error; the estimate's own comes on top."
 )
 FOOTNOTE = (
     f"Published figures rest on {PUBLISHED_BATCH} structures a row, another training set "
@@ -67,15 +71,20 @@ def published(row: str, key: str) -> float | None:
     return next(iter(published_figures(row, key)), None)
 
 
-def difference(rate: Rate, published_percent: float | None) -> float | None:
+def difference(share: float, n: int, published_percent: float | None) -> float | None:
     """Measured minus published in standard errors of the difference (two-proportion z).
 
     Both samples share the pooled proportion; None without a published figure, 0 if both are
     exactly 0 or 100 %.
+
+    Args:
+        share: of ``n`` structures.
+        n: how many there are.
+        published_percent: the same share in the paper.
     """
-    if published_percent is None or not rate.total:
+    if published_percent is None or not n:
         return None
     expected = published_percent / 100
-    pooled = (rate.passed + expected * PUBLISHED_BATCH) / (rate.total + PUBLISHED_BATCH)
-    error = sqrt(max(pooled * (1 - pooled), 0.0) * (1 / rate.total + 1 / PUBLISHED_BATCH))
-    return (rate.fraction - expected) / error if error else 0.0
+    pooled = (share * n + expected * PUBLISHED_BATCH) / (n + PUBLISHED_BATCH)
+    error = sqrt(max(pooled * (1 - pooled), 0.0) * (1 / n + 1 / PUBLISHED_BATCH))
+    return (share - expected) / error if error else 0.0

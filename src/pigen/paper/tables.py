@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 
 from pigen.bundle import Rate
-from pigen.paper.cells import NOT_RUN, Cell, Line, Table, markdown
+from pigen.paper.cells import ALONE, NOT_RUN, Cell, Line, Table, markdown
 from pigen.paper.columns import (
     TITLES,
     Column,
+    column_of,
     columns_of,
     columns_of_run,
     figures_of,
 )
 from pigen.paper.published import (
+    EXPECTED_NOTE,
     FOOTNOTE,
     HULL_NOTE,
     MATTERGEN_NOTE,
@@ -26,6 +29,8 @@ from pigen.paper.published import (
 )
 from pigen.run.table import RunTable
 from pigen.screening.stability import SUN
+
+EXPECTED = "expected of DFT"
 
 
 def cell_of(
@@ -47,9 +52,16 @@ def cell_of(
     if folder is not None:
         files = tuple(str(folder / name) for name in column.files)
         cell = replace(cell, files=files, query=column.query_of(table))
-    if isinstance(figure, Rate) and column.unit == "%":
-        cell = replace(cell, difference=difference(figure, published(table.row, column.key)))
-    return cell.of(figure)
+    cell, expected = cell.of(figure), table.expected.get(column.key)
+    if expected is not None and not isinstance(figure, Rate):
+        return replace(cell, expected=expected)
+    if not isinstance(figure, Rate) or column.unit != "%":
+        return cell
+    share, n = figure.fraction, figure.total
+    if expected is not None and n:
+        share, error = expected, sqrt(expected * (1 - expected) / n)
+        cell = replace(cell, expected=100 * share, expected_error=100 * error)
+    return replace(cell, difference=difference(share, n, published(table.row, column.key)))
 
 
 def _published(column: Column, row: str) -> Cell:
@@ -65,7 +77,8 @@ def run_cells(table: RunTable) -> list[tuple[Column, str, Cell]]:
 
 def run_notes(table: RunTable) -> list[str]:
     """What a reader of one run's figures must know."""
-    notes = {FOOTNOTE: table.row, HULL_NOTE: SUN in table.rates}
+    plain = SUN in table.rates and not table.expected
+    notes = {FOOTNOTE: table.row, HULL_NOTE: plain, EXPECTED_NOTE: table.expected}
     return [*(note for note, holds in notes.items() if holds), *_on_mattergen(table.row)]
 
 
@@ -78,9 +91,9 @@ def run_files(table: RunTable) -> dict[str, str]:
     beside = {
         key: {
             "published_percent": published(table.row, key),
-            "difference_in_standard_errors": difference(rate, published(table.row, key)),
+            "difference_in_standard_errors": cell_of(column_of(key), table).difference,
         }
-        for key, rate in table.rates.items()
+        for key in table.rates
     }
     return {"table.json": table.to_json(beside), "table.md": render(table)}
 
@@ -91,10 +104,14 @@ def render(table: RunTable) -> str:
     if table.row:
         lines += [f"Row of the paper: {table.row}", ""]
     lines += [f"- {key}: {value}" for key, value in table.provenance.items()]
-    rows = [
-        (c.title, words, cell.whole, cell.printed(" %" if cell.unit == "%" else ""), cell.apart)
-        for c, words, cell in run_cells(table)
-    ]
+    rows = []
+    for column, words, cell in run_cells(table):
+        printed = cell.printed(" %" if cell.unit == "%" else "")
+        if cell.expected is None:
+            rows.append((column.title, words, cell.whole, printed, cell.apart))
+            continue
+        rows.append((column.title, f"{words}, {EXPECTED}", cell.foremost, printed, cell.apart))
+        rows.append(("", ALONE, cell.whole, "", ""))
     lines += ["", *markdown(("", "criterion", "measured", "published", "difference"), rows)]
     steps = "; ".join(f"{letter} → {rate.passed}" for letter, rate in table.funnel.items())
     lines += ["", f"In sequence, of {table.rates['sequence'].total} structures: {steps}."]
@@ -160,11 +177,14 @@ def join(table: Table, runs: Iterable[RunTable]) -> str:
     if table.more["notes"]:  # every published row is shown, MatterGen's too
         meanings = [f"- {c.meaning}." for c in columns_of(table.name) if c.meaning]
         lines += ["", MATTERGEN_NOTE, "", *meanings]
-    hulls = {run.provenance["hull"] for run in runs if "hull" in run.provenance}
+    listed = list(runs)
+    hulls = {run.provenance["hull"] for run in listed if "hull" in run.provenance}
     if table.more["notes"] and hulls:
         if "hull" not in table.head:
             lines += [f"- Measured energies: {hull}." for hull in sorted(hulls)]
-        lines += ["", HULL_NOTE]
+        expected = [EXPECTED_NOTE] if any(run.expected for run in listed) else []
+        plain = [HULL_NOTE] if any(SUN in run.rates and not run.expected for run in listed) else []
+        lines += ["", *plain, *expected]
     if table.more["not_run"]:
         absent = [f"- {row}: {why}." for row, why in table.more["not_run"].items()]
         lines += ["", "Not run here:", "", *absent]
@@ -172,7 +192,7 @@ def join(table: Table, runs: Iterable[RunTable]) -> str:
 
 
 # -- what a table rests on -----------------------------------------------------------------------
-_HEAD = ("training", "elements", "spp", "novel", "hull", "structures", "versions")
+_HEAD = ("training", "elements", "spp", "novel", "hull", "estimate", "structures", "versions")
 
 
 def head_of(tables: Iterable[RunTable]) -> dict[str, str]:

@@ -12,8 +12,8 @@ from pigen import __version__
 from pigen.bundle import Bundle, Criterion, bundle_info, iter_bundle, read_bundle
 from pigen.descriptors import evaluate
 from pigen.paper.cells import Cell
-from pigen.paper.columns import column_of
-from pigen.paper.tables import run_cells, run_notes
+from pigen.paper.columns import Column, column_of
+from pigen.paper.tables import EXPECTED, run_cells, run_notes
 from pigen.report.content import Distribution, Report, Step
 from pigen.report.gather import (
     E_HULL,
@@ -131,7 +131,7 @@ def report_of_run(path: Path, most: int) -> Report:
                 Step(column_of(key).heading, table.criteria[key], rate.passed)
                 for key, rate in table.funnel.items()
             ),
-            *(Step(c.title, c.words, cell.passed or 0) for c, _, cell in cells if c.joint),
+            *(_near(column, cell) for column, _, cell in cells if column.joint),
         ),
         provenance=provenance,
     )
@@ -150,6 +150,14 @@ def _report(found: Gathered, provenance: dict[str, str], **said: Any) -> Report:
         experiment=experiment,
         **said,
     )
+
+
+def _near(column: Column, cell: Cell) -> Step:
+    """What is near the hull: as many as DFT is expected to find there, where that is known."""
+    if cell.expected is None or cell.n is None:
+        return Step(column.title, column.words, cell.passed or 0)
+    words = f"{column.words}, {EXPECTED}"
+    return Step(column.title, words, round(cell.expected * cell.n / 100, 1))
 
 
 def _words(criterion: Criterion) -> str:

@@ -17,7 +17,7 @@ class Step:
 
     heading: str
     criterion: str
-    left: int
+    left: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,15 +55,15 @@ def draw(shown: Distribution) -> str:
     return str(module.histogram(shown, charts.histogram(shown)))
 
 
-def _headline(report: Report) -> list[tuple[int, str]]:
+def _headline(report: Report) -> list[tuple[float, str]]:
     """The figures in large: structures, survivors, and of each energy the widest window."""
     share = f" ({100 * report.kept / report.read:.1f} %)" if report.read else ""
-    energies: dict[str, tuple[int, str]] = {}
+    energies: dict[str, tuple[float, str]] = {}
     for step in report.funnel:
         if step.heading in ("E", "S.U.N."):
             energies.setdefault(step.heading, (step.left, step.criterion))
-    passed = (report.kept, f"passed all filters{share}")
-    return [(report.read, "structures"), passed, *energies.values()]
+    found = [(report.read, "structures"), (report.kept, f"passed all filters{share}")]
+    return [*found, *energies.values()]
 
 
 @lru_cache(maxsize=1)

@@ -104,11 +104,13 @@ def with_energies(
     relaxed = read_bundle(folder.relaxed)
     formulas, structures = read_formulas(known_formulas), read_chunks(known, executor=executor)
     found = stability(relaxed, mled, total, formulas, structures, executor)
+    estimate = {"estimate": found.estimate} if found.estimate else {}
     return replace(
         table,
         rates={**table.rates, **found.rates},
         largest_mled=found.largest_mled,
-        provenance={**table.provenance, "hull": found.hull},
+        expected=found.expected,
+        provenance={**table.provenance, "hull": found.hull, **estimate},
     )
 
 

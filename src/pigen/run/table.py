@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class RunTable:
         criteria: criterion → its text, e.g. ``spp < 0.362``.
         provenance: what the figures rest on: training set, checkpoint, SPP table, seed, versions,
             and under ``hull`` the reference of the energies above it.
+        expected: key of a rate that rests on energies → share that DFT is expected to give; ``F`` →
+            bits. Empty where the energies come without an estimate of DFT's.
         largest_mled: bits, for column F; None without energies or if nothing is below 50 meV/atom.
     """
 
@@ -45,11 +47,15 @@ class RunTable:
     criteria: Mapping[str, str]
     provenance: Mapping[str, str]
     largest_mled: float | None = None
+    expected: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """ValueError for a criterion without a rate."""
+        """ValueError for a criterion without a rate, or an expected share that is none."""
         if missing := self.criteria.keys() - self.rates.keys():
             raise ValueError(f"rates: none of {' and '.join(sorted(missing))}")
+        for key, share in self.expected.items():
+            if not 0 <= share <= (1 if key in self.rates else 100):
+                raise ValueError(f"expected.{key}: {share} is no share")
 
     def to_json(self, beside: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """As JSON text, for other programs with percentages beside the counts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ STABLE: dict[str, float] = {"E100": 0.100, "E50": 0.050, "E35": 0.035, "E25": 0.
 """Name of a rate → eV/atom above the hull that structures must stay below."""
 SUN = "SUN"
 """Name of a rate: stable (as E100), unique, of novel structure."""
+ESTIMATE = "e_hull_est"
+"""Column of an estimate of DFT's energy above the hull, eV/atom."""
 _CHUNK = 250
 """Structures in a task for a worker."""
 
@@ -29,11 +31,16 @@ class Stability:
         rates: columns of `STABLE`, and `SUN`, of all structures generated.
         largest_mled: bits, as generated, among those below 50 meV/atom; None if there is none.
         hull: what the energies rest on.
+        expected: the same names → share that DFT is expected to give, and ``F`` → bits; empty
+            without an estimate of DFT's energies.
+        estimate: what the estimate rests on, "" without one.
     """
 
     rates: Mapping[str, Rate]
     largest_mled: float | None
     hull: str
+    expected: Mapping[str, float] = field(default_factory=dict)
+    estimate: str = ""
 
 
 def stability(
@@ -59,10 +66,43 @@ def stability(
     below = {name: column.values < threshold for name, threshold in STABLE.items()}
     near = [mled[parent] for parent in relaxed.parents[below["E50"]]]
     stable = relaxed.select(below["E100"])
+    known = list(of_formulas(known, set(relaxed.crystals.reduced_formulas())))
     new = new_and_unique(stable, known_formulas, known, executor)
     rates = {name: Rate(int(passed.sum()), total) for name, passed in below.items()}
     rates[SUN] = Rate(int(new.sum()), total)
-    return Stability(rates, max(near, default=None), column.source)
+    found = Stability(rates, max(near, default=None), column.source)
+    if ESTIMATE not in relaxed.columns:
+        return found
+    chances = {name: chance_below(relaxed, threshold) for name, threshold in STABLE.items()}
+    new = new_and_unique(relaxed, known_formulas, known, executor)
+    counts = {name: float(chance.sum()) for name, chance in chances.items()}
+    counts[SUN] = float(chances["E100"][new].sum())
+    expected = {name: count / total if total else 0.0 for name, count in counts.items()}
+    likely = [mled[parent] for parent in relaxed.parents[chances["E50"] > 0.5]]
+    if likely:
+        expected["F"] = max(likely)
+    return replace(found, expected=expected, estimate=relaxed.columns[ESTIMATE].source)
+
+
+def chance_below(relaxed: Bundle, threshold: float) -> NDArray[np.float64]:
+    """(B,) probability that DFT puts a structure less than a height above the hull.
+
+    From the column ``p_hull_050``, for 50 meV/atom, if there is one, else from the estimate and
+    its standard error, as a normal distribution; 0 where there is neither.
+
+    Args:
+        relaxed: with the columns `ESTIMATE` and ``e_hull_est_sd``.
+        threshold: eV/atom.
+    """
+    from scipy.special import ndtr
+
+    given = relaxed.columns.get(f"p_hull_{1000 * threshold:03.0f}")
+    if given is not None:
+        chance = given.values.astype(np.float64)
+    else:
+        estimate, error = (relaxed.columns[n].values for n in (ESTIMATE, f"{ESTIMATE}_sd"))
+        chance = ndtr((threshold - estimate) / error)
+    return np.clip(np.nan_to_num(chance), 0.0, 1.0)
 
 
 def new_and_unique(

@@ -42,7 +42,7 @@ def novelty_table(rows: Sequence[tuple[str, Path, Measured]], head: Mapping[str,
         assert row.ranks is not None
         rate = Rate(unmatched(row, TOP), len(row.ranks))
         printed = published_unmatched().get(row.table.row)
-        apart = difference(rate, printed)
+        apart = difference(rate.fraction, rate.total, printed)
         cell = Cell("", published=printed, difference=apart, files=str(bundle), query=_QUERY)
         lines.append(Line((row.table.row,), (cell.of(rate),), (name,), row.label))
     title = f"Fig. 3d: of what passes A, B and C, % that match none of the first {TOP} frameworks"
