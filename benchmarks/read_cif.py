@@ -15,7 +15,7 @@ from pathlib import Path
 from pymatgen.io.cif import CifParser
 
 from pigen.io import Limits, read
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.io.formats import parse
 
 

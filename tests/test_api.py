@@ -18,7 +18,7 @@ from known_structures import known_structures
 import pigen
 from pigen.bundle import read_bundle
 from pigen.cli import main
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.model.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

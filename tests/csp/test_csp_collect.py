@@ -21,7 +21,7 @@ from pigen.csp.folder import Experiment, write_manifest
 from pigen.csp.outcome import count, read_outcomes, total
 from pigen.csp.results import COLUMNS, CONVERGED, parse_graph, read_search
 from pigen.csp.seed import csp_seed
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.paper.ed3 import Row, render
 from pigen.runtime.errors import PigenError, UsageError
 

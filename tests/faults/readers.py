@@ -27,7 +27,8 @@ from pigen.descriptors.spp.table import N_BINS, N_PAIRS, save_table
 from pigen.energy.dft.export import EXPORTED
 from pigen.energy.hull.reference import Entry, Reference
 from pigen.io import Limits, open_source, stream
-from pigen.io.export import to_cif, to_poscar
+from pigen.io.cif_text import to_cif
+from pigen.io.export import to_poscar
 from pigen.run.table import RunTable
 
 CIF = to_cif(PEROVSKITE, "x")

@@ -19,7 +19,7 @@ import pytest
 from real_crystals import ALL, bundle_of
 
 from pigen.bundle import write_bundle
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from real_crystals import ALL, QUARTZ, bundle_of
 import pigen.cli
 from pigen.bundle import BundleWriter, bundle_info, read_bundle, write_bundle
 from pigen.cli import main
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.runtime.errors import PigenError, UsageError
 
 
@@ -125,7 +125,7 @@ def test_import_with_workers_is_the_same(folder: Path, tmp_path: Path) -> None:
         (["import", ".", "-o", ".."], "is a folder"),
         (["import", ".", "-o", "..", "--force"], "is a folder"),
         (["import", ".", "-o", "o.h5", "--max-atoms", "0"], "--max-atoms"),
-        (["export", "."], "Missing option '--format'"),
+        (["export", "."], "Missing option '-o'"),
         (["show"], "Missing argument 'BUNDLE'"),
         (["show", "."], "is not a PIGEN bundle"),
         (["nonsense"], "No such command 'nonsense'"),

@@ -11,15 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from real_crystals import ALL, PEROVSKITE, QUARTZ, bundle_of
 
-from pigen.bundle import Bundle, strings, write_bundle
-from pigen.config.files import FORMATS
+from pigen.bundle import Bundle, Column, strings, write_bundle
+from pigen.cli import main
+from pigen.config.files import EXPORT_FORMATS as FORMATS
 from pigen.crystal.crystals import Crystals
-from pigen.io import read
-from pigen.io.export import export_bundle, safe_name, to_cif, to_poscar
+from pigen.io import Limits, read
+from pigen.io.cif_text import to_cif
+from pigen.io.entry import Structure
+from pigen.io.export import export_bundle, safe_name, to_poscar
+from pigen.io.formats import parse
 from pigen.runtime.errors import PigenError, UsageError
 
 TARGETS = {
@@ -218,3 +223,91 @@ def test_csv_has_one_row_per_crystal(source: Path, tmp_path: Path) -> None:
     assert list(rows[0]) == [
         *("id", "parent", "energy", "count", "known", "formula", "verdict_low", "cif"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["CON", "nul", "Aux.x", "com1", "LPT9.cif", "prn.a.b", "a.", "a.."]
+)
+def test_names_that_windows_takes(name: str) -> None:
+    safe = safe_name(name)
+    assert safe.lower().split(".")[0] not in ("con", "nul", "aux", "com1", "lpt9", "prn")
+    assert not safe.endswith(".")
+    assert safe_name(safe) == safe
+
+
+def test_long_integers_survive(tmp_path: Path) -> None:
+    values = np.array([12345678901234567, -(2**62), 7])
+    bundle = Bundle(
+        crystals=Crystals.concatenate([PEROVSKITE] * 3),
+        ids=strings("abc"),
+        columns={"long": Column(values, "", "a test")},
+    )
+    write_bundle(tmp_path / "b.h5", bundle)
+    for form in ("csv", "extxyz"):
+        export_bundle(tmp_path / "b.h5", tmp_path / form, form)
+        again = read(tmp_path / form).columns["long"].values
+        assert [int(x) for x in again] == values.tolist()
+
+
+# -- symmetry ------------------------------------------------------------------------------------
+def assert_same_places(a: Crystals, b: Crystals, atol: float) -> None:
+    """The same atoms within a tolerance in Å, by all distances below 4 Å."""
+    for ours, theirs in zip(places(a), places(b), strict=True):
+        assert ours[0] == theirs[0]
+        n = int((np.array(ours[1]) < 4).sum())
+        np.testing.assert_allclose(ours[1][:n], theirs[1][:n], atol=atol)
+
+
+@pytest.mark.parametrize("crystal", ALL)
+def test_symmetry_is_written_and_read_back(tmp_path: Path, crystal: Crystals) -> None:
+    from pymatgen.io.cif import CifParser
+
+    shifted = Crystals.single(
+        crystal.lattice[0],
+        crystal.frac_coords + np.array([0.123, 0.234, 0.345]),
+        crystal.atomic_numbers,
+    )
+    text = to_cif(shifted, "x", symprec=0.01)
+    number = space_group(crystal)
+    assert f"_symmetry_Int_Tables_number {number}\n" in text
+    (tmp_path / "a.cif").write_text(text)
+    again = read(tmp_path / "a.cif").crystals
+    assert_same_places(crystal, again, 1e-3)
+    assert space_group(again) == number
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (theirs,) = CifParser.from_str(text).parse_structures(primitive=False)
+    assert_same_places(crystal, Crystals.from_pymatgen([theirs]), 1e-3)
+
+
+def test_symmetry_of_real_structures(shared_data: Path) -> None:
+    """Nearly all have some, and read back they have the same atoms at the same distances."""
+    bundle = read(shared_data / "mp20" / "test.csv.gz").select(slice(None, None, 60))
+    symmetric = 0
+    for crystal in bundle.crystals:
+        text = to_cif(crystal, "x", symprec=0.01)
+        ((_, found),) = parse(text, "cif", Limits())
+        assert isinstance(found, Structure), found
+        again = Crystals.single(found.lattice, found.frac_coords, found.atomic_numbers)
+        assert_same_places(crystal, again, 0.02)
+        symmetric += "Int_Tables_number 1\n" not in text
+    assert symmetric >= 0.9 * len(bundle)
+
+
+def test_symmetry_goes_into_cif_alone(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="symmetry goes into CIF alone"):
+        export_bundle(source, tmp_path / "a.csv", "csv", symprec=0.01)
+    assert export_bundle(source, tmp_path / "cifs", "cif", symprec=0.1, most=7) == 7
+    assert len(read(tmp_path / "cifs")) == 7
+
+
+def test_a_submission(source: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke(
+        main, ["export", str(source), "--for", "lemat-genbench", "-o", str(tmp_path / "out")]
+    )
+    assert run.exit_code == 0, run.output
+    assert "30 crystals" in run.output
+    assert "2470 fewer than the 2,500 of a submission" in run.output
+    assert len(list((tmp_path / "out").glob("*.cif"))) == 30
+    run = CliRunner().invoke(main, ["export", str(source), "-o", str(tmp_path / "x")])
+    assert run.exit_code == 2

@@ -20,7 +20,8 @@ from real_crystals import ALL, NACL, QUARTZ
 from pigen.bundle import Bundle
 from pigen.crystal.elements import SYMBOLS
 from pigen.io import Limits, read
-from pigen.io.export import to_cif, to_poscar
+from pigen.io.cif_text import to_cif
+from pigen.io.export import to_poscar
 from pigen.runtime.errors import UsageError
 from pigen.screening.label import label
 

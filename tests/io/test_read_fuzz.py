@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from real_crystals import PEROVSKITE, QUARTZ
 
 from pigen.io import Limits, read_chunks
+from pigen.io.cif_text import to_cif
 from pigen.io.entry import Structure
-from pigen.io.export import to_cif, to_poscar
+from pigen.io.export import to_poscar
 from pigen.io.formats import parse
 from pigen.runtime.errors import PigenError
 

@@ -28,7 +28,7 @@ from pigen.bundle import (
 )
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.report import Report, prepare, report_of_chunks, report_of_run, to_html
 from pigen.report.charts import histogram
 from pigen.report.content import Distribution

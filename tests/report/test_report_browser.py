@@ -19,7 +19,7 @@ from known_structures import known_structures
 
 from pigen.bundle import Bundle, Column, Criterion, Verdict, strings
 from pigen.crystal.crystals import Crystals
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.report import prepare, report_of_chunks, to_html
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed ('.[browser]')")

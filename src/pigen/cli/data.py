@@ -27,7 +27,7 @@ from pigen.cli.options import (
 )
 from pigen.cli.terminal import heading, show_counts
 from pigen.config.files import EXPORT_FORMATS, Limits
-from pigen.runtime.errors import PigenError
+from pigen.runtime.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle import Bundle
@@ -132,9 +132,14 @@ def import_(
 @click.option(
     "--format",
     "form",
-    required=True,
     type=click.Choice(EXPORT_FORMATS),
     help="cif and poscar: a file for each crystal; extxyz and csv: one for all, with the columns.",
+)
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["lemat-genbench"]),
+    help="The files that a benchmark takes: the first 2,500 crystals, as CIFs.",
 )
 @click.option(
     "-o",
@@ -144,22 +149,64 @@ def import_(
     type=click.Path(path_type=Path),
     help="A folder, or a .zip, for cif and poscar; else a file.",
 )
+@click.option(
+    "--symmetry",
+    is_flag=True,
+    help="In CIFs, the space group's operations and one atom of each orbit.",
+)
+@click.option(
+    "--symprec",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    default=0.01,
+    show_default=True,
+    help="Tolerance of --symmetry, Å.",
+)
 @force_option
 @json_option
-def export(bundle: Path, form: str, output: Path, force: bool, as_json: bool) -> None:
+def export(
+    bundle: Path,
+    form: str | None,
+    purpose: str | None,
+    output: Path,
+    symmetry: bool,
+    symprec: float,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Write a bundle as CIF, extxyz, CSV or POSCAR.
 
     \b
-    Example:
+    Examples:
         pigen export survivors.h5 --format cif -o survivors.zip
+        pigen export survivors.h5 --format cif --symmetry -o cifs
+        pigen export generated.h5 --for lemat-genbench -o submission
     """
     from pigen.bundle import bundle_info
-    from pigen.io.export import export_bundle
+    from pigen.io.export import GENBENCH, export_bundle
 
-    progress = progress_over(bundle_info(bundle).n_crystals, "crystal")
-    n = export_bundle(bundle, output, form, force=force, progress=progress)
+    if (form is None) == (purpose is None) and form != "cif":
+        raise UsageError("give --format, or --for with a benchmark")
+    most = GENBENCH if purpose else None
+    n_all = bundle_info(bundle).n_crystals
+    n = export_bundle(
+        bundle,
+        output,
+        form or "cif",
+        force=force,
+        symprec=symprec if symmetry else None,
+        most=most,
+        progress=progress_over(min(n_all, most or n_all), "crystal"),
+    )
     counts = {"crystals": n, "output": str(output)}
-    click.echo(json.dumps(counts) if as_json else f"{output}: {n} crystals")
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    click.echo(f"{output}: {n} crystals")
+    if most and n < most:
+        click.echo(f"{most - n} fewer than the {most:,} of a submission to LeMat-GenBench")
+    if most and n < n_all:
+        click.echo(f"the first {n:,} of {n_all:,} crystals")
 
 
 @click.command()

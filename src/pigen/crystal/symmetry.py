@@ -105,7 +105,7 @@ def orbit_sizes(
     cell = (lattice, frac_coords, atomic_numbers)
     orbits = _cubic_face_centred_orbits(cell, symprec)
     if orbits is None:
-        orbits = np.asarray(_spglib_dataset(cell, symprec).crystallographic_orbits)
+        orbits = np.asarray(spglib_dataset(cell, symprec).crystallographic_orbits)
     return np.unique(orbits, return_counts=True)[1]
 
 
@@ -119,13 +119,18 @@ def space_group_number(
 
     Raises as `orbit_sizes`.
     """
-    return int(_spglib_dataset((lattice, frac_coords, atomic_numbers), symprec).number)
+    return int(spglib_dataset((lattice, frac_coords, atomic_numbers), symprec).number)
 
 
 _Cell = tuple[Any, Any, Any]  # lattice, coordinates, numbers, as spglib takes them
 
 
-def _spglib_dataset(cell: _Cell, symprec: float) -> Any:
+def spglib_dataset(cell: _Cell, symprec: float) -> Any:
+    """What spglib finds of a cell (lattice, coordinates, numbers).
+
+    Raises:
+        ValueError: it finds no symmetry, as in a cell without volume.
+    """
     # spglib's C code prints its inner retries to the terminal unless told not to.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     import spglib

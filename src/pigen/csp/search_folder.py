@@ -30,7 +30,7 @@ from pigen.csp.results import (
     text_of,
 )
 from pigen.csp.trace import draw_trace
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import append_line, write_atomically
 from pigen.runtime.lock import Lock

@@ -24,7 +24,7 @@ from pigen.csp.folder import (
     write_manifest,
 )
 from pigen.csp.select import Seed, ordered, seeds
-from pigen.io.export import to_cif
+from pigen.io.cif_text import to_cif
 from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import check_writable, write_atomically

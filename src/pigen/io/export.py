@@ -8,23 +8,27 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, BundleInfo, bundle_info, iter_bundle
 from pigen.bundle.memory import convert
 from pigen.config.files import EXPORT_FORMATS
-from pigen.crystal.crystals import Crystals, wrap
+from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
+from pigen.io.cif_text import right_handed, to_cif
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import check_writable, replaced
 
+GENBENCH = 2500
+"""Structures that a submission to LeMat-GenBench has."""
 _SUFFIXES = {"cif": ".cif", "poscar": ".vasp"}
 _MAX_NAME = 100
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)\d)(?=\.|$)", re.IGNORECASE)
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The same bundle gives the same archive, byte for byte."""
 
@@ -35,9 +39,11 @@ def export_bundle(
     form: str,
     *,
     force: bool = False,
+    symprec: float | None = None,
+    most: int | None = None,
     progress: Callable[[Iterator[Bundle]], Iterable[Bundle]] = iter,
 ) -> int:
-    """Write every crystal of a bundle file; return how many.
+    """Write the crystals of a bundle file; return how many.
 
     "cif" and "poscar" make a folder with one file per crystal, named after its id, or a zip archive
     if the target ends in .zip; "extxyz" and "csv" make one file, in which the per-crystal columns,
@@ -49,6 +55,9 @@ def export_bundle(
         form: one of `EXPORT_FORMATS`.
         force: replace an existing target. A folder is replaced only if all it holds are files of
             the same kind.
+        symprec: in "cif", list the operations that spglib finds within this tolerance in Å, and one
+            atom of each orbit; None for P 1 with all atoms.
+        most: write no more than the first so many crystals; None for all.
         progress: wraps the stream of chunks, to show how far it is.
 
     Raises:
@@ -58,10 +67,13 @@ def export_bundle(
     target = Path(target)
     if form not in EXPORT_FORMATS:
         raise UsageError(f"no export format {form!r}; there are {', '.join(EXPORT_FORMATS)}")
+    if symprec is not None and (form != "cif" or symprec <= 0):
+        raise UsageError("symmetry goes into CIF alone, with a tolerance above 0 Å")
     suffix = _SUFFIXES.get(form, "")
     check_target(target, force=force, replaceable=suffix)
     info = bundle_info(source)
-    chunks = progress(iter_bundle(source))
+    n = info.n_crystals if most is None else min(most, info.n_crystals)
+    chunks = progress(_first(iter_bundle(source), n))
     if form == "csv":
         with replaced(target) as path, path.open("w", newline="", encoding="utf-8") as file:
             _write_csv(file, info, chunks)
@@ -70,13 +82,24 @@ def export_bundle(
             for chunk in chunks:
                 file.writelines(_extxyz(chunk))
     else:
-        files = _files(chunks, to_cif if form == "cif" else to_poscar, suffix)
+        text = partial(to_cif, symprec=symprec) if form == "cif" else to_poscar
+        files = _files(chunks, text, suffix)
         if target.suffix.lower() == ".zip":
             with replaced(target) as path:
                 _write_zip(path, files)
         else:
             _write_folder(target, files)
-    return info.n_crystals
+    return n
+
+
+def _first(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
+    """The first n crystals of a stream of chunks."""
+    for chunk in chunks:
+        if len(chunk) >= n:
+            yield chunk if len(chunk) == n else chunk.select(slice(0, n))
+            return
+        n -= len(chunk)
+        yield chunk
 
 
 def check_target(target: Path, *, force: bool, replaceable: str = "") -> None:
@@ -104,48 +127,9 @@ def check_target(target: Path, *, force: bool, replaceable: str = "") -> None:
 
 
 # -- texts ---------------------------------------------------------------------------------------
-def to_cif(crystal: Crystals, name: str) -> str:
-    """CIF text of one crystal, in P 1 with all its atoms."""
-    lattice, frac = _right_handed(crystal)
-    lengths = np.linalg.norm(lattice, axis=1)
-    unit = lattice / lengths[:, None]
-    pairs = ((1, 2), (0, 2), (0, 1))
-    angles = [np.degrees(np.arccos(np.clip(unit[i] @ unit[j], -1, 1))) for i, j in pairs]
-    cell = [f"_cell_length_{axis} {x:.10f}" for axis, x in zip("abc", lengths, strict=True)]
-    cell += [
-        f"_cell_angle_{angle} {x:.10f}"
-        for angle, x in zip(("alpha", "beta", "gamma"), angles, strict=True)
-    ]
-    atoms = [
-        f"{SYMBOLS[z]} {SYMBOLS[z]}{i} {x:.12f} {y:.12f} {w:.12f} 1"
-        for i, (z, (x, y, w)) in enumerate(zip(crystal.atomic_numbers, frac, strict=True), start=1)
-    ]
-    block = re.sub(r"[^!-~]", "_", name)[:75]
-    return "\n".join(
-        [
-            f"data_{block}",
-            *cell,
-            "_symmetry_space_group_name_H-M 'P 1'",
-            "_symmetry_Int_Tables_number 1",
-            "loop_",
-            "_symmetry_equiv_pos_as_xyz",
-            "'x, y, z'",
-            "loop_",
-            "_atom_site_type_symbol",
-            "_atom_site_label",
-            "_atom_site_fract_x",
-            "_atom_site_fract_y",
-            "_atom_site_fract_z",
-            "_atom_site_occupancy",
-            *atoms,
-            "",
-        ]
-    )
-
-
 def to_poscar(crystal: Crystals, name: str) -> str:
     """POSCAR text (VASP 5) of one crystal; its atoms are grouped by element."""
-    lattice, frac = _right_handed(crystal)
+    lattice, frac = right_handed(crystal)
     numbers = crystal.atomic_numbers
     elements = list(dict.fromkeys(numbers.tolist()))
     order = np.concatenate([np.flatnonzero(numbers == z) for z in elements] or [np.arange(0)])
@@ -163,18 +147,6 @@ def to_poscar(crystal: Crystals, name: str) -> str:
             "",
         ]
     )
-
-
-def _right_handed(crystal: Crystals) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(3, 3) cell and (n, 3) coordinates of the same atoms in a right-handed cell.
-
-    CIF has no left-handed cells and VASP refuses them. The cell reversed through the origin holds
-    the same crystal, not its mirror image.
-    """
-    lattice, frac = crystal.lattice[0], crystal.frac_coords
-    if np.linalg.det(lattice) < 0:
-        return -lattice, wrap(-frac)
-    return lattice, frac
 
 
 # -- one file for all ----------------------------------------------------------------------------
@@ -272,9 +244,14 @@ def _files(
 
 
 def safe_name(name: str) -> str:
-    """A file name without path, spaces or a leading dot from any text."""
-    kept = re.sub(r"[^A-Za-z0-9._+=-]", "_", name).lstrip(".-")
-    return kept[:_MAX_NAME] or "structure"
+    """A file name for any system from any text: no path, no spaces, no leading or last dot.
+
+    Names that Windows keeps for devices, with any suffix, get an underscore in front.
+    """
+    kept = re.sub(r"[^A-Za-z0-9._+=-]", "_", name).lstrip(".-")[:_MAX_NAME].rstrip(".")
+    if _DEVICE.match(kept):
+        kept = f"_{kept[: _MAX_NAME - 1]}"
+    return kept or "structure"
 
 
 def _write_zip(path: Path, files: Iterable[tuple[str, str]]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, atomic_radii
 from pigen.crystal.symmetry import space_group_number, symmetry_of_each
-from pigen.io.export import safe_name, to_cif
+from pigen.io.cif_text import to_cif
+from pigen.io.export import safe_name
 from pigen.report.content import Entry, Heading, Listing
 from pigen.report.gather import ENERGIES, N_ATOMS, QUANTITIES, Quantity, Survivor
 
