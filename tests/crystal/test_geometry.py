@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from known_structures import known_structures, rebased, repeated, unimodular
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import minimum_image, minkowski_reduce, reduced_coords
+from pigen.crystal.lattice import minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import minimum_image
 from pigen.crystal.symmetry import primitive_cells
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import shortest_distances
+from pigen.crystal.neighbours import shortest_distances
 from pigen.csp.bandit import Bandit
 from pigen.csp.cells import formula_units, random_cell
 from pigen.csp.hopper import Hopper, Plan, Trial

@@ -25,10 +25,11 @@ from pigen.bundle import (
 )
 from pigen.cli import main
 from pigen.config.searches import Request, Settings
+from pigen.crystal.cells import conventional_cell
 from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.seed import csp_seed, published_name
-from pigen.csp.select import conventional_cell, ordered, seed_cell
+from pigen.csp.select import ordered, seed_cell
 from pigen.runtime.errors import PigenError, UsageError
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])

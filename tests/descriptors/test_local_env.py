@@ -16,7 +16,8 @@ from real_crystals import QUARTZ
 from reference_mled import crystal_nn, order_parameters
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import minkowski_reduce, reduced_coords
+from pigen.crystal.lattice import inverse_heights, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import images_within
 from pigen.descriptors.local_env import (
     COINCIDENT,
     DEGENERATE,
@@ -26,7 +27,6 @@ from pigen.descriptors.local_env import (
     local_environments,
 )
 from pigen.descriptors.local_env.crystal_nn import chosen
-from pigen.descriptors.local_env.images import images_within, inverse_heights
 from pigen.descriptors.local_env.order_parameters import (
     TABLE,
     histogram_peak,

@@ -18,10 +18,11 @@ from real_crystals import COPPER, PEROVSKITE
 from test_diffusion import rotation
 
 from pigen.config import ModelConfig, SampleConfig
+from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import get_descriptor
 from pigen.model.checkpoint import ADDED, load_checkpoint, read_header, save_checkpoint
-from pigen.model.data import TrainingData, batches, drop_labels, niggli
+from pigen.model.data import TrainingData, batches, drop_labels
 from pigen.model.diffusion.state import Noised, Prediction
 from pigen.model.layers import Messages, PairMatrices
 from pigen.model.loss import expected_compactness, losses, noised_vector

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from real_crystals import ALL
 
 from pigen.config import DiffusionConfig, ModelConfig
+from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
 from pigen.model.checkpoint import Header
-from pigen.model.data import TrainingData, niggli
+from pigen.model.data import TrainingData
 from pigen.model.diffusion.state import Noised
 from pigen.model.loss import Clean, Corruption, add_noise
 from pigen.model.network import Denoiser

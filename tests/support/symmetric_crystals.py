@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
+from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.templates import Template
-from pigen.model.data import niggli
 
 _CONVENTIONAL = {
     "P-1": (

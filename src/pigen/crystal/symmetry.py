@@ -7,7 +7,6 @@ map them onto each other); nothing is idealised beyond that.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,15 +15,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pigen.crystal.cells import moyo_dataset
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import (
-    degenerate_reason,
-    inverse3,
-    minimum_image,
-    minkowski_reduce,
-    reduced_coords,
-    shortest_distances,
-)
+from pigen.crystal.lattice import degenerate_reason, inverse3, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import minimum_image, shortest_distances
 
 _T = TypeVar("_T")
 
@@ -154,17 +148,11 @@ def _cubic_face_centred_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]
     lengths = np.linalg.norm(cell[0], axis=1)
     if lengths.max() - lengths.min() > 2 * symprec:
         return None  # the shortest vectors of an F lattice are of one length
-    from moyopy import Cell, MoyoDataset
-
-    # It warns of operations that the cell given does not show; none of them is used here.
-    logging.getLogger("moyo").setLevel(logging.ERROR)
-    moyo_cell = Cell(cell[0].tolist(), cell[1].tolist(), cell[2].tolist())
-    try:
-        loose = MoyoDataset(moyo_cell, symprec=symprec)
-        if not loose.pearson_symbol.startswith("cF"):
-            return None
-        strict = MoyoDataset(moyo_cell, symprec=symprec / 10)
-    except ValueError:
+    loose = moyo_dataset(*cell, symprec)
+    if loose is None or not loose.pearson_symbol.startswith("cF"):
+        return None
+    strict = moyo_dataset(*cell, symprec / 10)
+    if strict is None:
         return None
     return np.asarray(loose.orbits) if strict.number == loose.number else None
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle
+from pigen.crystal.cells import conventional_cell
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, Z_OF
-from pigen.crystal.geometry import shortest_distances
-from pigen.descriptors.standard_cell import CLOSEST_ALIKE
+from pigen.crystal.neighbours import shortest_distances
 from pigen.runtime.errors import UsageError
 
 SYMPREC = 0.01
@@ -117,33 +117,12 @@ def seed_cell(crystal: Crystals, *, fuse: bool) -> Crystals:
         if lacking:
             names = ", ".join(SYMBOLS[z] for z in lacking)
             raise ValueError(f"element that FUSE lacks: {names}")
-    cell = conventional_cell(crystal)
+    cell = conventional_cell(crystal, symprec=SYMPREC)
     same = np.zeros_like(cell.atomic_numbers)
     closest = shortest_distances(cell.lattice, cell.frac_coords, same, cell.ptr)[0]
     if not closest >= CLOSEST:  # NaN for a degenerate cell
         raise ValueError(f"atoms closer than {CLOSEST:g} Å: {closest:.3g} Å")
     return _doubled(cell) if fuse and cell.n_atoms[0] == 1 else cell
-
-
-def conventional_cell(crystal: Crystals) -> Crystals:
-    """The conventional standardised cell by moyo; the cell as given where the search fails."""
-    import logging
-
-    from moyopy import Cell, MoyoDataset
-
-    logging.getLogger("moyo").setLevel(logging.ERROR)  # it warns of cells that are not primitive
-    numbers = crystal.atomic_numbers
-    alike = shortest_distances(crystal.lattice, crystal.frac_coords, numbers, crystal.ptr)[0]
-    if not alike >= CLOSEST_ALIKE:
-        return crystal
-    given = Cell(crystal.lattice[0].tolist(), crystal.frac_coords.tolist(), numbers.tolist())
-    try:
-        found = MoyoDataset(given, symprec=SYMPREC).std_cell
-    except ValueError:  # no symmetry that is consistent to any tolerance that moyo tries
-        return crystal
-    cell = Crystals.single(found.basis, found.positions, found.numbers)
-    same = cell.reduced_formulas() == crystal.reduced_formulas()
-    return cell if same else crystal
 
 
 def _doubled(cell: Crystals) -> Crystals:

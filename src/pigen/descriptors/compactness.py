@@ -6,7 +6,7 @@ import numpy as np
 
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, atomic_radii
-from pigen.crystal.geometry import MIN_VOLUME, degenerate_reason
+from pigen.crystal.lattice import MIN_VOLUME, degenerate_reason
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 
 

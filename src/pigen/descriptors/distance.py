@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import degenerate_reason, shortest_distances
+from pigen.crystal.lattice import degenerate_reason
+from pigen.crystal.neighbours import shortest_distances
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 
 

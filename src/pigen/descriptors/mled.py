@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.crystal.cells import standard_cells
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import MAX_Z
 from pigen.descriptors.distance import min_distance
 from pigen.descriptors.local_env import DONE, local_environments
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
-from pigen.descriptors.standard_cell import standard_cells
 from pigen.runtime.errors import UsageError
 
 Axis = Literal["published", "corrected"]

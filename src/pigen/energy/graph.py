@@ -14,7 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import inverse3, minimum_image, minkowski_reduce, reduced_coords
+from pigen.crystal.lattice import inverse_heights, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import image_span, minimum_image
 
 MAX_NEIGHBOURS = 300
 """Neighbours within 6 Å, on average over a cell, beyond which a structure is too dense to evaluate.
@@ -83,19 +84,6 @@ _PROBLEMS = {
 
 
 @njit(cache=True)
-def _ranges(
-    cell: NDArray[np.float64], delta: NDArray[np.float64], cutoff: float, out: NDArray[np.int64]
-) -> None:
-    """Cell indices (3, 2) that an image within the cutoff can have, ``delta`` apart from home."""
-    inverse = inverse3(cell)
-    for k in range(3):
-        # Moving one cell along k crosses this share of the distance between its lattice planes.
-        reach = cutoff * np.sqrt(inverse[0, k] ** 2 + inverse[1, k] ** 2 + inverse[2, k] ** 2)
-        out[k, 0] = int(np.ceil(-reach - delta[k]))
-        out[k, 1] = int(np.floor(reach - delta[k]))
-
-
-@njit(cache=True)
 def _pairs(
     cell: NDArray[np.float64],
     coords: NDArray[np.float64],
@@ -114,15 +102,17 @@ def _pairs(
     the bonds of each atom, and those among them below the angle cutoff.
     """
     found = 0
-    span = np.empty((3, 2), dtype=np.int64)
+    reaches = cutoff * inverse_heights(cell)
     n = len(coords)
     for a in range(n):
         for b in range(a, n):
             delta = coords[b] - coords[a]
-            _ranges(cell, delta, cutoff, span)
-            for i in range(span[0, 0], span[0, 1] + 1):
-                for j in range(span[1, 0], span[1, 1] + 1):
-                    for k in range(span[2, 0], span[2, 1] + 1):
+            first0, last0 = image_span(reaches[0], delta[0])
+            first1, last1 = image_span(reaches[1], delta[1])
+            first2, last2 = image_span(reaches[2], delta[2])
+            for i in range(first0, last0 + 1):
+                for j in range(first1, last1 + 1):
+                    for k in range(first2, last2 + 1):
                         # Of an atom's own images, each and its opposite are one bond.
                         if a == b and (i < 0 or (i == 0 and (j < 0 or (j == 0 and k <= 0)))):
                             continue

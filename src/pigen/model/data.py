@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pigen.crystal.crystals import Crystals, wrap
+from pigen.crystal.crystals import Crystals
 from pigen.crystal.templates import Template
 from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.lattice import to_vector
@@ -22,30 +20,6 @@ from pigen.model.spec import ModelSpec
 
 _POOL = 32
 """Batches whose structures are sorted by size together, so that little padding is computed on."""
-
-
-def niggli(crystals: Crystals) -> Crystals:
-    """Every crystal in its Niggli-reduced cell (spglib); a cell that can't be reduced stays."""
-    # Failures are to be exceptions: what spglib does unless told so is to warn on every call.
-    os.environ.setdefault("SPGLIB_OLD_ERROR_HANDLING", "false")
-    import spglib
-
-    reduced = crystals.lattice.copy()
-    for i, lattice in enumerate(crystals.lattice):
-        with contextlib.suppress(spglib.SpglibError):
-            reduced[i] = spglib.niggli_reduce(lattice)
-    # spglib may rotate the cell; only the change of basis is wanted, in integers.
-    change = np.tile(np.eye(3), (len(crystals), 1, 1))
-    whole = np.linalg.det(crystals.lattice) != 0
-    change[whole] = np.rint(reduced[whole] @ np.linalg.inv(crystals.lattice[whole]))
-    change[~np.isclose(np.abs(np.linalg.det(change)), 1.0)] = np.eye(3)
-    inverse = np.rint(np.linalg.inv(change))
-    return Crystals(
-        lattice=change @ crystals.lattice,
-        frac_coords=wrap(np.einsum("na,nab->nb", crystals.frac_coords, inverse[crystals.batch])),
-        atomic_numbers=crystals.atomic_numbers,
-        ptr=crystals.ptr,
-    )
 
 
 @dataclass(frozen=True)

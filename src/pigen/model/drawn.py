@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.config.settings import CRYSTAL_SYSTEMS
+from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.symmetry import primitive_cells
 from pigen.crystal.templates import Template, template_of
-from pigen.model.data import niggli
 
 TRIES = 40
 """Drafts of a crystal before its group is given up: sites chosen may have a larger group."""

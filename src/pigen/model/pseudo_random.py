@@ -17,6 +17,7 @@ from pigen.bundle import Bundle, strings
 from pigen.config import PseudoRandomConfig
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import Z_OF
+from pigen.crystal.neighbours import wrapped_shifts
 
 _EDGES = (0.5, 1.5)  # edge lengths before scaling to the volume, hence ratios up to 3
 _ANGLES = (60.0, 120.0)
@@ -92,7 +93,7 @@ def _place(
     rng: Generator, lattice: NDArray[np.float64], n: int, separation: float
 ) -> NDArray[np.float64] | None:
     """(n, 3) fractional coordinates with all images apart, or None if an atom finds no place."""
-    shifts = _shifts(lattice, separation)
+    shifts = wrapped_shifts(lattice, separation)
     images = shifts[np.any(shifts != 0, axis=1)] @ lattice
     if len(images) and np.linalg.norm(images, axis=1).min() < separation:
         return None
@@ -109,15 +110,3 @@ def _place(
         else:
             return None
     return frac
-
-
-def _shifts(lattice: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """Lattice shifts, (S, 3), that hold every image within the radius of a wrapped difference.
-
-    A difference in [-1/2, 1/2] shifted by k cells lies at least (|k| - 1/2) times the distance of
-    the lattice planes away.
-    """
-    spacing = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    reach = np.floor(radius / spacing + 0.5).astype(int)
-    axes = [np.arange(-k, k + 1) for k in reach]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float64)

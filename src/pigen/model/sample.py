@@ -20,12 +20,12 @@ from pigen import __version__
 from pigen.bundle import Bundle, BundleWriter, Column, Reject
 from pigen.bundle.marks import Mark, marked
 from pigen.config import Experiment, SampleConfig, dump_experiment
+from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
 from pigen.crystal.template_library import TemplateLibrary
 from pigen.crystal.templates import WHOLE, Template
 from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
-from pigen.model.data import niggli
 from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.reverse import Draws, reverse_chain
 from pigen.model.diffusion.state import Noised, Prediction

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Reject, count_rejects
 from pigen.config import Experiment
+from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
 from pigen.crystal.templates import templates_of
 from pigen.descriptors import descriptor_names, evaluate, get_descriptor
 from pigen.io import read_chunks
-from pigen.model.data import SymmetricData, TrainingData, niggli
+from pigen.model.data import SymmetricData, TrainingData
 from pigen.model.init_from import Start
 from pigen.model.spec import ModelSpec, units_of
 from pigen.runtime.errors import UsageError

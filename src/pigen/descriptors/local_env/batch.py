@@ -9,9 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pigen.crystal.geometry import minkowski_reduce, reduced_coords
+from pigen.crystal.lattice import inverse_heights, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import images_within
 from pigen.descriptors.local_env.crystal_nn import chosen
-from pigen.descriptors.local_env.images import images_within, inverse_heights
 from pigen.descriptors.local_env.order_parameters import (
     MAX_NEIGHBOURS,
     N_PARAMETERS,

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pigen.descriptors.local_env.images import inverse_heights
+from pigen.crystal.lattice import inverse_heights
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]

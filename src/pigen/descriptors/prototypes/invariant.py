@@ -12,8 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import minkowski_reduce, reduced_coords
-from pigen.descriptors.local_env.images import images_within, inverse_heights
+from pigen.crystal.lattice import inverse_heights, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import images_within
 
 N_NEIGHBOURS = 32
 """Distances in the invariant: two or three shells."""

@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, OverStructures
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.geometry import (
-    MIN_VOLUME,
-    degenerate_reason,
-    minkowski_reduce,
-    reduced_coords,
-    shortest_distances,
-)
+from pigen.crystal.lattice import MIN_VOLUME, degenerate_reason, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import shortest_distances
 from pigen.descriptors.prototypes.invariant import average_distances
 from pigen.runtime.executor import map_ordered
 

@@ -12,8 +12,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pigen.crystal.geometry import inverse3, minkowski_reduce, reduced_coords
-from pigen.descriptors.local_env.images import inverse_heights
+from pigen.crystal.lattice import (
+    determinant,
+    inverse3,
+    inverse_heights,
+    minkowski_reduce,
+    reduced_coords,
+)
+from pigen.crystal.neighbours import lattice_points
 from pigen.descriptors.prototypes.assignment import (
     all_within_reach,
     least_total,
@@ -58,7 +64,7 @@ def may_fit(cell: F64, frac: F64, kinds: U8, other: F64, other_frac: F64, other_
     for k in range(3):
         if ok and shortest_lengths[k] > _WIDEST * sorted_lengths[k]:
             return False
-    steps, vectors, norms = _lattice_points(cell * scale, _WIDEST * sorted_lengths[2])
+    steps, vectors, norms = lattice_points(cell * scale, _WIDEST * sorted_lengths[2])
     anchor = _anchor(kinds, other_kinds)
     for a in range(len(norms)):
         if not _like(norms[a], lengths[0]):
@@ -73,7 +79,7 @@ def may_fit(cell: F64, frac: F64, kinds: U8, other: F64, other_frac: F64, other_
                 if not _like(norms[c], lengths[2]):
                     continue
                 basis = np.stack((steps[a], steps[b], steps[c]))
-                if abs(abs(_triple(basis)) - 1.0) > 0.5:
+                if abs(abs(determinant(basis)) - 1.0) > 0.5:
                     continue
                 found = np.array(
                     [_angle(vectors, norms, b, c), _angle(vectors, norms, a, c), gamma]
@@ -197,29 +203,6 @@ def _times(frac: F64, matrix: F64) -> F64:
 
 
 @njit(cache=True)
-def _lattice_points(cell: F64, radius: float) -> tuple[F64, F64, F64]:
-    """Integer coordinates, vectors and lengths of the lattice points within a radius, but 0."""
-    reach = np.floor(radius * inverse_heights(cell)).astype(np.int64)
-    size = 1
-    for k in range(3):
-        size *= 2 * reach[k] + 1
-    steps, vectors, norms = np.empty((size, 3)), np.empty((size, 3)), np.empty(size)
-    found = 0
-    for i in range(-reach[0], reach[0] + 1):
-        for j in range(-reach[1], reach[1] + 1):
-            for k in range(-reach[2], reach[2] + 1):
-                length = 0.0
-                for x in range(3):
-                    vectors[found, x] = i * cell[0, x] + j * cell[1, x] + k * cell[2, x]
-                    length += vectors[found, x] ** 2
-                if 0.0 < length <= radius * radius:
-                    steps[found, 0], steps[found, 1], steps[found, 2] = i, j, k
-                    norms[found] = np.sqrt(length)
-                    found += 1
-    return steps[:found], vectors[:found], norms[:found]
-
-
-@njit(cache=True)
 def _parameters(cell: F64) -> tuple[F64, F64]:
     """Lengths, and angles in degrees."""
     norms = np.empty(3)
@@ -245,14 +228,5 @@ def _like(length: float, target: float) -> bool:
 
 
 @njit(cache=True)
-def _triple(m: F64) -> float:
-    return float(
-        m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
-        + m[0, 1] * (m[1, 2] * m[2, 0] - m[1, 0] * m[2, 2])
-        + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
-    )
-
-
-@njit(cache=True)
 def _volume(cell: F64) -> float:
-    return abs(_triple(cell))
+    return abs(determinant(cell))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF, atomic_radii
-from pigen.crystal.geometry import inverse3, minkowski_reduce, reduced_coords
+from pigen.crystal.lattice import determinant, inverse_heights, minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import image_span
 from pigen.crystal.symmetry import primitive_cells
 from pigen.descriptors.spp.table import (
     BIN,
@@ -152,7 +153,6 @@ def _count(
 ) -> None:
     """Add each crystal's i–j distances, and its n_i n_j / V, to the running sums."""
     n_of = np.zeros(MAX_Z + 1, dtype=np.int64)
-    spacing = np.zeros(3)
     offset = np.zeros(3)
     for s in range(len(lattice)):
         cell, transform, ok = minkowski_reduce(lattice[s])
@@ -160,14 +160,8 @@ def _count(
             continue
         start, stop = ptr[s], ptr[s + 1]
         coords = reduced_coords(frac_coords[start:stop], transform)
-        inverse = inverse3(cell)
-        for k in range(3):
-            spacing[k] = np.sqrt(inverse[0, k] ** 2 + inverse[1, k] ** 2 + inverse[2, k] ** 2)
-        volume = abs(
-            cell[0, 0] * (cell[1, 1] * cell[2, 2] - cell[1, 2] * cell[2, 1])
-            + cell[0, 1] * (cell[1, 2] * cell[2, 0] - cell[1, 0] * cell[2, 2])
-            + cell[0, 2] * (cell[1, 0] * cell[2, 1] - cell[1, 1] * cell[2, 0])
-        )
+        reaches = R_MAX * inverse_heights(cell)
+        volume = abs(determinant(cell))
         n_of[:] = 0
         for a in range(start, stop):
             n_of[numbers[a]] += 1
@@ -184,9 +178,9 @@ def _count(
                 weight = 2.0 if a != b and low == high else 1.0
                 for k in range(3):
                     offset[k] = coords[b, k] - coords[a, k]
-                for i in _images(offset[0], spacing[0]):
-                    for j in _images(offset[1], spacing[1]):
-                        for k in _images(offset[2], spacing[2]):
+                for i in _images(reaches[0], offset[0]):
+                    for j in _images(reaches[1], offset[1]):
+                        for k in _images(reaches[2], offset[2]):
                             square = 0.0
                             for x in range(3):
                                 step = (
@@ -206,11 +200,10 @@ def _count(
 
 
 @njit(cache=True)
-def _images(offset: float, spacing: float) -> range:
+def _images(reach: float, offset: float) -> range:
     """Cells along one axis whose images may lie within R_MAX."""
-    return range(
-        int(np.ceil(-R_MAX * spacing - offset)), int(np.floor(R_MAX * spacing - offset)) + 1
-    )
+    first, last = image_span(reach, offset)
+    return range(first, last + 1)
 
 
 def _universal(counted: DistanceCounts) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF
-from pigen.crystal.geometry import minimum_image, minkowski_reduce, reduced_coords
+from pigen.crystal.lattice import minkowski_reduce, reduced_coords
+from pigen.crystal.neighbours import minimum_image
 from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, READ_ERRORS, parse_json, read_whole
 from pigen.runtime.errors import UsageError
 from pigen.runtime.file_cache import cached_file

@@ -1,9 +1,4 @@
-"""Cell reduction and minimum-image distances, as compiled kernels over plain arrays.
-
-Everything that needs a nearest image first reduces its cell here: in a Minkowski-reduced cell the
-nearest image of a wrapped separation lies among the 27 neighbouring cells, in any other cell it
-may not.
-"""
+"""One lattice in compiled kernels: Minkowski reduction, determinant, inverse, heights."""
 
 from __future__ import annotations
 
@@ -31,18 +26,18 @@ def minkowski_reduce(
     """
     cell = lattice.copy()
     transform = np.eye(3, dtype=np.int64)
-    volume = abs(_det(lattice))
+    volume = abs(determinant(lattice))
     # Written so that a NaN fails too.
     if not MIN_VOLUME < volume < np.inf:
         return cell, transform, False
     for _ in range(500):
         for i in range(2):
             for j in range(2 - i):
-                if _norm2(cell[j + 1]) < _norm2(cell[j]):
+                if norm2(cell[j + 1]) < norm2(cell[j]):
                     for k in range(3):
                         cell[j, k], cell[j + 1, k] = cell[j + 1, k], cell[j, k]
                         transform[j, k], transform[j + 1, k] = transform[j + 1, k], transform[j, k]
-        aa, ab, bb = _norm2(cell[0]), _dot(cell[0], cell[1]), _norm2(cell[1])
+        aa, ab, bb = norm2(cell[0]), _dot(cell[0], cell[1]), norm2(cell[1])
         if abs(ab) > 0.5 * aa * (1.0 + 1e-12):
             _subtract(cell, transform, 1, 0, np.rint(ab / aa))
             continue
@@ -51,7 +46,7 @@ def minkowski_reduce(
         ac, bc = _dot(cell[0], cell[2]), _dot(cell[1], cell[2])
         gram = aa * bb - ab * ab
         x0, y0 = np.rint((ac * bb - bc * ab) / gram), np.rint((bc * aa - ac * ab) / gram)
-        best, best_x, best_y = _norm2(cell[2]) * (1.0 - 1e-12), 0.0, 0.0
+        best, best_x, best_y = norm2(cell[2]) * (1.0 - 1e-12), 0.0, 0.0
         for x in (x0 - 1.0, x0, x0 + 1.0):
             for y in (y0 - 1.0, y0, y0 + 1.0):
                 length = 0.0
@@ -66,7 +61,7 @@ def minkowski_reduce(
                 for j in range(3):
                     for k in range(3):
                         exact[i, k] += transform[i, j] * lattice[j, k]
-            return exact, transform, abs(abs(_det(exact)) - volume) < 1e-3 * volume
+            return exact, transform, abs(abs(determinant(exact)) - volume) < 1e-3 * volume
         _subtract(cell, transform, 2, 0, best_x)
         _subtract(cell, transform, 2, 1, best_y)
     return cell, transform, False
@@ -89,66 +84,14 @@ def reduced_coords(
     return coords
 
 
-@njit(cache=True)
-def minimum_image(
-    cell: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]
-) -> float:
-    """Å between two fractional positions (3,) and their images, in a *reduced* cell (3, 3)."""
-    d0, d1, d2 = stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]
-    d0, d1, d2 = d0 - np.rint(d0), d1 - np.rint(d1), d2 - np.rint(d2)
-    best = np.inf
-    for i in range(-1, 2):
-        for j in range(-1, 2):
-            for k in range(-1, 2):
-                length = 0.0
-                for x in range(3):
-                    step = (d0 + i) * cell[0, x] + (d1 + j) * cell[1, x] + (d2 + k) * cell[2, x]
-                    length += step * step
-                best = min(best, length)
-    return float(np.sqrt(best))
-
-
-@njit(cache=True)
-def shortest_distances(
-    lattice: NDArray[np.float64],
-    frac_coords: NDArray[np.float64],
-    kinds: NDArray[np.uint8],
-    ptr: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Shortest distance between atoms of one kind in each crystal, own images included.
-
-    Args:
-        lattice: (B, 3, 3) Å.
-        frac_coords: (N, 3).
-        kinds: (N,), all alike for the distances between any atoms.
-        ptr: (B + 1,).
-
-    Returns:
-        (B,) Å; NaN where the cell is degenerate.
-    """
-    shortest = np.full(len(lattice), np.nan)
-    for s in range(len(lattice)):
-        cell, transform, ok = minkowski_reduce(lattice[s])
-        if not ok:
-            continue
-        start = ptr[s]
-        coords = reduced_coords(frac_coords[start : ptr[s + 1]], transform)
-        best = np.sqrt(_norm2(cell[0]))
-        for a in range(len(coords)):
-            for b in range(a):
-                if kinds[start + a] == kinds[start + b]:
-                    best = min(best, minimum_image(cell, coords[a], coords[b]))
-        shortest[s] = best
-    return shortest
-
-
 def degenerate_reason(volume: float) -> str:
     """Why a structure whose cell could not be reduced has no value."""
     return f"degenerate cell: volume {volume:.2g} Å^3"
 
 
 @njit(cache=True)
-def _norm2(vector: NDArray[np.float64]) -> float:
+def norm2(vector: NDArray[np.float64]) -> float:
+    """Square of the length of a vector (3,)."""
     return float(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2])
 
 
@@ -158,7 +101,8 @@ def _dot(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
 
 
 @njit(cache=True)
-def _det(m: NDArray[np.float64]) -> float:
+def determinant(m: NDArray[np.float64]) -> float:
+    """Determinant of a (3, 3) matrix; negative for a left-handed cell."""
     return float(
         m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
         + m[0, 1] * (m[1, 2] * m[2, 0] - m[1, 0] * m[2, 2])
@@ -171,12 +115,22 @@ def inverse3(m: NDArray[np.float64]) -> NDArray[np.float64]:
     """Inverse of a (3, 3) matrix by its adjugate, exact for a unimodular integer matrix."""
     # Written out: numba's LAPACK route takes seconds to compile.
     inverse = np.empty((3, 3))
-    det = _det(m)
+    det = determinant(m)
     for i in range(3):
         for j in range(3):
             r, s, u, v = (j + 1) % 3, (j + 2) % 3, (i + 1) % 3, (i + 2) % 3
             inverse[i, j] = (m[r, u] * m[s, v] - m[r, v] * m[s, u]) / det
     return inverse
+
+
+@njit(cache=True, nogil=True)
+def inverse_heights(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / distance between the opposite faces of the cell, (3,) in 1/Å."""
+    inverse = inverse3(lattice)
+    heights = np.empty(3)
+    for i in range(3):
+        heights[i] = np.sqrt(inverse[0, i] ** 2 + inverse[1, i] ** 2 + inverse[2, i] ** 2)
+    return heights
 
 
 @njit(cache=True)
