@@ -16,7 +16,13 @@ from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import get_descriptor
 from pigen.runtime.executor import SerialExecutor
-from pigen.screening.compare import QUANTITIES, fidelity
+from pigen.screening.compare import ANION, NO_SYMMETRY, QUANTITIES, SMACT, fidelity
+from pigen.screening.composition import (
+    densities,
+    effective_elements,
+    element_counts,
+    smact_valid,
+)
 
 ALL = Crystals.concatenate([COPPER, NACL, PEROVSKITE])
 
@@ -77,6 +83,50 @@ def test_frequencies_and_rates_count_every_sample_asked_for() -> None:
     assert found.n_samples == 4
 
 
+def test_a_reference_smaller_than_the_samples_has_a_floor() -> None:
+    parts = [scaled(ALL, 1 + 0.05 * i) for i in range(4)]
+    found = fidelity(bundle(Crystals.concatenate(parts)), [bundle(ALL)], SerialExecutor())
+    floors = {one.quantity: one.floor for one in found.distances}
+    assert floors["volume per atom"] > 0
+    assert floors["elements"] > 0
+
+
+def test_shares_by_number_of_atoms_add_up_and_stand_beside_the_reference() -> None:
+    found = fidelity(bundle(ALL, rejects=2), [bundle(NACL)], SerialExecutor())
+    assert [one.atoms for one in found.sizes] == ["1–4", "5–8"]
+    for name in (NO_SYMMETRY, SMACT, ANION):
+        among = [one.samples[name] for one in found.sizes]
+        assert sum(rate.passed for rate in among) == found.rates[name].passed
+        assert sum(rate.total for rate in among) == 3  # crystals; the rates count rejects too
+        assert found.rates[name].total == 5
+        assert found.reference_rates[name].total == 1
+    assert found.rates[ANION].passed == 2  # not copper
+    assert found.rates[SMACT].passed == 3
+
+
+def test_smact_is_as_in_published_figures() -> None:
+    valid = {f: smact_valid(f) for f in ("Na1Cl1", "Na2Cl1", "Cu1Au3", "Cu1", "Ti1O2", "Og1O1")}
+    assert valid == {
+        "Na1Cl1": True,
+        "Na2Cl1": False,
+        "Cu1Au3": True,  # an alloy
+        "Cu1": True,
+        "Ti1O2": True,
+        "Og1O1": False,  # not known
+    }
+
+
+def test_densities_are_those_of_pymatgen() -> None:
+    expected = [structure.density for structure in ALL.to_pymatgen()]
+    assert densities(ALL) == pytest.approx(expected, rel=1e-6)
+
+
+def test_effective_elements_of_equal_shares_is_their_number() -> None:
+    assert effective_elements(element_counts(NACL)) == pytest.approx(2.0)
+    assert effective_elements(element_counts(COPPER)) == pytest.approx(1.0)
+    assert effective_elements(element_counts(ALL[:0])) == 0.0
+
+
 def test_the_verb_prints_tables_or_json(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "samples.h5", tmp_path / "train.h5"
     write_bundle(ours, bundle(scaled(ALL, 1.1)))
@@ -85,6 +135,8 @@ def test_the_verb_prints_tables_or_json(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert shown.output.startswith("3 samples, 3 reference structures")
     assert "| volume per atom (Å^3) |" in shown.output
+    assert "| DiffCSP | 36.6 | 83.25 | 0.35 | 0.34 |" in shown.output
+    assert "| SMACT valid (charges balance, or an alloy) | 3 / 3 (100.0 ± 0.0 %) |" in shown.output
     as_json = CliRunner().invoke(main, ["compare", str(ours), "--to", str(theirs), "--json"])
     assert len(json.loads(as_json.output)["distances"]) == len(QUANTITIES) + 2
     write_bundle(tmp_path / "empty.h5", bundle(ALL[:0]))

@@ -43,9 +43,10 @@ def compare(
 ) -> None:
     """Compare generated structures with real ones: how far their distributions are apart.
 
-    Medians and Wasserstein distances of volume per atom, C, M_LED, K and sizes; total variation
-    distances of elements and space groups; validity, uniqueness, novelty. The floor beside each
-    distance is that of as many structures drawn from the reference itself.
+    Medians and Wasserstein distances of volume per atom, density, C, M_LED, K and sizes; total
+    variation distances of elements and space groups; validity, uniqueness, novelty, symmetry and
+    charges, also by number of atoms; published figures of other generators. The floor beside each
+    distance is what it is between two such sets drawn from the reference itself.
 
     \b
     Example:
@@ -75,20 +76,72 @@ def compare(
 
 
 def _lines(found: Fidelity) -> list[str]:
-    """Two Markdown tables."""
-    lines = [
-        f"{found.n_samples} samples, {found.n_reference} reference structures",
-        "",
-        "| distribution | samples | reference | distance | floor |",
-        "|---|---|---|---|---|",
+    """The tables as Markdown."""
+    from pigen.paper.cells import markdown
+    from pigen.screening.compare import ANION, NO_SYMMETRY, SMACT
+
+    both = f"{found.n_samples} samples, {found.n_reference} reference structures"
+    distances = [
+        (
+            f"{one.quantity} ({one.unit})" if one.unit else one.quantity,
+            *_middle(one),
+            f"{one.distance:.3f}",
+            f"{one.floor:.3f}",
+        )
+        for one in found.distances
     ]
-    for one in found.distances:
-        name = f"{one.quantity} ({one.unit})" if one.unit else one.quantity
-        shown = f"{one.distance:.3f} | {one.floor:.3f}"
-        lines.append(f"| {name} | {_middle(one)[0]} | {_middle(one)[1]} | {shown} |")
-    lines += ["", "| of all samples | n / N (%) |", "|---|---|"]
-    lines += [f"| {name} | {rate} |" for name, rate in found.rates.items()]
-    return lines
+    rates = [
+        (name, rate, found.reference_rates.get(name, "–")) for name, rate in found.rates.items()
+    ]
+    shares = (NO_SYMMETRY, SMACT, ANION)
+    sizes = [
+        (one.atoms, *(rate[name] for name in shares for rate in (one.samples, one.reference)))
+        for one in found.sizes
+    ]
+    ours, theirs = found.effective_elements
+    headings = [f"{name}, {of}" for name in ("P1", "SMACT", "anion") for of in _BOTH]
+    return [
+        *(both, ""),
+        *markdown(("distribution", *_BOTH, "distance", "floor"), distances),
+        "",
+        *markdown(("of all samples, n / N (%)", *_BOTH), rates),
+        "",
+        f"Effective number of elements, exp(H) of their shares of all atoms: samples {ours:.1f}, "
+        f"reference {theirs:.1f}.",
+        "",
+        *markdown(("atoms per cell", *headings), sizes),
+        "",
+        *_published(found),
+    ]
+
+
+_BOTH = ("samples", "reference")
+
+
+def _published(found: Fidelity) -> list[str]:
+    """The samples beside what other generators publish."""
+    from pigen.paper.cells import markdown
+    from pigen.paper.yardsticks import NOTE, PUBLISHED
+    from pigen.screening.compare import NO_SYMMETRY, SMACT
+
+    distances = {one.quantity: one.distance for one in found.distances}
+    shares = [f"{found.rates[name].percent:.1f}" for name in (NO_SYMMETRY, SMACT)]
+    names = ("density", "elements per cell")
+    away = [f"{distances[name]:.3f}" if name in distances else "–" for name in names]
+    rows = [("these samples", *shares, *away, f"n = {found.n_samples}")]
+    for one in PUBLISHED:
+        figures = (one.no_symmetry, one.smact, one.density, one.n_elements)
+        shown = ["–" if figure is None else f"{figure:g}" for figure in figures]
+        rows.append((one.model, *shown, one.source))
+    distances_of = ("density, g/cm3", "elements per cell")
+    headings = (
+        "",
+        "P1, %",
+        "SMACT valid, %",
+        *(f"distance of {d}" for d in distances_of),
+        "source",
+    )
+    return [*markdown(headings, rows), "", NOTE]
 
 
 def _middle(one: Distance) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,14 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, Rate, divide, over_structures
+from pigen.bundle import Bundle, Column, Rate, divide, over_structures
 from pigen.config import FilterConfig
-from pigen.crystal.elements import MAX_Z
 from pigen.descriptors import evaluate
 from pigen.descriptors.prototypes.known import KnownStructures
 from pigen.descriptors.prototypes.reduce import Reduced, prepare
 from pigen.descriptors.prototypes.unique import Distinct
 from pigen.runtime.executor import map_ordered
+from pigen.screening.composition import (
+    densities,
+    effective_elements,
+    element_counts,
+    smact_valid,
+    with_anion,
+)
 from pigen.screening.stability import of_formulas
 
 DESCRIPTORS = ("c", "mled", "k", "space_group")
@@ -27,6 +33,7 @@ _CHUNK = 250
 """Structures in a task for a worker."""
 QUANTITIES = {
     "volume per atom": "Å^3",
+    "density": "g/cm3",
     "C": "",
     "M_LED": "bits",
     "K": "bits/atom",
@@ -36,6 +43,15 @@ QUANTITIES = {
 """Distributions compared by their Wasserstein distance, and their units."""
 FREQUENCIES = ("elements", "space groups")
 """Distributions over kinds, compared by their total variation distance."""
+NO_SYMMETRY = "without symmetry (space group P1)"
+SMACT = "SMACT valid (charges balance, or an alloy)"
+ANION = "with an anion (N, O, F, S, Cl, Se, Br, Te or I)"
+SIZES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, 20), (21, None))
+"""Numbers of atoms that are looked at apart."""
+_VALID = "smact_valid"
+"""Column for `SMACT`."""
+_DRAWS = 20
+"""Pairs of samples behind each floor."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +59,15 @@ class Sample:
     """What is compared of a set of structures.
 
     Attributes:
-        values: quantity of `QUANTITIES` → (n,) values, those that exist.
+        values: quantity of `QUANTITIES` → (n,) values, NaN where there is none.
         counts: name of `FREQUENCIES` → (n, kinds) counts by structure.
+        shares: `NO_SYMMETRY`, `SMACT` and `ANION` → (n,) whether it holds.
         formulas: reduced formulas, (n,).
     """
 
     values: Mapping[str, NDArray[np.float64]]
     counts: Mapping[str, NDArray[np.int64]]
+    shares: Mapping[str, NDArray[np.bool_]]
     formulas: NDArray[np.object_]
 
     def __len__(self) -> int:
@@ -65,8 +83,8 @@ class Distance:
         quantity, unit: of the values, and of the distance where it is Wasserstein's.
         samples, reference: medians; for frequencies the commonest kind.
         distance: Wasserstein distance, or total variation distance (0 … 1) of frequencies.
-        floor: the same distance for as many structures drawn from the reference, against it: what
-            is left of the distance when nothing is wrong.
+        floor: the mean of the same distance when both sets, of these sizes, are drawn from the
+            reference with replacement: what is left of the distance when nothing is wrong.
     """
 
     quantity: str
@@ -78,13 +96,39 @@ class Distance:
 
 
 @dataclass(frozen=True)
+class SizeClass:
+    """Structures with so many atoms in their cells.
+
+    Attributes:
+        atoms: as text, like ``5–8``.
+        samples, reference: name of a share → rate among these.
+    """
+
+    atoms: str
+    samples: Mapping[str, Rate]
+    reference: Mapping[str, Rate]
+
+
+@dataclass(frozen=True)
 class Fidelity:
-    """Samples against a reference: distances, and rates over all samples."""
+    """Samples against a reference.
+
+    Attributes:
+        n_samples, n_reference: entries of the samples' source, and structures of the reference.
+        distances: of distributions.
+        rates: of all entries of the samples' source.
+        reference_rates: those of them that the reference has too, of its structures.
+        effective_elements: exp(H) of both, H the entropy of the elements' shares of all atoms.
+        sizes: by number of atoms.
+    """
 
     n_samples: int
     n_reference: int
     distances: tuple[Distance, ...]
     rates: Mapping[str, Rate]
+    reference_rates: Mapping[str, Rate]
+    effective_elements: tuple[float, float]
+    sizes: tuple[SizeClass, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -114,13 +158,17 @@ def fidelity(
     described = _described(divide(samples, _CHUNK), executor, (*DESCRIPTORS, *_JUDGED))
     samples = Bundle.concatenate(list(described))
     of_known, of_samples = collect(known, executor), _quantities(samples)
-    rng = np.random.default_rng(seed)
-    drawn = rng.choice(len(of_known), min(len(of_samples), len(of_known)), replace=False)
     return Fidelity(
         samples.n_entries,
         len(of_known),
-        tuple(_distances(of_samples, of_known, drawn)),
+        tuple(_distances(of_samples, of_known, np.random.default_rng(seed))),
         _rates(samples, of_samples, known, of_known, executor),
+        {name: _rate(held) for name, held in of_known.shares.items()},
+        (
+            effective_elements(of_samples.counts["elements"]),
+            effective_elements(of_known.counts["elements"]),
+        ),
+        tuple(_by_size(of_samples, of_known)),
     )
 
 
@@ -132,69 +180,91 @@ def _described(
 
 
 def _describe(chunk: Bundle, names: tuple[str, ...]) -> Bundle:
-    return evaluate(chunk, names)[0]
+    valid = np.array([smact_valid(f) for f in chunk.crystals.reduced_formulas()], dtype=bool)
+    described = evaluate(chunk, names)[0]
+    return described.with_columns({_VALID: Column(valid, "", "SMACT")})
 
 
 def _quantities(bundle: Bundle) -> Sample:
     crystals, columns = bundle.crystals, bundle.columns
     n_atoms = crystals.n_atoms.astype(np.float64)
-    elements = np.zeros((len(bundle), MAX_Z + 1), dtype=np.int64)
-    np.add.at(elements, (crystals.batch, crystals.atomic_numbers), 1)
+    elements = element_counts(crystals)
     groups = np.zeros((len(bundle), 231), dtype=np.int64)
     number = columns["space_group"].values
     groups[np.arange(len(bundle)), np.maximum(number, 0)] = 1
     groups[:, 0] = 0  # no group found
     values = {
         "volume per atom": crystals.volume / np.maximum(n_atoms, 1),
+        "density": densities(crystals),
         "C": columns["c"].values,
         "M_LED": columns["mled"].values,
         "K": columns["k"].values,
         "atoms per cell": n_atoms,
         "elements per cell": (elements > 0).sum(1).astype(np.float64),
     }
+    shares = {
+        NO_SYMMETRY: groups[:, 1] > 0,
+        SMACT: columns[_VALID].values.astype(bool),
+        ANION: with_anion(elements),
+    }
     formulas = np.array(crystals.reduced_formulas(), dtype=object)
-    return Sample(values, {"elements": elements, "space groups": groups}, formulas)
+    return Sample(values, {"elements": elements, "space groups": groups}, shares, formulas)
 
 
 def _join(parts: list[Sample]) -> Sample:
     return Sample(
         {name: np.concatenate([p.values[name] for p in parts]) for name in QUANTITIES},
         {name: np.concatenate([p.counts[name] for p in parts]) for name in FREQUENCIES},
+        {name: np.concatenate([p.shares[name] for p in parts]) for name in parts[0].shares},
         np.concatenate([p.formulas for p in parts]),
     )
 
 
-def _distances(samples: Sample, known: Sample, drawn: NDArray[np.int64]) -> Iterable[Distance]:
-    from scipy.stats import wasserstein_distance
+def _rate(held: NDArray[np.bool_]) -> Rate:
+    return Rate(int(held.sum()), len(held))
 
+
+def _distances(samples: Sample, known: Sample, rng: np.random.Generator) -> Iterator[Distance]:
+    pairs = [
+        [rng.integers(len(known), size=size) for size in (len(samples), len(known))]
+        for _ in range(_DRAWS)
+    ]
     for name, unit in QUANTITIES.items():
         x, y = samples.values[name], known.values[name]
-        z = y[drawn]
-        x, y, z = x[np.isfinite(x)], y[np.isfinite(y)], z[np.isfinite(z)]
-        if not len(x) or not len(z):
+        if not np.isfinite(x).any() or not np.isfinite(y).any():
             continue
-        yield Distance(
-            name,
-            unit,
-            float(np.median(x)),
-            float(np.median(y)),
-            float(wasserstein_distance(x, y)),
-            float(wasserstein_distance(z, y)),
-        )
+        floor = np.mean([_wasserstein(y[drawn], y[other]) for drawn, other in pairs])
+        middles = float(np.nanmedian(x)), float(np.nanmedian(y))
+        yield Distance(name, unit, *middles, _wasserstein(x, y), float(floor))
     for name in FREQUENCIES:
-        p, q = samples.counts[name].sum(0), known.counts[name].sum(0)
-        r = known.counts[name][drawn].sum(0)
-        yield Distance(
-            name,
-            "",
-            float(np.argmax(p)),
-            float(np.argmax(q)),
-            _total_variation(p, q),
-            _total_variation(r, q),
-        )
+        p, q = samples.counts[name], known.counts[name]
+        floor = np.mean([_total_variation(q[drawn], q[other]) for drawn, other in pairs])
+        kinds = float(np.argmax(p.sum(0))), float(np.argmax(q.sum(0)))
+        yield Distance(name, "", *kinds, _total_variation(p, q), float(floor))
 
 
-def _total_variation(p: NDArray[np.int64], q: NDArray[np.int64]) -> float:
+def _wasserstein(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Of the values that exist; NaN where one side has none."""
+    from scipy.stats import wasserstein_distance
+
+    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+    return float(wasserstein_distance(x, y)) if len(x) and len(y) else float("nan")
+
+
+def _by_size(samples: Sample, known: Sample) -> Iterator[SizeClass]:
+    for low, high in SIZES:
+        rates = []
+        for one in (samples, known):
+            atoms = one.values["atoms per cell"]
+            among = (atoms >= low) & (atoms <= (high or np.inf))
+            rates.append({name: _rate(held[among]) for name, held in one.shares.items()})
+        if rates[0][SMACT].total:
+            yield SizeClass(f"{low}–{high}" if high else f"{low} or more", *rates)
+
+
+def _total_variation(x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
+    """Of the kinds in two sets, from counts by structure."""
+    p, q = x.sum(0), y.sum(0)
     return float(0.5 * np.abs(p / max(p.sum(), 1) - q / max(q.sum(), 1)).sum())
 
 
@@ -215,7 +285,6 @@ def _rates(
     reduced = [one for _, part in parts for one in part]
     unique = Distinct().add((samples, reduced))
     new = np.array([_fits_none(one, seen) for one in reduced], dtype=bool)
-    no_symmetry = of_samples.counts["space groups"][:, 1] > 0
     composition = ~np.isin(of_samples.formulas, list(set(of_known.formulas)))
     found = {
         f"A′: all atoms further than {config.min_distance} Å apart": apart,
@@ -224,7 +293,7 @@ def _rates(
         "new composition, not in the reference": composition,
         "new structure, fits none of the reference": new,
         "unique and new structure": unique & new,
-        "without symmetry (space group P1)": no_symmetry,
+        **of_samples.shares,
     }
     return {name: Rate(int(passed.sum()), total) for name, passed in found.items()}
 
