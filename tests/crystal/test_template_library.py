@@ -43,9 +43,9 @@ def test_compositions_know_how_many_atoms_an_element_has_and_not_which(
     library: TemplateLibrary,
 ) -> None:
     spinel = list(SYMMETRIC).index("Fd-3m")
-    assert library.compositions[spinel] == (2, 4, 8)
+    assert library.compositions[spinel] == (2, 4, 8)  # Mg, Al, O: metals first
     layered = list(SYMMETRIC).index("I4/mmm")  # two orbits of oxygen
-    assert library.compositions[layered] == (1, 2, 4)
+    assert library.compositions[layered] == (2, 1, 4)
     assert sorted(library.multiplicities[layered]) == [1, 2, 2, 2]
 
 

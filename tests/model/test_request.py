@@ -102,6 +102,14 @@ def test_a_composition_is_given_whole(symmetry: str) -> None:
                 assert len(set(one.elements[one.template.orbit == orbit].tolist())) == 1
 
 
+def test_metals_go_where_metals_were() -> None:
+    """Perovskites alone have these counts in this order: Sr, then Ti, then O."""
+    for one in plans(asked(composition="SrTiO3", formula_units=1, space_group=221), 10):
+        assert one.template is not None
+        assert sorted(one.template.multiplicities) == [1, 1, 3]
+        assert list(composition("O3TiSr")) == [38, 22, 8]
+
+
 def test_formula_units_are_those_of_the_training_set_unless_asked() -> None:
     sizes = Counter(one.n_atoms for one in plans(asked(composition="NaCl", symmetry="free"), 60))
     assert all(size % 2 == 0 for size in sizes)

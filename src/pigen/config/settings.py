@@ -98,7 +98,7 @@ class LossConfig:
     coords: float = setting(4.0, "Weight λ_F of the coordinate loss.", lo=0.0)
     lattice: float = setting(1.0, "Weight λ_L of the lattice loss.", lo=0.0)
     compactness: float = setting(
-        10.0, "Weight λ_C of the physics-informed compactness loss; 0 switches it off.", lo=0.0
+        1.0, "Weight λ_C of the physics-informed compactness loss; 0 switches it off.", lo=0.0
     )
 
 

@@ -46,3 +46,17 @@ def atomic_radii() -> NDArray[np.float64]:
                 radii[z] = float(radius)
     radii.setflags(write=False)
     return radii
+
+
+@lru_cache(maxsize=1)
+def mendeleev_numbers() -> NDArray[np.float64]:
+    """Places of the elements from metals to non-metals, (104,), by pymatgen; index 0 is unused.
+
+    Elements that are chemically alike are neighbours (Villars et al.,
+    10.1016/j.jallcom.2003.08.060).
+    """
+    from pymatgen.core import Element
+
+    places = np.array([0.0, *(Element(symbol).mendeleev_no for symbol in SYMBOLS[1:])])
+    places.setflags(write=False)
+    return places

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import mendeleev_numbers
 from pigen.crystal.templates import Template
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import write_atomically
@@ -40,8 +41,9 @@ class TemplateLibrary:
         number: (S,) space group of each group. operations_ptr: (S + 1,) where its operations begin.
         rotations: (K, 3, 3). translations: (K, 3).
         group: (M,). atoms_ptr, orbits_ptr: (M + 1,). orbit, operation: (N,), see `Template`.
-        projector, special: (O,) rows of ``projectors`` and ``specials``. kind: (O,) orbits of one
-            element have one number; which element it is, is not known.
+        projector, special: (O,) rows of ``projectors`` and ``specials``.
+        kind: (O,) rank of the orbit's element among those of its structure, from metals to
+            non-metals; which element it is, is not known.
         labels: (M, n_labels), NaN where missing. names: of the labels.
     """
 
@@ -77,6 +79,7 @@ class TemplateLibrary:
         groups: dict[bytes, int] = {}
         operations: list[Template] = []
         rows, group, kinds = [], [], []
+        places = mendeleev_numbers()
         for i, template in enumerate(templates):
             if template is None:
                 continue
@@ -86,7 +89,7 @@ class TemplateLibrary:
             if len(groups) > len(operations):
                 operations.append(template)
             numbers = crystals.atomic_numbers[crystals.ptr[i] + template.representative]
-            kinds.append(np.unique(numbers, return_inverse=True)[1])
+            kinds.append(np.unique(places[numbers], return_inverse=True)[1])
         kept = [template for template in templates if template is not None]
         projectors, projector = _once([t.projector.reshape(-1, 9) for t in kept], 9)
         specials, special = _once([t.special for t in kept], 3)
@@ -151,11 +154,11 @@ class TemplateLibrary:
 
     @cached_property
     def compositions(self) -> list[tuple[int, ...]]:
-        """Atoms of each element of each template, ascending: its anonymous formula times Z."""
+        """Atoms of each element of each template, in the order of ``kind``."""
         found = []
         for row, counts in enumerate(self.multiplicities):
             kind = self.kind[self.orbits_ptr[row] : self.orbits_ptr[row + 1]]
-            found.append(tuple(sorted(np.bincount(kind, weights=counts).astype(int).tolist())))
+            found.append(tuple(np.bincount(kind, weights=counts).astype(int).tolist()))
         return found
 
     def save(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pigen.config import SampleConfig
 from pigen.config.settings import CRYSTAL_SYSTEMS
-from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.crystal.elements import SYMBOLS, Z_OF, mendeleev_numbers
 from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
 from pigen.crystal.templates import Template
 from pigen.model import template_prior
@@ -166,6 +166,8 @@ def _check_symmetry(
 def composition(formula: str) -> Mapping[int, int]:
     """Atoms of each element (by atomic number) in a formula, as it is written.
 
+    From metals to non-metals.
+
     Raises:
         UsageError: it can't be read, or its amounts are not whole.
     """
@@ -181,7 +183,8 @@ def composition(formula: str) -> Mapping[int, int]:
         raise UsageError(
             f"sample.composition: {formula!r}: expected whole numbers of atoms of known elements"
         )
-    return counts
+    places = mendeleev_numbers()
+    return dict(sorted(counts.items(), key=lambda item: float(places[item[0]])))
 
 
 def space_groups(config: SampleConfig) -> frozenset[int] | None:
@@ -366,7 +369,7 @@ def _candidates(
     if asked:
         rows &= np.isin(library.n_atoms, asked)
     if config.composition:
-        counts = tuple(sorted(composition(config.composition).values()))
+        counts = list(composition(config.composition).values())
         rows &= template_prior.fitting(library, counts, _units_asked(config))
     return rows
 

@@ -7,13 +7,13 @@ of the structures they came from are to the targets.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.crystal.elements import mendeleev_numbers
 from pigen.crystal.template_library import TemplateLibrary
 from pigen.model.checkpoint import Header
 
@@ -44,15 +44,17 @@ def weights(
 
 
 def fitting(
-    library: TemplateLibrary, counts: tuple[int, ...], units: Sequence[int]
+    library: TemplateLibrary, counts: Sequence[int], units: Sequence[int]
 ) -> NDArray[np.bool_]:
     """(M,) the templates whose orbits can hold a composition; ``units`` of it, or any number.
 
-    Where structures of the same anonymous formula are among those of a size, only theirs are.
+    Where structures of the same formula, but for what its elements are, are among those of a size,
+    only theirs are: those with the same count for each rank from metals to non-metals, else those
+    with the same counts.
 
     Args:
         library: M templates.
-        counts: atoms of each element in the formula, ascending.
+        counts: atoms of each element in the formula, from metals to non-metals.
         units: how often the cell may hold it; empty: as often as it likes.
     """
     n_atoms, unit = library.n_atoms, sum(counts)
@@ -62,9 +64,11 @@ def fitting(
         if size % unit or (units and times not in units):
             continue
         wanted = tuple(times * count for count in counts)
-        rows = np.flatnonzero(n_atoms == size)
-        same = [row for row in rows if library.compositions[row] == wanted]
-        found[same or [row for row in rows if _fits(library.multiplicities[row], wanted)]] = True
+        rows = np.flatnonzero(n_atoms == size).tolist()
+        of_row, sites = library.compositions, library.multiplicities
+        same = [row for row in rows if of_row[row] == wanted]
+        same = same or [row for row in rows if sorted(of_row[row]) == sorted(wanted)]
+        found[same or [row for row in rows if _fits(sites[row], wanted)]] = True
     return found
 
 
@@ -99,25 +103,27 @@ def elements_of(
     Args:
         library: where the template is. row: its place there.
         counts: atoms of each element in the cell, by atomic number.
-        rng: chooses among ways that are alike.
+        rng: chooses where the template's own structure had another formula.
     """
     sizes = np.array(library.multiplicities[row])
     if not counts:
         return np.zeros(len(sizes), dtype=np.uint8)
-    order = rng.permutation(len(sizes))
-    numbers = list(counts)
-    rng.shuffle(numbers)
-    elements = np.zeros(len(sizes), dtype=np.uint8)
+    places = mendeleev_numbers()
+    numbers = sorted(counts, key=lambda z: places[z])
     kinds = library.kind[library.orbits_ptr[row] : library.orbits_ptr[row + 1]]
-    of_kind = np.bincount(kinds, weights=sizes).astype(int)
-    if Counter(of_kind.tolist()) == Counter(counts.values()):
-        for kind in rng.permutation(len(of_kind)):
-            z = next(z for z in numbers if counts[z] == of_kind[kind])
+    of_kind = library.compositions[row]
+    if sorted(of_kind) == sorted(counts.values()):
+        elements = np.zeros(len(sizes), dtype=np.uint8)
+        for kind, size in enumerate(of_kind):  # the first of the ranks that have this count
+            z = next(z for z in numbers if counts[z] == size)
             numbers.remove(z)
             elements[kinds == kind] = z
         return elements
+    rng.shuffle(numbers)
+    order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     found = _divide(tuple(sizes[order].tolist()), tuple(counts[z] for z in numbers))
     assert found is not None, "`fitting` lets no other template through"
+    elements = np.zeros(len(sizes), dtype=np.uint8)
     elements[order] = [numbers[place] for place in found]
     return elements
