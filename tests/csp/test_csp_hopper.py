@@ -91,6 +91,7 @@ def plan(**changes: Any) -> Plan:
         "rmax": 3,
         "iterations": 50,
         "random_seed": 7,
+        "batch": 1,
     }
     return Plan(**{**given, **changes})
 
@@ -165,7 +166,8 @@ def test_proposals_depend_on_seed_slot_and_earlier_rounds_alone() -> None:
 
 
 def test_searches_draw_the_same_starts_with_and_without_a_seed() -> None:
-    seeded, alone = Hopper(plan(n_random=5)), Hopper(plan(n_random=5, seeds=()))
+    seeded = Hopper(plan(n_random=5, batch=6))
+    alone = Hopper(plan(n_random=5, batch=6, seeds=()))
     first, second = seeded.propose(), alone.propose()
     assert np.array_equal(first[0].crystal.frac_coords, rock_salt().frac_coords)  # it is exact
     for k in range(1, 5):
@@ -180,7 +182,21 @@ def test_rounds() -> None:
         n = one.rounds(n_slots)
         assert one.after(n) <= n_slots
         assert one.after(n + 1) > n_slots or n_slots == one.after(n) == 20
-    assert [len(Hopper(plan(seeds=(), n_random=n)).propose()) for n in (1, 8, 9)] == [1, 8, 8]
+    pools = [Hopper(plan(seeds=(), n_random=n, batch=8)).propose() for n in (1, 8, 9)]
+    assert [len(pool) for pool in pools] == [1, 8, 8]
+
+
+def test_a_search_ends_with_a_round() -> None:
+    """Its last structures count, and resuming in the middle of a round ends it no sooner."""
+    hopper = Hopper(plan(n_random=0, rmax=2, batch=4, iterations=40))
+    hopper.tell("initial", -1.0, rock_salt())
+    for energy, converged in ((-0.5, False), (-0.5, True), (-0.5, True), (-2.0, False)):
+        hopper.tell("x", energy, rock_salt())
+        assert (hopper.converged, hopper.done) == (converged, False)
+    for energy in (-0.5, -0.5, -0.5, -0.5):
+        assert not hopper.done
+        hopper.tell("x", energy, rock_salt())
+    assert hopper.done
 
 
 # -- what moves have gained ------------------------------------------------------------------------
@@ -209,7 +225,7 @@ def test_a_bandit_forgets() -> None:
 
 def test_a_search_learns_what_pays() -> None:
     """On a landscape where one move alone finds anything new, a search makes it ever more often."""
-    hopper = Hopper(plan(n_random=4, max_atoms=8, rmax=1000, iterations=200))
+    hopper = Hopper(plan(n_random=4, max_atoms=8, rmax=1000, iterations=200, batch=8))
     energies, made = {"strain": -2.0}, []
     while not hopper.done:
         for trial in hopper.propose():

@@ -18,13 +18,14 @@ from pigen.bundle import Bundle, strings
 from pigen.cli import main
 from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
+from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.hopper import Plan
 from pigen.csp.minima import minima
 from pigen.csp.moves import repeated
 from pigen.csp.outcome import read_outcomes
 from pigen.csp.results import read_search
 from pigen.csp.run import Progress, csp_run
-from pigen.csp.search_folder import SearchFolder
+from pigen.csp.search_folder import SearchFolder, plan_of
 from pigen.csp.seed import csp_seed
 from pigen.descriptors.prototypes.library import load_library
 from pigen.energy.elsewhere import PotentialElsewhere
@@ -92,6 +93,18 @@ def tables(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): path.read_text()
         for path in sorted(folder.glob("*/*/graph_output.csv"))
     }
+
+
+def test_both_searches_of_a_composition_draw_alike(pristine: Path) -> None:
+    experiment = read_experiment(pristine)
+    for composition in compositions(pristine, experiment):
+        place = pristine / composition.folder
+        seeded, alone = (
+            vars(plan_of(place / mode, composition, experiment.settings, mode)) for mode in MODES
+        )
+        assert (len(seeded.pop("seeds")), len(alone.pop("seeds"))) == (1, 0)
+        assert seeded.pop("random_seed") != alone.pop("random_seed")
+        assert seeded == alone
 
 
 def test_run_writes_what_collect_reads(finished: Path) -> None:
@@ -338,4 +351,4 @@ def test_chgnet_stopped_and_resumed_and_elsewhere_ends_in_the_same_bytes(tmp_pat
     # Workers have one thread each; this process may have more.
     with LocalPool(1) as one, LocalPool(2) as two:
         potential = PotentialElsewhere.of("chgnet", "cpu", one)
-        stop_often_and_compare(tmp_path / "csp", tmp_path, potential, 2, (two, one))
+        stop_often_and_compare(tmp_path / "csp", tmp_path, potential, 1, (two, one))

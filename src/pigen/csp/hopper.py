@@ -128,8 +128,9 @@ class Hopper:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to relax."""
-        return self.converged or self.n_told >= self.plan.iterations
+        """Whether there is nothing left to relax; never in the middle of a round."""
+        whole = self.plan.after(self.plan.rounds(self.n_told)) == self.n_told
+        return whole and (self.converged or self.n_told >= self.plan.iterations)
 
     def propose(self) -> list[Trial]:
         """The structures of the next round, to be told in this order before the round after it."""

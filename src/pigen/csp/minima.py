@@ -74,6 +74,9 @@ def minima(
         "formula": Column(strings(o.composition.formula for o, *_ in kept), "", SOURCE),
         "mode": Column(strings(mode for _, mode, *_ in kept), "", SOURCE),
         "search_status": Column(strings(search.status for _, _, search, *_ in kept), "", SOURCE),
+        "search_parts": Column(
+            np.array([search.n_parts for _, _, search, *_ in kept], dtype=np.int64), "", SOURCE
+        ),
         "engine": Column(strings(search.engine for _, _, search, *_ in kept), "", SOURCE),
         "potential": Column(strings(search.potential for _, _, search, *_ in kept), "", SOURCE),
         "prototype": Column(strings(labels), "", source),

@@ -47,6 +47,8 @@ _HEAD = (EMBEDDED, "pigen ", "... successfully read")
 def plan_of(folder: Path, composition: Composition, settings: Settings, mode: str) -> Plan:
     """The search that a folder stands for. Its seeds are primitive, as the generator made them.
 
+    Both modes draw random cells of as many atoms, at most, as the cell that was generated.
+
     Raises:
         PigenError: a seed's file is not there or can't be read.
     """
@@ -59,10 +61,9 @@ def plan_of(folder: Path, composition: Composition, settings: Settings, mode: st
         if crystal is None:
             raise PigenError(f"{path}: not a CIF with a structure")
         seeds.append(sorted_atoms(primitive_cells(crystal)[0]))
-    largest = max([composition.generated_atoms, *(int(seed.n_atoms[0]) for seed in seeds)])
     return Plan(
         elements=composition.elements,
-        max_atoms=largest,
+        max_atoms=composition.generated_atoms,
         seeds=tuple(seeds),
         n_random=settings.initial,
         rmax=settings.rmax,
