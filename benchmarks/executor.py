@@ -24,12 +24,12 @@ from distributed import Client, LocalCluster
 
 from filter import cifs, write
 from pigen.bundle import Bundle, BundleWriter, iter_bundle
-from pigen.cli.common import CHUNK
+from pigen.bundle.stage import CHUNK
 from pigen.io import read_chunks
 from pigen.runtime.executor import Where, open_executor
 from pigen.runtime.executor.cluster import ClusterExecutor
 from pigen.screening.criteria import paper_criteria
-from pigen.screening.filter import judge
+from pigen.screening.filter import FilterStage
 
 CRITERIA = paper_criteria()
 
@@ -83,7 +83,7 @@ def main() -> None:
 def through(executor: Executor, chunks: Iterator[Bundle]) -> int:
     """Judge all; how many pass all criteria."""
     passed = 0
-    for chunk in judge(chunks, CRITERIA, executor):
+    for chunk in FilterStage(CRITERIA, keep_all=True).over(chunks, executor):
         verdicts = [verdict.passed for verdict in chunk.verdicts.values()]
         passed += sum(all(column) for column in zip(*verdicts, strict=True))
     return passed

@@ -31,10 +31,8 @@ from pigen.io import read
 from pigen.model.checkpoint import find_checkpoint, load_checkpoint
 from pigen.model.request import plan
 from pigen.model.sample import sample
-from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import paper_criteria
-from pigen.screening.filter import judge
-from pigen.screening.funnel import Funnel
+from pigen.screening.filter import FilterStage
 
 MAX_STEPS = 500
 SAME = 2e-3  # eV/atom
@@ -46,12 +44,12 @@ def candidates(n: int) -> Crystals:
     model, header = load_checkpoint(find_checkpoint(config.sample.checkpoint), torch.device("cpu"))
     kept: list[Crystals] = []
     criteria = paper_criteria(config.filter)
-    funnel, first = Funnel(criteria), 0
+    stage, first = FilterStage(criteria), 0
     while sum(map(len, kept)) < n:
         plans = [plan(i, config.seed, config.sample, header) for i in range(first, first + 64)]
         drawn = sample(model, header, config.sample, plans)
         chunk = Bundle(crystals=drawn, ids=strings(str(one.index) for one in plans))
-        kept += [funnel.add(one).crystals for one in judge([chunk], criteria, SerialExecutor())]
+        kept += [one.crystals for one in stage.over([chunk])]
         first += 64
     return Crystals.concatenate(kept)[:n]
 

@@ -23,10 +23,8 @@ from pigen.model.diffusion.state import Noised
 from pigen.model.network import Denoiser
 from pigen.model.request import plan
 from pigen.model.sample import sample
-from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import paper_criteria
-from pigen.screening.filter import judge
-from pigen.screening.funnel import Funnel
+from pigen.screening.filter import FilterStage
 
 SETTINGS = [  # steps, noise, guidance, between times, sharpness
     (250, 1.0, 0.0, (0.0, 1.0), 1.0),
@@ -89,9 +87,9 @@ def main() -> None:
         hook.remove()
         baseline = baseline or seconds
         ids = np.array([str(i) for i in range(len(crystals))], dtype=object)
-        funnel = Funnel(criteria)
-        for chunk in judge([Bundle(crystals=crystals, ids=ids)], criteria, SerialExecutor()):
-            funnel.add(chunk)
+        stage = FilterStage(criteria)
+        list(stage.over([Bundle(crystals=crystals, ids=ids)]))
+        funnel = stage.funnel
         alone = {c.name: funnel.alone(c) for c in criteria}
         rates = [alone[name] for name in ("spp", "c", "mled")]
         last = [rate for c in criteria if (rate := funnel.sequence(c)) is not None][-1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -16,7 +15,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from pigen.bundle import EVERY_ONE, KEEPS, SURVIVORS, Bundle, divide
+from pigen.bundle import KEEPS, Bundle, divide
+from pigen.bundle.stage import CHUNK
 from pigen.config import Experiment
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
@@ -27,9 +27,8 @@ from pigen.runtime.checked import checked
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import criteria_of
-from pigen.screening.filter import judge
-from pigen.screening.funnel import Funnel
-from pigen.screening.label import DEFAULT_LABELS, label_stream
+from pigen.screening.filter import FilterStage
+from pigen.screening.label import DEFAULT_LABELS, LabelStage
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,8 +42,6 @@ Structures: TypeAlias = Union[
 """A path of anything `pigen import` reads, structures in memory, or several of these."""
 Window: TypeAlias = float | tuple[float | None, float | None]
 """``(lo, hi)``, ends excluded, None for an open one; a number is the natural bound."""
-
-_CHUNK = 250
 
 
 def read(*sources: Structures, limits: Limits | None = None) -> Bundle:
@@ -117,22 +114,15 @@ def label(
         (array([0.638]), 'bits/atom')
     """
     bundle = read(source)
-    lacking: Counter[str] = Counter()
-    if values is not None:
-        table = read_values(Path(values))
+    table = None if values is None else read_values(Path(values))
+    if table is not None:
         table.check_apart(column_specs(columns))
-        bundle = table.join(bundle)
-        lacking.update(table.missing(bundle))
-    parts = []
-    for part, missing in label_stream(
-        divide(bundle, _CHUNK), executor or SerialExecutor(), columns, settings
-    ):
-        parts.append(part)
-        lacking.update(missing)
-    if lacking:
-        said = "; ".join(f"{n} {reason}" for reason, n in lacking.most_common())
+    stage = LabelStage(columns, settings, table)
+    labelled = Bundle.concatenate(list(stage.over(divide(bundle, CHUNK), executor)))
+    if stage.counts:
+        said = "; ".join(f"{n} {reason}" for reason, n in stage.counts.most_common())
         warnings.warn(f"of {len(bundle)} structures: {said}", stacklevel=2)
-    return Bundle.concatenate(parts)
+    return labelled
 
 
 def filter(
@@ -194,7 +184,6 @@ def filter(
     }
     for name in (where or {}).keys() & {*windows, "novel", "prototype"}:
         raise UsageError(f"where: {name} has an argument of its own")
-    judged = []
     runs = executor or SerialExecutor()
     with tempfile.TemporaryDirectory() as folder:
         criteria = criteria_of(
@@ -211,13 +200,10 @@ def filter(
             known=None if known is None else Path(known),
             settings=settings,
         )
-        funnel = Funnel(criteria)
-        for chunk in judge(divide(read(source), _CHUNK), criteria, runs):
-            survivors = funnel.add(chunk)
-            judged.append(chunk if keep_all else survivors)
-    found = Bundle.concatenate(judged)
-    kept = EVERY_ONE if keep_all else SURVIVORS
-    return replace(found, provenance={**found.provenance, KEEPS: kept})
+        stage = FilterStage(criteria, keep_all=keep_all)
+        found = Bundle.concatenate(list(stage.over(divide(read(source), CHUNK), runs)))
+    kept = {KEEPS: stage.provenance[KEEPS]}
+    return replace(found, provenance={**found.provenance, **kept})
 
 
 def sample(

@@ -19,7 +19,8 @@ def test_counts_are_read_as_they_were_written() -> None:
     counts = {"no c, two\natoms": 3, "µ": 1}
     assert parse_counts(counts_text(counts), PATH, {EVERY: 0}) == counts
     assert parse_counts("", PATH, {EVERY: 0}) == {}
-    assert Funnel.resumed(NONE.criteria, NONE.state(), PATH) == NONE
+    noted = parse_counts(counts_text(NONE.counts()), PATH, Funnel.LIKE)
+    assert Funnel.resumed(NONE.criteria, noted) == NONE
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_other_notes_are_damage(note: str) -> None:
 )
 def test_other_counts_are_no_funnel(note: str) -> None:
     with pytest.raises(PigenError, match=r"^a\.h5 is damaged"):
-        Funnel.resumed(NONE.criteria, note, PATH)
+        parse_counts(note, PATH, Funnel.LIKE)
 
 
 def test_the_share_of_nothing_is_a_dash() -> None:

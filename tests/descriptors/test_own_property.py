@@ -30,8 +30,8 @@ from pigen.model.train import train
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import LocalPool
 from pigen.screening.criteria import window_on
-from pigen.screening.filter import apply_filters, judge
-from pigen.screening.label import label, label_stream
+from pigen.screening.filter import FilterStage, apply_filters
+from pigen.screening.label import LabelStage, label
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -212,9 +212,10 @@ def test_a_descriptor_of_ones_own_is_one_like_the_others(density_py: Path) -> No
 def test_workers_load_it_too(density_py: Path) -> None:
     load_descriptors([density_py])
     with LocalPool(1) as pool:
-        (found,) = label_stream([bundle_of("MgO")], pool, ["density"])
-        (judged,) = judge([bundle_of("MgO")], [window_on("density", (3, 5))], pool)
-    assert found[0].columns["density"].values[0] == pytest.approx(3.588, rel=1e-3)
+        (found,) = LabelStage(["density"]).over([bundle_of("MgO")], pool)
+        stage = FilterStage([window_on("density", (3, 5))])
+        (judged,) = stage.over([bundle_of("MgO")], pool)
+    assert found.columns["density"].values[0] == pytest.approx(3.588, rel=1e-3)
     assert judged.verdicts["density"].passed.all()
 
 

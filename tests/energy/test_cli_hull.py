@@ -164,9 +164,7 @@ def test_a_stopped_build_goes_on_where_it_was(alloys: Path, built: Path, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         relax_reference(stopped(), path, settings, serial, {})
     assert not bundle_info(path).complete
-    done: list[int] = []
-    relax_reference(chunks, path, settings, serial, {}, resume=True, advance=done.append)
-    assert done == [len(elemental_crystals()) + 1, 1, 1]
+    relax_reference(chunks, path, settings, serial, {}, resume=True)
     resumed, whole = read_bundle(path), read_bundle(built / "relaxed.h5")
     assert resumed.ids.tolist() == whole.ids.tolist()
     np.testing.assert_array_equal(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,16 +137,15 @@ def test_resumed_run_is_the_same_to_the_byte(
         "resumed_after": 0,
     }
     assert counts["status"] == {"converged": 7}
-    relax_stream = stage.relax_stream
+    take, calls = stage.RelaxStage.take, iter(range(9))
 
-    def killed(*args: Any) -> Iterator[Bundle]:
-        for n, chunk in enumerate(relax_stream(*args)):
-            if n == 2:
-                raise KeyboardInterrupt
-            yield chunk
+    def killed(self: stage.RelaxStage, result: Bundle) -> Bundle:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return take(self, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "relax_stream", killed)
+        patch.setattr(stage.RelaxStage, "take", killed)
         assert run(source, "-o", broken, *options).exit_code != 0
     assert bundle_info(broken).n_crystals == 4
     again = run(source, "-o", broken, *options, "--resume")

@@ -37,7 +37,7 @@ def here(where: object = None) -> Iterator[SerialExecutor]:
 def _small_chunks() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pigen.cli.common.CHUNK", 8)
+        patch.setattr("pigen.io.sources.CHUNK", 8)
         patch.setattr(
             "pigen.runtime.executor.open_executor",
             lambda where=None: contextlib.nullcontext(SERIAL),

@@ -53,9 +53,9 @@ def _small_chunks() -> Iterator[None]:
 
     small = partial(pseudo_random_bundles, chunk_size=CHUNK)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pigen.run.experiment._CHUNK", CHUNK)
+        patch.setattr("pigen.run.experiment.CHUNK", CHUNK)
         patch.setattr("pigen.run.experiment.pseudo_random_bundles", small)
-        patch.setattr("pigen.cli.common.CHUNK", CHUNK)
+        patch.setattr("pigen.io.sources.CHUNK", CHUNK)
         patch.setattr("pigen.energy.stage.CHUNK", {"cpu": CHUNK})
         # A worker would import everything anew.
         patch.setattr(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pigen.bundle import Bundle, BundleWriter, bundle_info, read_bundle, write_bundle
+from pigen.bundle import Bundle, BundleWriter, bundle_info, read_bundle, reading, write_bundle
 from pigen.cli import main
 from pigen.config import PseudoRandomConfig, load_experiment
 from pigen.crystal.elements import SYMBOLS
@@ -72,7 +75,13 @@ def trained(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def with_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def opened() -> list[str]:
+    """The bundles that the run `with_energies` opens to read, once for each time."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def with_energies(tmp_path_factory: pytest.TempPathFactory, opened: list[str]) -> Path:
     """A finished run whose cells of one or two atoms all pass, and are relaxed."""
     out = tmp_path_factory.mktemp("runs") / "energies"
     lenient = ("filter.spp=1e9", "filter.c=[0, 9]", "filter.mled=0", "filter.novel=false")
@@ -85,7 +94,16 @@ def with_energies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     sets = [*settings, *(f"pseudo_random.{cell}" for cell in cells)]
     args = [arg for setting in sets for arg in ("--set", setting)]
-    result = pigen("run", "pseudo_random", *args, "--out", out)
+    open_bundle = reading._opened
+
+    def noting(path: str | Path) -> AbstractContextManager[h5py.File]:
+        if Path(path).parent == out:
+            opened.append(Path(path).name)
+        return open_bundle(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_opened", noting)
+        result = pigen("run", "pseudo_random", *args, "--out", out)
     assert result.exit_code == 0, result.output
     return out
 
@@ -175,7 +193,11 @@ def test_interrupted_run_resumes_to_the_same_result(finished: Path, tmp_path: Pa
     assert run(experiment, out, resume=True) == RunTable.read(finished)
 
 
-def test_half_written_samples_are_completed(finished: Path, tmp_path: Path) -> None:
+def test_half_written_samples_are_completed(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_at_once = partial(pseudo_random_bundles, chunk_size=7)
+    monkeypatch.setattr("pigen.run.experiment.pseudo_random_bundles", few_at_once)
     experiment = load_experiment("pseudo_random", ["sample.n=40"])
     out = tmp_path / "run"
     run(experiment, out)
@@ -313,6 +335,18 @@ def test_energies_of_survivors_fill_columns_e_f_and_sun(with_energies: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_run_opens_its_bundles_no_more_often_than_it_must(
+    with_energies: Path, opened: list[str]
+) -> None:
+    assert with_energies.exists()
+    assert Counter(opened) == {
+        "samples.h5": 2,  # for its hash, and to be judged
+        "evaluated.h5": 1,
+        "survivors.h5": 1,
+        "relaxed.h5": 1,
+    }
+
+
 def test_run_without_survivors_has_rates_of_zero(tmp_path: Path) -> None:
     settings = ("sample.n=2", "energy.relax=true", "filter.spp=-1000")
     args = [arg for setting in settings for arg in ("--set", setting)]

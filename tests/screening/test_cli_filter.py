@@ -235,7 +235,7 @@ def test_label_makes_a_training_set(table_of_cifs: Path, tmp_path: Path) -> None
 def test_label_goes_on_where_it_was_stopped(
     table_of_cifs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pigen.cli.common.CHUNK", 3)
+    monkeypatch.setattr("pigen.io.sources.CHUNK", 3)
     whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"
     args = ("--columns", "c,k")
     pigen("label", table_of_cifs, "-o", whole, *args)

@@ -16,7 +16,6 @@ from pigen.crystal.crystals import Crystals
 from pigen.descriptors import evaluate
 from pigen.descriptors.novelty import read_formulas
 from pigen.runtime.errors import UsageError
-from pigen.runtime.executor import SerialExecutor
 from pigen.screening.criteria import (
     check_criteria,
     heading_of,
@@ -26,7 +25,7 @@ from pigen.screening.criteria import (
     paper_criteria,
     window_on,
 )
-from pigen.screening.filter import apply_filters, judge
+from pigen.screening.filter import FilterStage, apply_filters
 from pigen.screening.funnel import Funnel
 
 DENSE = Criterion("c", low=0.55, high=0.85)
@@ -217,7 +216,7 @@ def test_counts_do_not_depend_on_the_chunks(shared_data: Path) -> None:
     for size in (120, 50, 7):
         funnel = Funnel(criteria)
         chunks = (bundle_of(crystals[i : i + size]) for i in range(0, 120, size))
-        for chunk in judge(chunks, criteria, SerialExecutor()):
+        for chunk in FilterStage(criteria, keep_all=True).over(chunks):
             funnel.add(chunk)
         counts.append(funnel.to_json())
     assert counts[0] == counts[1] == counts[2]
@@ -231,7 +230,7 @@ def test_every_structure_of_other_generators_is_accounted_for(shared_data: Path)
     criteria = [c for c in paper_criteria() if c.name not in ("mled", "k")]  # those take a minute
     funnel = Funnel(tuple(criteria))
     ids: list[str] = []
-    for chunk in judge(read_chunks([source]), criteria, SerialExecutor()):
+    for chunk in FilterStage(criteria, keep_all=True).over(read_chunks([source])):
         survivors = funnel.add(chunk)
         ids += [*survivors.ids, *(reject.id for reject in survivors.rejects)]
     assert funnel.read == 3221 == funnel.kept + funnel.rejected == len(set(ids))

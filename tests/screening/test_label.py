@@ -8,9 +8,7 @@ from known_structures import every_element, known_structures
 
 from pigen.bundle import Bundle, Column, Reject, strings
 from pigen.crystal.crystals import Crystals
-from pigen.runtime.errors import PigenError
-from pigen.runtime.executor import SerialExecutor
-from pigen.screening.label import label, label_stream, skip_entries
+from pigen.screening.label import LabelStage, label
 
 
 def chunk_of(n: int, n_rejects: int = 0, start: int = 0) -> Bundle:
@@ -52,19 +50,6 @@ def test_missing_values_are_counted_by_reason() -> None:
 
 def test_a_stream_is_labelled_in_order() -> None:
     chunks = [chunk_of(2, start=1), chunk_of(1, 1, start=2)]
-    labelled = [one for one, _ in label_stream(chunks, SerialExecutor(), ("c",))]
+    labelled = list(LabelStage(("c",)).over(chunks))
     assert [one.ids.tolist() for one in labelled] == [["s10", "s11"], ["s20"]]
     assert len(labelled[1].rejects) == 1
-
-
-@pytest.mark.parametrize(("n", "left"), [(0, 3), (3, 2), (5, 1), (9, 0)])
-def test_entries_that_are_done_are_skipped(n: int, left: int) -> None:
-    chunks = [chunk_of(2, 1), chunk_of(0, 2), chunk_of(4)]
-    assert len(list(skip_entries(chunks, n))) == left
-
-
-@pytest.mark.parametrize("n", [1, 4, 10])
-def test_a_stream_with_other_chunks_cannot_be_resumed(n: int) -> None:
-    chunks = [chunk_of(2, 1), chunk_of(0, 2), chunk_of(4)]
-    with pytest.raises(PigenError, match="cannot resume"):
-        list(skip_entries(chunks, n))

@@ -1,5 +1,6 @@
 """The bundle: crystals with named columns, verdicts and provenance, in memory and as HDF5."""
 
+from pigen.bundle.columns import Column, strings
 from pigen.bundle.criterion import Criterion
 from pigen.bundle.digest import content_digest
 from pigen.bundle.dividing import KeepingAll, OverStructures, divide, over_structures
@@ -8,11 +9,9 @@ from pigen.bundle.memory import (
     KEEPS,
     SURVIVORS,
     Bundle,
-    Column,
     Reject,
     Verdict,
     count_rejects,
-    strings,
 )
 from pigen.bundle.rate import Rate
 from pigen.bundle.reading import BundleInfo, ColumnInfo, bundle_info, iter_bundle, read_bundle

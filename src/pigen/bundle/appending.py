@@ -9,18 +9,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle.criteria import attributes_of, criteria_in
-from pigen.bundle.marks import CHUNKS, MARK, record_of
-from pigen.bundle.memory import (
-    Bundle,
+from pigen.bundle.columns import (
     Column,
-    check_same_criteria,
     common_kind,
     convert,
     merge_sources,
     missing,
     with_missing,
 )
+from pigen.bundle.criteria import attributes_of, criteria_in
+from pigen.bundle.marks import CHUNKS, MARK, record_of
+from pigen.bundle.memory import Bundle, check_same_criteria
 from pigen.bundle.reading import LIBVER, SCHEMA, VERSION, counts, stored_kind, values_of
 from pigen.runtime.errors import PigenError
 
@@ -65,7 +64,7 @@ def append(file: h5py.File, chunk: Bundle) -> None:
         _append_verdicts(file, chunk, n)
     if MARK in chunk.provenance:
         n_chunks = len(file[CHUNKS]) if CHUNKS in file else 0
-        _extend(file, CHUNKS, _objects([record_of(chunk)]), n_chunks)
+        _extend(file, CHUNKS, record_of(chunk), n_chunks)
     file.attrs["n_crystals"] = n + len(chunk)
     file.attrs["n_atoms"] = n_atoms + len(crystals.atomic_numbers)
     file.attrs["n_rejects"] = n_rejects + len(chunk.rejects)
@@ -141,10 +140,10 @@ def size_bound(chunk: Bundle) -> int:
     """Bytes that appending a chunk takes, at most: its data, half-filled storage, indices."""
     crystals = chunk.crystals
     numbers: list[NDArray[Any]] = [crystals.lattice, crystals.frac_coords, crystals.atomic_numbers]
+    numbers += [record_of(chunk)] if MARK in chunk.provenance else []
     texts: list[Iterable[str]] = [chunk.ids, chunk.parents]
     texts += [(text for r in chunk.rejects for text in (r.id, r.reason))]
     texts += [verdict.reasons for verdict in chunk.verdicts.values()]
-    texts += [[record_of(chunk)]] if MARK in chunk.provenance else []
     for column in chunk.columns.values():
         (texts if column.kind == "str" else numbers).append(column.values)
     data = sum(array.nbytes for array in numbers)

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pigen.bundle.memory import Strings, strings
+from pigen.bundle.columns import Strings, strings
 
 MAX_OBJECTS = 20_000
 """Datasets and groups in a file: each column is one, each verdict three."""

@@ -12,33 +12,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle.memory import Bundle
-from pigen.bundle.reading import bundle_info, iter_bundle
+from pigen.bundle.reading import ColumnInfo, iter_bundle
 
 VOLATILE = frozenset({"created"})
 """Provenance keys that may differ between a run and its resumption."""
 
 
-def content_digest(path: str | PathLike[str]) -> str:
+def content_digest(source: str | PathLike[str] | Bundle) -> str:
     """First 16 digits of a hash of crystals, values, verdicts, rejects and provenance.
 
     HDF5 files of equal content differ in their bytes if they grew in other steps, as those of a
     run do that was stopped and resumed; their content digests are equal. When the bundle was made
     does not count.
 
+    Args:
+        source: a file, or a bundle that was read from one.
+
     Raises:
         UsageError: no such file, or not a bundle of this version.
         PigenError: the file is damaged.
     """
-    info = bundle_info(path)
     parts: dict[str, Any] = defaultdict(hashlib.sha256)
-    for chunk in iter_bundle(path):
+    first: Bundle | None = None
+    for chunk in [source] if isinstance(source, Bundle) else iter_bundle(source):
+        first = chunk if first is None else first
         for name, values in _arrays(chunk):
             parts[name].update(_bytes(values))
         for reject in chunk.rejects:
             parts["rejects"].update(_bytes(np.array([reject.id, reject.reason], dtype=object)))
-    said = sorted((key, value) for key, value in info.provenance.items() if key not in VOLATILE)
-    columns = [(name, str(column)) for name, column in info.columns.items()]
-    whole = hashlib.sha256(repr((said, columns, list(info.verdicts.items()))).encode())
+    assert first is not None  # there is always a chunk
+    said = sorted((key, value) for key, value in first.provenance.items() if key not in VOLATILE)
+    columns = [
+        (name, str(ColumnInfo(c.kind, c.unit, c.source, c.per_atom)))
+        for name, c in first.columns.items()
+    ]
+    whole = hashlib.sha256(repr((said, columns, list(first.criteria.items()))).encode())
     for name in sorted(parts):
         whole.update(name.encode() + parts[name].digest())
     return str(whole.hexdigest()[:16])

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle.memory import Bundle, Reject, Verdict, strings
+from pigen.bundle.columns import strings
+from pigen.bundle.memory import Bundle, Reject, Verdict
 from pigen.runtime.executor import TIME_LIMIT, Divisible
 
 R = TypeVar("R")

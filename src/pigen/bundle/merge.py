@@ -1,22 +1,22 @@
 """Shards of one run, put together into the bundle that the run in one piece would have written.
 
-Each shard's bundle says which chunks of the whole run it holds (`bundle.marks`). Merging
-takes the chunks in the order of the run, gives every entry the name it has in the whole stream,
-and appends them as the run would have done: so the file is the same to the byte.
+Each shard's bundle says which chunks of the whole run it holds (`bundle.marks`). Merging appends
+the chunks in the order of the run: the entries, their values and their order are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pigen.bundle import Bundle, BundleWriter, Reject, bundle_info, strings
+from pigen.bundle import Bundle, BundleWriter, bundle_info, strings
 from pigen.bundle.counts import EVERY, counts_text, parse_counts
-from pigen.bundle.marks import Written
 from pigen.bundle.names import Names
-from pigen.bundle.reading import chunks_of_shard, read_marked
+from pigen.bundle.reading import chunk_numbers, iter_shard
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.shard import SHARD, Shard
 
@@ -32,11 +32,13 @@ class Shards:
     Attributes:
         paths: in order; provenance: of the whole run.
         n_chunks: numbers that the chunks of all shards have, from 0.
+        state: what all have counted.
     """
 
     paths: tuple[Path, ...]
     provenance: Mapping[str, str]
     n_chunks: int
+    state: Mapping[str, Any]
 
 
 def check_shards(paths: Sequence[Path]) -> Shards:
@@ -50,6 +52,7 @@ def check_shards(paths: Sequence[Path]) -> Shards:
     found: dict[int, tuple[Path, Shard]] = {}
     first: tuple[Path, Mapping[str, str]] | None = None
     created: list[str] = []
+    states: dict[Path, str] = {}
     for path in paths:
         info = bundle_info(path)
         if SHARD not in info.provenance:
@@ -64,6 +67,7 @@ def check_shards(paths: Sequence[Path]) -> Shards:
         first = first or (path, said)
         _check_same_run(first, (path, said))
         created += [info.provenance[_CREATED]] if _CREATED in info.provenance else []
+        states[path] = info.state
         found[shard.index] = path, shard
     if first is None:
         raise UsageError("no shards given")
@@ -75,12 +79,14 @@ def check_shards(paths: Sequence[Path]) -> Shards:
     if created:
         provenance[_CREATED] = min(created)
     ordered = [found[i] for i in sorted(found)]
-    return Shards(tuple(path for path, _ in ordered), provenance, _count_chunks(ordered))
+    paths = tuple(path for path, _ in ordered)
+    counts = _sum({path: states[path] for path in paths})
+    return Shards(paths, provenance, _count_chunks(ordered), counts)
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merged bundle holds, and what the run would have counted: see `Funnel.state`."""
+    """What a merged bundle holds, and what the run would have counted: see `Stage.counts`."""
 
     crystals: int
     rejects: int
@@ -101,111 +107,54 @@ def merge(
         PigenError: a shard is damaged, the output cannot be written, or names that occur twice
             were joined with values.
     """
-    names = Names()
-    by_parent = shards.provenance.get("made_by") in _NAMED_BY_PARENT
-    counts: dict[str, Any] = {}
-    state = ""
-    cursors = [_Cursor(path) for path in shards.paths]
+    names, state = Names(), shards.state
+    chunks = heapq.merge(*map(iter_shard, shards.paths), key=itemgetter(0))
     with BundleWriter(output, shards.provenance) as writer:
-        for number in range(shards.n_chunks):
-            cursor = cursors[number % len(cursors)]
-            parts = cursor.take(number)
-            try:
-                renamed = _renamed(parts, names, by_parent)
-            except KeyError as error:
-                raise PigenError(
-                    f"{cursor.path} is damaged: chunk {number} has no entry {error}"
-                ) from error
-            if "values" in shards.provenance:
-                _check_joined(parts, renamed)
-            for (written, _), part in zip(parts, renamed, strict=True):
-                if written.state:
-                    counts = cursor.counted(written.state, counts)
-                    state = counts_text(counts)
-                writer.append(part, state)
+        for number, chunk in chunks:
+            writer.append(_renamed(chunk, names, shards.provenance), counts_text(state))
             watch(number + 1)
-    return Merged(writer.n_written, writer.n_rejected, counts)
+    return Merged(writer.n_written, writer.n_rejected, state.get("counts", {}))
 
 
-class _Cursor:
-    """Goes through the chunks of one shard, the file ``path``."""
+def _renamed(chunk: Bundle, names: Names, provenance: Mapping[str, str]) -> Bundle:
+    """A chunk in which no entry has the name of one before; each shard has named its own."""
+    if provenance.get("made_by") in _NAMED_BY_PARENT:
+        parents = names.take_again(chunk.parents)
+        added = (i[len(p) :] for i, p in zip(chunk.ids, chunk.parents, strict=True))
+        ids = [parent + more for parent, more in zip(parents, added, strict=True)]
+        chunk = replace(chunk, parents=strings(parents))
+    else:
+        ids = names.take_again(chunk.ids)
+    refused = names.take_again(reject.id for reject in chunk.rejects)
+    if "values" in provenance:
+        _check_joined(chunk.ids, ids)
+    rejects = (replace(one, id=i) for one, i in zip(chunk.rejects, refused, strict=True))
+    return replace(chunk, ids=strings(ids), rejects=tuple(rejects))
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._n, _ = chunks_of_shard(path)
-        self._place = self._row = self._reject = 0
-        self._next: tuple[Written, Bundle] | None = None
-        self._counts: dict[str, Any] = {}
 
-    def counted(self, state: str, before: dict[str, Any]) -> dict[str, Any]:
-        """Counts with what this shard has counted since it was asked the last time."""
-        own, self._counts = self._counts, parse_counts(state, self.path, {EVERY: None})
+def _check_joined(before: Iterable[str], after: Iterable[str]) -> None:
+    """PigenError if crystals that `label --values` joined by name have another in one piece."""
+    for old, new in zip(before, after, strict=True):
+        if old != new:
+            raise PigenError(
+                f"the sources have two entries named {old!r}, which `label --values` joins "
+                f"otherwise in parts than in one piece: label without --shard"
+            )
+
+
+def _sum(states: Mapping[Path, str]) -> dict[str, Any]:
+    """What all shards have counted; each is JSON of numbers, of texts, and of objects of them."""
+    total: dict[str, Any] = {}
+    for path, state in states.items():
         try:
-            return _plus(before, _minus(self._counts, own))
+            total = _plus(total, parse_counts(state, path, {EVERY: None}))
         except (TypeError, AttributeError, RecursionError):  # one has texts, the other numbers
             raise PigenError(
-                f"{self.path} is damaged: its counts are of other kinds than those before"
+                f"{path} is damaged: its counts are of other kinds than those before"
             ) from None
-
-    def take(self, number: int) -> list[tuple[Written, Bundle]]:
-        """The parts of the chunk with this number, which is the next of this shard."""
-        parts: list[tuple[Written, Bundle]] = []
-        while self._place < self._n:
-            written, chunk = self._next or read_marked(
-                self.path, self._place, self._row, self._reject
-            )
-            if parts and written.mark.number != number:
-                self._next = written, chunk
-                break
-            if written.mark.number != number:
-                raise PigenError(f"{self.path} is damaged: chunk {number} is not where it belongs")
-            self._next = None
-            self._place += 1
-            self._row += len(chunk)
-            self._reject += len(chunk.rejects)
-            parts.append((written, chunk))
-        return parts
+    return total
 
 
-def _renamed(
-    parts: list[tuple[Written, Bundle]], names: Names, named_by_parent: bool
-) -> list[Bundle]:
-    """Parts of one chunk with the names that their entries have in the whole stream.
-
-    The reader names all crystals of what it parsed together, then its rejects.
-    """
-    marks = [written.mark for written, _ in parts]
-    local = [name for mark in marks for name in mark.crystals]
-    local += [name for mark in marks for name in mark.rejects]
-    renamed = {name: was for mark in marks for name, was in mark.renamed.items()}
-    name_of = dict(zip(local, names.take(renamed.get(n, n) for n in local), strict=True))
-    if all(name == old for old, name in name_of.items()):
-        return [part for _, part in parts]
-    return [_with_names(part, name_of, named_by_parent) for _, part in parts]
-
-
-def _with_names(chunk: Bundle, name_of: Mapping[str, str], named_by_parent: bool) -> Bundle:
-    rejects = tuple(Reject(name_of[r.id], r.reason) for r in chunk.rejects)
-    if not named_by_parent:
-        return replace(chunk, ids=strings(name_of[i] for i in chunk.ids), rejects=rejects)
-    parents = [name_of[p] for p in chunk.parents]
-    added = [i[len(p) :] for i, p in zip(chunk.ids, chunk.parents, strict=True)]
-    ids = strings(p + more for p, more in zip(parents, added, strict=True))
-    return replace(chunk, ids=ids, parents=strings(parents), rejects=rejects)
-
-
-def _check_joined(parts: list[tuple[Written, Bundle]], renamed: list[Bundle]) -> None:
-    """PigenError if crystals that `label --values` joined by name have another in one piece."""
-    for (_, before), after in zip(parts, renamed, strict=True):
-        for old, new in zip(before.ids, after.ids, strict=True):
-            if old != new:
-                raise PigenError(
-                    f"the sources have two entries named {old!r}, which `label --values` joins "
-                    f"otherwise in parts than in one piece: label without --shard"
-                )
-
-
-# -- what stages count: JSON of numbers, of texts, and of objects of them ------------------------
 def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(one)
     for key, value in other.items():
@@ -213,16 +162,6 @@ def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = _plus(found.get(key, {}), value)
         else:
             found[key] = found.get(key, 0) + value if isinstance(value, int) else value
-    return found
-
-
-def _minus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in one.items():
-        if isinstance(value, dict):
-            found[key] = _minus(value, other.get(key, {}))
-        else:
-            found[key] = value - other.get(key, 0) if isinstance(value, int) else value
     return found
 
 
@@ -240,10 +179,9 @@ def _check_same_run(
 
 def _count_chunks(shards: Sequence[tuple[Path, Shard]]) -> int:
     """How many chunks there are; UsageError if the shards do not agree about it."""
-    last = [chunks_of_shard(path)[1] for path, _ in shards]
-    n = max((mark.number + 1 for mark in last if mark is not None), default=0)
-    for (path, shard), mark in zip(shards, last, strict=True):
-        own = range(shard.index - 1, n, shard.count)
-        if (mark.number if mark else None) != (own[-1] if own else None):
+    numbers = [chunk_numbers(path) for path, _ in shards]
+    n = max((own[-1] + 1 for own in numbers if own), default=0)
+    for (path, shard), own in zip(shards, numbers, strict=True):
+        if list(dict.fromkeys(own)) != list(range(shard.index - 1, n, shard.count)):
             raise UsageError(f"{path} ends before the others: its source held something else")
     return n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -21,13 +22,16 @@ class Names:
 
     def make_unique(self, bundle: Bundle) -> Bundle:
         """The bundle with its crystals, then its rejects, named as no entry before."""
-        crystals, rejects = raw_names(bundle)
+        ids = self.take(clean_text(i) or UNNAMED for i in bundle.ids)
+        refused = self.take(clean_text(reject.id) or UNNAMED for reject in bundle.rejects)
         reasons = (clean_text(reject.reason) or "no reason given" for reject in bundle.rejects)
-        return replace(
-            bundle,
-            ids=strings(self.take(crystals)),
-            rejects=tuple(map(Reject, self.take(rejects), reasons)),
-        )
+        return replace(bundle, ids=strings(ids), rejects=tuple(map(Reject, refused, reasons)))
+
+    def take_again(self, named: Iterable[str]) -> list[str]:
+        """Names in this stream of what a part of it named: "a#2" may be the third "a" here."""
+        return [
+            self._take(re.sub(r"#\d+$", "", name) if name in self._last else name) for name in named
+        ]
 
     def take(self, wanted: Iterable[str]) -> list[str]:
         """Names that nobody has, one for each that is wanted, in order."""
@@ -42,9 +46,3 @@ class Names:
         self._last[name] = max(k, 1)
         self._last.setdefault(candidate, 1)
         return candidate
-
-
-def raw_names(bundle: Bundle) -> tuple[list[str], list[str]]:
-    """What the source calls a bundle's crystals, and its rejects."""
-    refused = [clean_text(reject.id) or UNNAMED for reject in bundle.rejects]
-    return [clean_text(i) or UNNAMED for i in bundle.ids], refused

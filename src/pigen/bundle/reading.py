@@ -23,10 +23,11 @@ from pigen.bundle.checking import (
     read_text,
     said,
 )
+from pigen.bundle.columns import Column, check_name
 from pigen.bundle.criteria import criteria_in
 from pigen.bundle.criterion import Criterion
-from pigen.bundle.marks import CHUNKS, Mark, Written, read_record
-from pigen.bundle.memory import KEEPS, SURVIVORS, Bundle, Column, Reject, Verdict, check_name
+from pigen.bundle.marks import CHUNKS
+from pigen.bundle.memory import KEEPS, SURVIVORS, Bundle, Reject, Verdict
 from pigen.crystal.crystals import Crystals
 from pigen.runtime.errors import PigenError, UsageError
 
@@ -114,37 +115,23 @@ def iter_bundle(path: str | PathLike[str], chunk_size: int = CHUNK_SIZE) -> Iter
             start, first = stop, False
 
 
-def chunks_of_shard(path: str | PathLike[str]) -> tuple[int, Mark | None]:
-    """How many chunks a shard's bundle says it holds, and the last one's mark, None without any.
-
-    Raises as `bundle_info`.
-    """
+def chunk_numbers(path: str | PathLike[str]) -> list[int]:
+    """Numbers, in the whole run, of the chunks in a shard's bundle. Raises as `bundle_info`."""
     with _opened(path) as file:
-        n = _n_chunks(file)
-        return n, _record(file, n - 1).mark if n else None
+        return [number for number, _, _ in _chunk_table(file)]
 
 
-def read_marked(
-    path: str | PathLike[str], place: int, row: int, reject: int
-) -> tuple[Written, Bundle]:
-    """The chunk at a place in a shard's bundle, as it was appended, and what is said of it.
-
-    Args:
-        path: the bundle.
-        place: of the chunk among those of the file.
-        row: where its crystals begin; reject: where its rejects begin.
-
-    Raises:
-        UsageError, PigenError: as `bundle_info`.
-    """
+def iter_shard(path: str | PathLike[str]) -> Iterator[tuple[int, Bundle]]:
+    """The chunks of a shard's bundle, each with its number. Raises as `bundle_info`."""
     with _opened(path) as file:
         info = _info(file)
-        record = _record(file, place)
-        stop, last = row + record.n_crystals, reject + record.n_rejects
-        if not (row <= stop <= info.n_crystals and reject <= last <= info.n_rejects):
-            raise ValueError(f"chunk {place} has more rows than there are")
-        rows = _rows(file, info, row, stop, _rejects(file, slice(reject, last)))
-        return record, record.restore(rows)
+        row = reject = 0
+        for number, n, n_rejects in _chunk_table(file):
+            stop, last = row + n, reject + n_rejects
+            if not (row <= stop <= info.n_crystals and reject <= last <= info.n_rejects):
+                raise ValueError(f"chunk {number} has more rows than there are")
+            yield number, _rows(file, info, row, stop, _rejects(file, slice(reject, last)))
+            row, reject = stop, last
 
 
 # -- the file ------------------------------------------------------------------------------------
@@ -248,16 +235,14 @@ def _info(file: h5py.File) -> BundleInfo:
     )
 
 
-def _n_chunks(file: h5py.File) -> int:
+def _chunk_table(file: h5py.File) -> list[tuple[int, int, int]]:
+    """Number, crystals and rejects of each chunk of a shard."""
     if CHUNKS not in file:
-        return 0
-    shape: tuple[int, ...] = file[CHUNKS].shape
-    return shape[0]
-
-
-def _record(file: h5py.File, place: int) -> Written:
-    found = dataset(file, CHUNKS, (_n_chunks(file),))
-    return read_record(str(read_text(found, place, place + 1)[0]))
+        return []
+    found = dataset(file, CHUNKS, (file[CHUNKS].shape[0], 3))
+    if found.dtype.kind != "i":
+        raise ValueError(f"{CHUNKS} holds {found.dtype}")
+    return [(number, n, n_rejects) for number, n, n_rejects in found[()].tolist()]
 
 
 def _rejects(file: h5py.File, rows: slice = slice(None)) -> tuple[Reject, ...]:

@@ -22,7 +22,7 @@ import h5py
 
 from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.digest import VOLATILE
-from pigen.bundle.marks import MARK, noted
+from pigen.bundle.marks import MARK
 from pigen.bundle.memory import Bundle
 from pigen.bundle.reading import LIBVER, VERSION, bundle_info
 from pigen.runtime.bounded import parse_toml
@@ -109,7 +109,7 @@ class BundleWriter:
 
     @property
     def state(self) -> str:
-        """What the last `append` noted; "" if it noted nothing, or the bundle is complete."""
+        """What the last `append` noted; "" if it noted nothing."""
         return self._state
 
     def append(self, chunk: Bundle, state: str = "") -> None:
@@ -125,9 +125,8 @@ class BundleWriter:
             PigenError: the chunk's columns or verdicts contradict the file's, or the file cannot
                 be written; the file still holds every chunk before this one.
         """
-        if MARK in chunk.provenance:
-            chunk = noted(chunk, state)
-        elif self._started and not len(chunk) and not chunk.rejects:
+        is_shards = MARK in chunk.provenance
+        if self._started and not len(chunk) and not chunk.rejects and not is_shards:
             return
         self._publish(chunk, state, complete=False)
 
@@ -135,7 +134,7 @@ class BundleWriter:
         """Mark the bundle complete and let go of it."""
         try:
             if not self._complete or not self._started:
-                self._publish(Bundle.empty(), "", complete=True)
+                self._publish(Bundle.empty(), self._state, complete=True)
         finally:
             self._release()
 

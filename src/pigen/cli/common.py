@@ -1,11 +1,8 @@
-"""What the verbs that go through structures share: sources, outputs, progress, provenance."""
+"""What the verbs that go through structures share: outputs, settings, provenance."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,81 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from tqdm import tqdm
-
-    from pigen.bundle import Bundle
     from pigen.io import Limits
-    from pigen.io.source import Source
-    from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
-
-CHUNK = 250
-"""Structures in a task for a worker: about a second of work."""
-FEW = 500
-"""Starting workers takes seconds: not worth it for fewer structures."""
-
-
-class Sources:
-    """Opened sources, and the pool of processes they are worth.
-
-    Attributes:
-        total: entries, about, of a shard; None if only reading them all would tell.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        limits: Limits,
-        *,
-        chunk_size: int | None = None,
-        shard: Shard | None = None,
-    ) -> None:
-        """Open all; UsageError for one that is missing or of no known kind."""
-        from pigen.io import open_source
-
-        self._shard = shard
-
-        self._limits, self._chunk_size = limits, chunk_size or CHUNK
-        self._opened: list[Source] = [
-            open_source(path, limits, chunk_size=self._chunk_size) for path in paths
-        ]
-        totals = [source.total for source in self._opened]
-        self.total = None if None in totals else sum(t for t in totals if t is not None)
-        if self.total is not None and shard is not None:
-            self.total = shard.share(self.total)
-
-    @contextmanager
-    def executor(self, where: Where, *, few: int = FEW) -> Iterator[Executor]:
-        """Open an executor, of one worker for at most ``few`` structures."""
-        from pigen.runtime.executor import open_executor
-
-        is_few = self.total is not None and self.total <= few
-        with open_executor(where.for_few() if is_few else where) as executor:
-            yield executor
-
-    def chunks(self, executor: Executor) -> Iterator[Bundle]:
-        """All entries, or those of the shard, in order, parsed in the executor."""
-        from pigen.io import stream
-
-        return stream(
-            self._opened,
-            chunk_size=self._chunk_size,
-            executor=executor,
-            limits=self._limits,
-            shard=self._shard,
-        )
-
-    def bar(self, done: int = 0) -> tqdm[Any]:
-        """A progress bar over the entries; silent where stderr is no terminal."""
-        from tqdm import tqdm
-
-        return tqdm(
-            total=self.total,
-            initial=done,
-            unit="structure",
-            delay=1.0,
-            disable=not sys.stderr.isatty(),
-        )
 
 
 def settings_of(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -145,29 +69,28 @@ def check_output(
     check_writable(output.parent)
 
 
-def limits_said(limits: Limits) -> dict[str, str]:
-    """What provenance says of the limits: they decide about what is read at all."""
-    return {"limits": ", ".join(f"{key}={value}" for key, value in asdict(limits).items())}
-
-
 def output_of(output: Path, shard: Shard | None) -> Path:
     """The file to write: that of the shard, if it is one."""
     return shard.output(output) if shard else output
 
 
-def shard_of(shard: Shard | None) -> dict[str, str]:
-    """What the provenance of a shard adds to that of the whole run."""
-    from pigen.runtime.shard import SHARD
+def provenance_of(
+    made_by: str,
+    sources: Iterable[Path],
+    *,
+    limits: Limits | None = None,
+    shard: Shard | None = None,
+) -> dict[str, str]:
+    """What a bundle made from sources by a verb says of itself.
 
-    return {SHARD: str(shard)} if shard else {}
-
-
-def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
-    """What a bundle made from sources by a verb says of itself: version, time, files and hashes."""
+    That is version, time, files and hashes, and, if given, the limits, which decide about what is
+    read at all, and the shard.
+    """
     from datetime import datetime, timezone
 
     from pigen import __version__
     from pigen.runtime.files import sha256_of
+    from pigen.runtime.shard import SHARD
 
     listed = list(sources)
     provenance = {
@@ -179,7 +102,9 @@ def provenance_of(made_by: str, sources: Iterable[Path]) -> dict[str, str]:
     for source in listed[:100]:  # a folder is named, not hashed
         if source.is_file():
             provenance[f"sha256 of {source}"] = sha256_of(source, 64)
-    return provenance
+    if limits is not None:
+        provenance["limits"] = ", ".join(f"{k}={value}" for k, value in asdict(limits).items())
+    return provenance | ({SHARD: str(shard)} if shard else {})
 
 
 def origin_of(sources: Sequence[Path]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import limit_options, limits_of
@@ -53,6 +52,7 @@ def compare(
         pigen compare runs/pigen_mled_c/samples.h5 --to train.h5
     """
     from pigen.bundle import Bundle
+    from pigen.io.sources import Sources
     from pigen.screening.compare import fidelity
 
     ours = Sources([samples], limits_of(**limits))
@@ -61,11 +61,7 @@ def compare(
         chunks = list(ours.chunks(executor))
         if not any(len(chunk) for chunk in chunks):
             raise UsageError(f"{samples}: no structure to compare")
-        with theirs.bar() as bar:
-            known = []
-            for chunk in theirs.chunks(executor):
-                known.append(chunk)
-                bar.update(chunk.n_entries)
+        known = list(theirs.watched(executor))
         if not any(len(chunk) for chunk in known):
             raise UsageError(f"{references[0]}: no structure to compare with")
         found = fidelity(Bundle.concatenate(chunks), known, executor)

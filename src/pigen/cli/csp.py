@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import Sources
 from pigen.cli.executor import executor_option
 from pigen.cli.options import (
     json_option,
@@ -64,17 +62,15 @@ def csp_seed(
     """
     from pigen.bundle import Bundle, count_rejects
     from pigen.csp.seed import csp_seed as write
+    from pigen.io.sources import Sources
     from pigen.runtime.executor import Where
 
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     search = {field.name: options.pop(field.name) for field in fields(Settings)}
     request = checked(Request, {**options, "settings": search}, "csp-seed")
     opened = Sources(sources, limits)
-    chunks = []
-    with opened.executor(Where()) as executor, opened.bar() as bar:
-        for chunk in opened.chunks(executor):
-            chunks.append(chunk)
-            bar.update(chunk.n_entries)
+    with opened.executor(Where()) as executor:
+        chunks = list(opened.watched(executor))
     experiment = write(
         Bundle.concatenate(chunks), request, output, tuple(str(source) for source in sources)
     )
@@ -135,19 +131,18 @@ def csp_run(
     """
     import math
 
-    from tqdm import tqdm
-
     from pigen.csp.run import GROUP, Progress
     from pigen.csp.run import csp_run as run
     from pigen.energy.elsewhere import PotentialElsewhere
     from pigen.energy.hull.lookup import hull_energies
     from pigen.runtime.device import resolve_device
     from pigen.runtime.executor import open_executor
+    from pigen.runtime.progress import progress_bar
 
     kind = resolve_device(device).type
     with (
         open_executor(where.for_few() if kind == "cuda" else where) as executor,
-        tqdm(unit="relaxation", delay=1.0, disable=not sys.stderr.isatty()) as bar,
+        progress_bar(None, "relaxation") as bar,
     ):
         elsewhere = PotentialElsewhere.of(potential, kind, executor)
 

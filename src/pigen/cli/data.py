@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,14 +37,11 @@ _WORTH_WORKERS = 20_000
 
 
 def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], Iterable[Bundle]]:
-    """A wrapper that shows how many entries of a stream of chunks have passed.
-
-    It is silent where stderr is no terminal, and for work that takes less than a second.
-    """
-    from tqdm import tqdm
+    """A wrapper that shows how many entries of a stream of chunks have passed."""
+    from pigen.runtime.progress import progress_bar
 
     def wrap(chunks: Iterator[Bundle]) -> Iterator[Bundle]:
-        with tqdm(total=total, unit=what, delay=1.0, disable=not sys.stderr.isatty()) as bar:
+        with progress_bar(total, what) as bar:
             for chunk in chunks:
                 yield chunk
                 bar.update(chunk.n_entries)
@@ -80,35 +75,22 @@ def import_(
     Example:
         pigen import train.csv.gz more_cifs/ -o data.h5
     """
-    from pigen.bundle import BundleWriter, count_rejects
-    from pigen.io import NOTE, open_source, stream
-    from pigen.runtime.executor import open_executor
+    from pigen.io import CHUNK_SIZE, NOTE
+    from pigen.io.sources import ImportStage, Sources
 
     check_output(output, sources, force=force)
     allowed = limits_of(**limits)
     provenance = provenance_of("pigen import", sources)
     if allowed.ignore_hydrogen:
         provenance["hydrogen"] = "ignored where it has no coordinates (--ignore-hydrogen)"
-    opened = [open_source(source, allowed) for source in sources]
-    totals = [source.total for source in opened]
-    total = None if None in totals else sum(t for t in totals if t is not None)
-    reasons: Counter[str] = Counter()
-    noted = 0
     started = time.monotonic()
-    if total is not None and total < _WORTH_WORKERS:
-        where = where.for_few()
-    with (
-        open_executor(where) as executor,
-        BundleWriter(output, provenance) as writer,
-    ):
-        chunks = stream(opened, executor=executor, limits=allowed)
-        for chunk in progress_over(total, "entry")(chunks):
-            writer.append(chunk)
-            reasons.update(count_rejects(chunk.rejects))
-            noted += sum(map(bool, chunk.columns[NOTE].values)) if NOTE in chunk.columns else 0
-    kept, rejected = writer.n_written, writer.n_rejected
+    opened, stage = Sources(sources, allowed, chunk_size=CHUNK_SIZE), ImportStage()
+    with opened.executor(where, few=_WORTH_WORKERS - 1) as executor:
+        written = stage.write(opened.chunks(executor), output, provenance, total=opened.total)
+    kept, rejected, reasons = written.crystals, written.rejects, stage.counts["reasons"]
+    noted = stage.counts["remarks"].total()
     counts = {
-        "read": kept + rejected,
+        "read": written.entries,
         "kept": kept,
         "rejected": rejected,
         "reasons": dict(reasons.most_common()),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pigen.cli.common import Sources, check_output, provenance_of
+from pigen.cli.common import check_output, provenance_of
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import force_option, json_option, limit_options, limits_of, sources_argument
 from pigen.cli.terminal import show_counts
@@ -59,6 +59,7 @@ def dft_export(
     from pigen.bundle import Bundle
     from pigen.energy.dft.export import LACKING, export
     from pigen.energy.hull import load_reference
+    from pigen.io.sources import Sources
     from pigen.runtime.executor import Where
 
     if reference is not None and not competing:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pigen.cli.common import (
-    Sources,
     check_output,
-    limits_said,
     output_of,
     provenance_of,
-    shard_of,
     stem_of,
 )
 from pigen.cli.executor import executor_option
@@ -34,10 +29,8 @@ from pigen.cli.options import (
 from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_counts, show_markdown
 from pigen.config import RelaxConfig
-from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.energy.hull import Reference
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
 
@@ -89,11 +82,10 @@ def energy(
         pigen energy good.h5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
-    from pigen.bundle import BundleWriter, iter_bundle
-    from pigen.energy.hull import Hull, with_e_hull
-    from pigen.energy.stage import CHUNK, relax_stream, source_of
+    from pigen.energy.hull.stage import reference_for
+    from pigen.energy.stage import CHUNK, RelaxStage, source_of
+    from pigen.io.sources import Sources
     from pigen.runtime.device import resolve_device
-    from pigen.screening.label import skip_entries
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
@@ -101,41 +93,31 @@ def energy(
     device = resolve_device(device).type
     settings = RelaxConfig(potential=potential, device=device, fmax=fmax, max_steps=max_steps)
     opened = Sources(sources, allowed, chunk_size=CHUNK[device], shard=shard)
-    if device == "cuda":
-        where = where.for_few()
-    with ExitStack() as stack:
-        executor = stack.enter_context(opened.executor(where, few=CHUNK[device]))
+    where = where.for_few() if device == "cuda" else where
+    with opened.executor(where, few=CHUNK[device]) as executor:
         source = source_of(settings, executor)
-        loaded = _reference(reference, source)
-        hull = Hull(loaded) if loaded else None
-        provenance = {
-            **provenance_of("pigen energy", sources),
-            "relaxed_by": source,
-            "reference": loaded.digest if loaded else "",
-            "device": device,
-            "only_passed": str(only_passed),
-            **limits_said(allowed),
-            **shard_of(shard),
-        }
-        writer = stack.enter_context(BundleWriter(output, provenance, resume=resume))
-        done = writer.n_written + writer.n_rejected
-        chunks = skip_entries(opened.chunks(executor), done)
-        with opened.bar(done) as bar:
-            for chunk in relax_stream(chunks, settings, executor, only_passed=only_passed):
-                writer.append(with_e_hull(chunk, loaded, hull) if loaded and hull else chunk)
-                bar.update(chunk.n_entries)
-    statuses: Counter[str] = Counter()
-    no_hull: Counter[str] = Counter()
-    for chunk in filter(len, iter_bundle(output)):
-        statuses.update(status.split(":")[0] for status in chunk.columns["status"].values)
-        if loaded:
-            reasons = chunk.columns["e_hull_reason"].values
-            no_hull.update(reason for reason in reasons if reason.startswith("no hull"))
+        loaded = reference_for(source, reference)
+        stage = RelaxStage(settings, loaded, only_passed=only_passed)
+        written = stage.write(
+            opened.chunks(executor),
+            output,
+            {
+                **provenance_of("pigen energy", sources, limits=allowed, shard=shard),
+                "relaxed_by": source,
+                "reference": loaded.digest if loaded else "",
+                "device": device,
+                "only_passed": str(only_passed),
+            },
+            executor=executor,
+            resume=resume,
+            total=opened.total,
+        )
+    statuses, no_hull = stage.counts["status"], stage.counts["no_hull"]
     counts = {
-        "read": writer.n_written + writer.n_rejected,
-        "relaxed": writer.n_written,
-        "rejected": writer.n_rejected,
-        "resumed_after": done,
+        "read": written.entries,
+        "relaxed": written.crystals,
+        "rejected": written.rejects,
+        "resumed_after": written.resumed_after,
         "status": dict(statuses.most_common()),
         "no_hull": dict(no_hull.most_common()),
         "hull": loaded.note if loaded else None,
@@ -145,24 +127,9 @@ def energy(
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
     click.echo(
-        f"{output}: read {counts['read']}, relaxed {writer.n_written}, rejected {writer.n_rejected}"
+        f"{output}: read {written.entries}, relaxed {written.crystals}, rejected {written.rejects}"
     )
     show_counts(statuses)
     show_counts(no_hull)
     said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"
     show_markdown(f"{said}\n")
-
-
-def _reference(path: Path | None, source: str) -> Reference | None:
-    """The reference to take; None if the shipped one is of another potential than is asked for."""
-    from pigen.energy.hull import load_reference
-    from pigen.energy.hull.stage import check_level
-
-    reference = load_reference(path)
-    try:
-        check_level(source, reference)
-    except UsageError:
-        if path is not None:
-            raise
-        return None
-    return reference

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pigen.cli.common import (
-    Sources,
     check_output,
-    limits_said,
     output_of,
     provenance_of,
     settings_of,
-    shard_of,
     stem_of,
 )
 from pigen.cli.existing import EXISTING
@@ -34,7 +31,6 @@ from pigen.cli.terminal import heading
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.bundle import BundleWriter
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
 
@@ -175,13 +171,10 @@ def filter(
         pigen filter all.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
         pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
-    from pigen.bundle import EVERY_ONE, KEEPS, SURVIVORS, BundleWriter
     from pigen.descriptors import load_descriptors
+    from pigen.io.sources import Sources
     from pigen.screening.criteria import criteria_of
-    from pigen.screening.criteria import provenance_of as provenance_of_criteria
-    from pigen.screening.filter import judge
-    from pigen.screening.funnel import Funnel, entries_of
-    from pigen.screening.label import skip_entries
+    from pigen.screening.filter import FilterStage
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_passed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
@@ -202,39 +195,31 @@ def filter(
             known=known,
             settings=settings,
         )
-        provenance = {
-            **provenance_of("pigen filter", sources),
-            **provenance_of_criteria(criteria),
-            **limits_said(limits),
-            KEEPS: EVERY_ONE if keep_all else SURVIVORS,
-            **shard_of(shard),
-        }
-        with BundleWriter(output, provenance, resume=resume) as writer:
-            if writer.complete:
-                _say_complete(writer, output, as_json)
-                return
-            funnel = Funnel.resumed(criteria, writer.state, output)
-            chunks = skip_entries(opened.chunks(executor), funnel.read, entries_of)
-            with opened.bar(funnel.read) as bar:
-                for chunk in judge(chunks, criteria, executor):
-                    survivors = funnel.add(chunk)
-                    writer.append(chunk if keep_all else survivors, funnel.state())
-                    bar.set_postfix_str(funnel.running(), refresh=False)
-                    bar.update(entries_of(chunk))
+        stage = FilterStage(criteria, keep_all=keep_all)
+        written = stage.write(
+            opened.chunks(executor),
+            output,
+            {
+                **provenance_of("pigen filter", sources, limits=limits, shard=shard),
+                **stage.provenance,
+            },
+            executor=executor,
+            resume=resume,
+            total=opened.total,
+        )
+    funnel = stage.funnel
+    if written.was_complete:
+        counts = {"crystals": written.crystals, "rejected": written.rejects}
+        said = f"{written.crystals} crystals, {written.rejects} rejected"
+        done = json.dumps({"complete": True, **counts, "output": str(output)})
+        click.echo(done if as_json else f"{output} is complete: {said}")
+        return
     if as_json:
         click.echo(json.dumps({**funnel.to_json(), "output": str(output)}, ensure_ascii=False))
     else:
         head, *lines = funnel.lines()
         click.echo("\n".join([heading(head), *lines]))
-        click.echo(f"{output}: {writer.n_written} crystals")
-
-
-def _say_complete(writer: BundleWriter, output: Path, as_json: bool) -> None:
-    counts = {"crystals": writer.n_written, "rejected": writer.n_rejected}
-    if as_json:
-        click.echo(json.dumps({"complete": True, **counts, "output": str(output)}))
-        return
-    click.echo(f"{output} is complete: {writer.n_written} crystals, {writer.n_rejected} rejected")
+        click.echo(f"{output}: {written.crystals} crystals")
 
 
 def _named(texts: Sequence[str]) -> dict[str, Window]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pigen.cli.common import (
-    Sources,
     check_output,
     origin_of,
     provenance_of,
@@ -102,6 +100,7 @@ def build(
         relax_substitutes,
     )
     from pigen.energy.stage import CHUNK, level_of, source_of
+    from pigen.io.sources import Sources
     from pigen.runtime.device import resolve_device
     from pigen.runtime.files import check_writable
 
@@ -115,10 +114,7 @@ def build(
     if device == "cuda":
         where = where.for_few()
     relaxed = [output / RELAXED]
-    with (
-        opened.executor(where, few=CHUNK[device] - substitute) as executor,
-        opened.bar() as bar,
-    ):
+    with opened.executor(where, few=CHUNK[device] - substitute) as executor:
         source, level = source_of(settings, executor), level_of(settings, executor)
         provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": source}
         relax_reference(
@@ -128,11 +124,10 @@ def build(
             executor,
             provenance,
             resume=resume,
-            advance=bar.update,
+            total=opened.total,
         )
         if substitute:
             relaxed.append(output / RELAXED_SUBSTITUTES)
-            bar.reset(total=substitute)
             relax_substitutes(
                 relaxed[0],
                 relaxed[1],
@@ -141,7 +136,6 @@ def build(
                 executor,
                 provenance,
                 resume=resume,
-                advance=bar.update,
             )
     said = origin or ", ".join(source.name for source in sources)
     made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": source}
@@ -303,30 +297,21 @@ def evaluate(
     Example:
         pigen hull evaluate relaxed.h5 --reference ref -o against_mine.h5
     """
-    from pigen.bundle import BundleWriter
-    from pigen.energy.hull import Hull, load_reference, with_e_hull
+    from pigen.energy.hull import load_reference
+    from pigen.energy.hull.stage import HullStage
+    from pigen.io.sources import Sources
     from pigen.runtime.executor import Where
 
     check_output(output, sources, force=force)
     loaded = load_reference(reference)
-    made = Hull(loaded)
+    stage = HullStage(loaded)
     opened = Sources(sources, limits_of(**limits))
-    reasons: Counter[str] = Counter()
     provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
-    with (
-        opened.executor(Where()) as executor,
-        BundleWriter(output, provenance) as writer,
-        opened.bar() as bar,
-    ):
-        for chunk in opened.chunks(executor):
-            if len(chunk):
-                chunk = with_e_hull(chunk, loaded, made)
-                reasons.update(r for r in chunk.columns["e_hull_reason"].values if r)
-            writer.append(chunk)
-            bar.update(chunk.n_entries)
-    n = writer.n_written
+    with opened.executor(Where()) as executor:
+        written = stage.write(opened.chunks(executor), output, provenance, total=opened.total)
+    n, reasons = written.crystals, stage.counts
     counts = {
-        "read": n + writer.n_rejected,
+        "read": written.entries,
         "with_e_hull": n - reasons.total(),
         "without": dict(reasons.most_common()),
         "reference": loaded.digest,

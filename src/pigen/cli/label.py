@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import (
-    Sources,
     check_output,
-    limits_said,
     origin_of,
     output_of,
     provenance_of,
     settings_of,
-    shard_of,
 )
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
@@ -86,11 +82,10 @@ def label(
         pigen label train.csv.gz extra.csv.gz -o data.h5
         pigen label cifs/ --values mine.csv --descriptors density.py -o data.h5
     """
-    from pigen.bundle import BundleWriter
-    from pigen.bundle.counts import EVERY, counts_text, parse_counts
     from pigen.descriptors import column_source, column_specs, load_descriptors
+    from pigen.io.sources import Sources
     from pigen.io.values import read_values
-    from pigen.screening.label import DEFAULT_LABELS, label_stream, skip_entries
+    from pigen.screening.label import DEFAULT_LABELS, LabelStage
 
     output = output_of(output, shard)
     check_output(output, sources, force=force, resume=resume)
@@ -100,52 +95,41 @@ def label(
     table = read_values(values) if values else None
     settings = settings_of(assignments)
     allowed = limits_of(**limits)
-    provenance = {
-        **provenance_of("pigen label", sources),
-        **limits_said(allowed),
-        **shard_of(shard),
-    }
+    provenance = provenance_of("pigen label", sources, limits=allowed, shard=shard)
     for name in names:
         provenance[f"label {name}"] = column_source(name, settings.get(name, {}))
     if table is not None:
         provenance["values"] = table.name
         table.check_apart(column_specs(names))
     opened = Sources(sources, allowed, shard=shard)
-    with (
-        opened.executor(where) as executor,
-        BundleWriter(output, provenance, resume=resume) as writer,
-    ):
-        done = writer.n_written + writer.n_rejected
-        missing: Counter[str] = Counter(parse_counts(writer.state, output, {EVERY: 0}))
-        chunks = skip_entries(opened.chunks(executor), done)
-        if table is not None:
-            chunks = map(table.join, chunks)
-        with opened.bar(done) as bar:
-            for chunk, lacking in label_stream(chunks, executor, names, settings):
-                missing.update(lacking)
-                if table is not None:
-                    missing.update(table.missing(chunk))
-                writer.append(chunk, counts_text(missing))
-                bar.update(chunk.n_entries)
+    stage = LabelStage(names, settings, table)
+    with opened.executor(where) as executor:
+        written = stage.write(
+            opened.chunks(executor),
+            output,
+            provenance,
+            executor=executor,
+            resume=resume,
+            total=opened.total,
+        )
     counts = {
-        "read": writer.n_written + writer.n_rejected,
-        "labelled": writer.n_written,
-        "rejected": writer.n_rejected,
-        "resumed_after": done,
-        "missing": dict(missing.most_common()),
+        "read": written.entries,
+        "labelled": written.crystals,
+        "rejected": written.rejects,
+        "resumed_after": written.resumed_after,
+        "missing": dict(stage.counts.most_common()),
         "output": str(output),
     }
     if table is not None:
-        joined = writer.n_written - missing[table.no_row]
+        joined = written.crystals - stage.counts[table.no_row]
         counts["values"] = {"rows": len(table.row), "joined": joined, "left_out": table.left_out}
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
     click.echo(
-        f"{output}: read {counts['read']}, labelled {writer.n_written}, "
-        f"rejected {writer.n_rejected}"
+        f"{output}: read {written.entries}, labelled {written.crystals}, rejected {written.rejects}"
     )
-    show_counts(missing)
+    show_counts(stage.counts)
     if table is not None:
         click.echo("\n".join(table.lines(joined)))
 
@@ -228,12 +212,8 @@ def _crystals(
     paths: Sequence[Path], where: Where, limits: dict[str, int]
 ) -> Iterator[Iterator[Crystals]]:
     """The crystals of sources in batches, parsed by workers, with a progress bar."""
+    from pigen.io.sources import Sources
+
     sources = Sources(paths, limits_of(**limits))
-    with sources.executor(where) as executor, sources.bar() as bar:
-
-        def batches() -> Iterator[Crystals]:
-            for chunk in sources.chunks(executor):
-                yield chunk.crystals
-                bar.update(chunk.n_entries)
-
-        yield batches()
+    with sources.executor(where) as executor:
+        yield (chunk.crystals for chunk in sources.watched(executor))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,22 +23,21 @@ from pigen.cli.options import force_option, json_option, output_option
 def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> None:
     """Put the bundles of `--shard 1/N` to `--shard N/N` together.
 
-    The result is what the run in one piece would have written, byte for byte but for the time it
-    was made. All shards must be there, complete, and of one run. Shards of `pigen csp-run` need no
-    merging: each wrote its own searches into the one folder that `pigen csp-collect` reads.
+    The result has the entries, values and order of the run in one piece. All shards must be there,
+    complete, and of one run. Shards of `pigen csp-run` need no merging: each wrote its own searches
+    into the one folder that `pigen csp-collect` reads.
 
     \b
     Example:
         pigen merge data.*-of-8.h5 -o data.h5
     """
-    from tqdm import tqdm
-
     from pigen.bundle.merge import check_shards
     from pigen.bundle.merge import merge as merge_shards
+    from pigen.runtime.progress import progress_bar
 
     check_output(output, shards, force=force)
     run = check_shards(shards)
-    with tqdm(total=run.n_chunks, unit="chunk", delay=1.0, disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(run.n_chunks, "chunk") as bar:
         merged = merge_shards(run, output, lambda done: bar.update(done - bar.n))
     if as_json:
         said = {"shards": len(run.paths), **asdict(merged), "output": str(output)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, provenance_of
+from pigen.cli.common import check_output, provenance_of
 from pigen.cli.executor import executor_option
 from pigen.cli.options import (
     force_option,
@@ -72,16 +72,16 @@ def build(
     """
     from pigen.descriptors.prototypes.build import Frameworks, Usage, aflow_frameworks
     from pigen.descriptors.prototypes.reduce import prepare
+    from pigen.io.sources import Sources
 
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))
     counter: Usage | Frameworks = Usage(aflow_frameworks()) if aflow else Frameworks()
     n = 0
-    with opened.executor(where) as executor, opened.bar() as bar:
-        for prepared in prepare(opened.chunks(executor), executor):
+    with opened.executor(where) as executor:
+        for prepared in prepare(opened.watched(executor), executor):
             counter.add(prepared)
             n += len(prepared[0])
-            bar.update(prepared[0].n_entries)
     named = ", ".join(source.name for source in sources)
     source = f"counted in {n} structures of {named}"
     library = counter.library(source, least=least, most=most)
@@ -138,32 +138,24 @@ def match(
     Example:
         pigen prototypes match good.h5 --library aflow --top 100 -o matched.h5
     """
-    from pigen.bundle import BundleWriter, Rate
+    from pigen.bundle import Rate
     from pigen.descriptors.prototypes.library import library_file, load_library
-    from pigen.screening.label import label_stream
+    from pigen.io.sources import Sources
+    from pigen.screening.label import MatchStage
 
     check_output(output, sources, force=force)
     opened = Sources(sources, limits_of(**limits))
-    matched = unmatched = failed = 0
     with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
         path = library_file(library, Path(folder))
-        settings = {"prototype": {"library": path, "top": top or len(load_library(path))}}
-        provenance = provenance_of("pigen prototypes match", sources)
-        provenance["library"] = library
-        with BundleWriter(output, provenance) as writer, opened.bar() as bar:
-            chunks = opened.chunks(executor)
-            for chunk, missing in label_stream(chunks, executor, ("prototype",), settings):
-                writer.append(chunk)
-                ranks = chunk.columns["prototype_rank"].values
-                matched += int((ranks > 0).sum())
-                unmatched += int((ranks == 0).sum())
-                failed += missing.total()
-                bar.update(chunk.n_entries)
-    counts = {"matched": matched, "unmatched": unmatched, "failed": failed}
+        stage = MatchStage(path, top or len(load_library(path)))
+        provenance = {**provenance_of("pigen prototypes match", sources), "library": library}
+        chunks = opened.chunks(executor)
+        stage.write(chunks, output, provenance, executor=executor, total=opened.total)
+    counts = {name: stage.counts[name] for name in ("matched", "unmatched", "failed")}
     if as_json:
         click.echo(json.dumps({**counts, "output": str(output)}))
         return
-    total = matched + unmatched + failed
+    total = sum(counts.values())
     click.echo(f"{output}: of {total} structures")
     for name, n in counts.items():
         click.echo(f"  {name:<10} {Rate(n, total)}")
@@ -192,25 +184,17 @@ def unique(
     Example:
         pigen prototypes unique candidates.h5 -o marked.h5
     """
-    from pigen.bundle import BundleWriter, Column
-    from pigen.descriptors.prototypes.reduce import prepare
-    from pigen.descriptors.prototypes.unique import SOURCE, Distinct
+    from pigen.descriptors.prototypes.unique import UniqueStage
+    from pigen.io.sources import Sources
 
     check_output(output, sources, force=force)
-    opened = Sources(sources, limits_of(**limits))
-    distinct, n = Distinct(), 0
-    with (
-        opened.executor(where) as executor,
-        BundleWriter(output, provenance_of("pigen prototypes unique", sources)) as writer,
-        opened.bar() as bar,
-    ):
-        for prepared in prepare(opened.chunks(executor), executor):
-            first = distinct.add(prepared)
-            writer.append(prepared[0].with_columns({"unique": Column(first, "", SOURCE)}))
-            n += int(first.sum())
-            bar.update(prepared[0].n_entries)
+    opened, stage = Sources(sources, limits_of(**limits)), UniqueStage()
+    provenance = provenance_of("pigen prototypes unique", sources)
+    with opened.executor(where) as executor:
+        chunks = opened.chunks(executor)
+        stage.write(chunks, output, provenance, executor=executor, total=opened.total)
+    counts = {name: stage.counts[name] for name in ("unique", "duplicates")}
     if as_json:
-        counts = {"unique": n, "duplicates": writer.n_written - n, "output": str(output)}
-        click.echo(json.dumps(counts))
+        click.echo(json.dumps({**counts, "output": str(output)}))
         return
-    click.echo(f"{output}: {n} unique, {writer.n_written - n} duplicates")
+    click.echo(f"{output}: {counts['unique']} unique, {counts['duplicates']} duplicates")

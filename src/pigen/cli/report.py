@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import Sources, check_output, stem_of
+from pigen.cli.common import check_output, stem_of
 from pigen.cli.executor import executor_option
 from pigen.cli.existing import EXISTING
 from pigen.cli.options import force_option, json_option, limit_options, limits_of
@@ -59,6 +58,7 @@ def report(
     from h5py import is_hdf5
 
     from pigen.bundle import Bundle, KeepingAll, bundle_info
+    from pigen.io.sources import Sources
     from pigen.report import prepare, report_of_chunks, report_of_run, to_html
     from pigen.run.folder import RunFolder
     from pigen.runtime.executor import map_ordered
@@ -71,16 +71,11 @@ def report(
     else:
         opened = Sources([source], limits_of(**limits))
         is_bundle = source.is_file() and is_hdf5(source)
-        with opened.executor(where) as executor, opened.bar() as bar:
-
-            def judged() -> Iterator[Bundle]:
-                task = KeepingAll(prepare, Bundle.concatenate)
-                for chunk in map_ordered(executor, task, opened.chunks(executor)):
-                    yield chunk
-                    bar.update(chunk.n_entries)
-
+        with opened.executor(where) as executor:
+            task = KeepingAll(prepare, Bundle.concatenate)
+            judged = map_ordered(executor, task, opened.watched(executor))
             complete = not is_bundle or bundle_info(source).complete
-            made = report_of_chunks(judged(), source.name, most, complete=complete)
+            made = report_of_chunks(judged, source.name, most, complete=complete)
     write_atomically(output, to_html(made))
     listed = len(made.listing.rows)
     if as_json:

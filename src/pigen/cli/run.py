@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import FEW
 from pigen.cli.executor import executor_option
 from pigen.cli.experiment import experiment_options
 from pigen.cli.terminal import show_markdown
@@ -50,6 +49,7 @@ def run(
         pigen run mine.toml --set 'data.train=["train.h5"]' --out runs/mine
     """
     from pigen.config import load_experiment
+    from pigen.io.sources import FEW
     from pigen.paper.tables import render, run_files
     from pigen.run.experiment import run as run_experiment
     from pigen.runtime.errors import UsageError

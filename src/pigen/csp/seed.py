@@ -28,7 +28,7 @@ from pigen.io.cif_text import to_cif
 from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import check_writable, write_atomically
-from pigen.screening.funnel import entries_of, unread
+from pigen.screening.funnel import unread
 
 
 def csp_seed(
@@ -74,7 +74,7 @@ def csp_seed(
         chosen="unfiltered" if request.choice == "random" else request.choice,
         seed=request.seed,
         settings=request.settings,
-        read=entries_of(bundle),
+        read=len(bundle) + len(unread(bundle)),
         sources=sources,
         refused={reject.id: reject.reason for reject in refused},
         compositions=tuple(composition.folder for composition in compositions),

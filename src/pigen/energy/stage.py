@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from functools import lru_cache, partial
 from typing import Any
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column, Reject, over_structures, strings
+from pigen.bundle.stage import Stage
 from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
+from pigen.energy.hull import Hull, Reference, with_e_hull
+from pigen.energy.hull.stage import E_HULL_REASON
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
-from pigen.runtime.executor import map_ordered
 
 CHUNK = {"cpu": 32, "cuda": 1000}
 """Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
@@ -90,21 +93,37 @@ def relax_bundle(
     )
 
 
-def relax_stream(
-    chunks: Iterable[Bundle],
-    settings: RelaxConfig,
-    executor: Executor,
-    *,
-    only_passed: bool = False,
-) -> Iterator[Bundle]:
-    """`relax_bundle` on every chunk of a stream, in order, a few at a time in the executor.
+class RelaxStage(Stage[Bundle]):
+    """`relax_bundle` on every chunk, and energies above the hull of a reference.
 
     A chunk's result depends on the chunk alone, to the last bit on a CPU, so a stream that is
     taken up again after some chunks ends in the same bundle. A structure that hangs or kills a
-    worker becomes a reject.
+    worker becomes a reject. Counted are how relaxations ended, and why there is no hull.
     """
-    task = partial(relax_bundle, settings=settings, only_passed=only_passed)
-    return map_ordered(executor, over_structures(task, time_limit=STEP_LIMIT), chunks)
+
+    def __init__(
+        self,
+        settings: RelaxConfig,
+        reference: Reference | None = None,
+        *,
+        only_passed: bool = False,
+    ) -> None:
+        """Without a reference there are no energies above the hull."""
+        super().__init__()
+        self.counts = {"status": Counter(), "no_hull": Counter()}
+        self._reference, self._hull = reference, Hull(reference) if reference else None
+        task = partial(relax_bundle, settings=settings, only_passed=only_passed)
+        self.task = over_structures(task, time_limit=STEP_LIMIT)
+
+    def take(self, result: Bundle) -> Bundle:
+        """Count; the relaxed chunk."""
+        statuses = result.columns["status"].values
+        self.counts["status"].update(status.split(":")[0] for status in statuses)
+        if self._reference is not None and self._hull is not None:
+            result = with_e_hull(result, self._reference, self._hull)
+            reasons = result.columns[E_HULL_REASON].values
+            self.counts["no_hull"].update(r for r in reasons if r.startswith("no hull"))
+        return result
 
 
 @lru_cache(maxsize=2)

@@ -2,9 +2,10 @@
 
 from pigen.config.files import Limits
 from pigen.io.entry import NOTE
-from pigen.io.stream import FORMATS, open_source, read, read_chunks, stream
+from pigen.io.stream import CHUNK_SIZE, FORMATS, open_source, read, read_chunks, stream
 
 __all__ = [
+    "CHUNK_SIZE",
     "FORMATS",
     "NOTE",
     "Limits",

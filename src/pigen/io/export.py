@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from pigen.bundle import Bundle, BundleInfo, bundle_info, iter_bundle
-from pigen.bundle.memory import convert
+from pigen.bundle.columns import convert
 from pigen.config.files import EXPORT_FORMATS
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS

@@ -14,8 +14,8 @@ from typing import cast
 import numpy as np
 
 from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strings
-from pigen.bundle.marks import Mark, marked
-from pigen.bundle.names import Names, raw_names
+from pigen.bundle.marks import marked
+from pigen.bundle.names import Names
 from pigen.config.files import Limits
 from pigen.crystal.crystals import Crystals
 from pigen.io.archives import archive_form, is_tar, open_tar, open_zip
@@ -167,18 +167,8 @@ def _stream(
                 part = named.select(slice(start, start + chunk_size))
                 part = part if start == 0 else replace(part, rejects=())
             if shard is not None:
-                part = _marked(part, bundle, start, shard.number(place))
+                part = marked(part, shard.number(place))
             yield part
-
-
-def _marked(part: Bundle, parsed: Bundle, start: int, number: int) -> Bundle:
-    """A part with its mark, which says what its entries were called when they were parsed."""
-    crystals, rejects = raw_names(part)
-    were, refused = raw_names(parsed)
-    before = [*were[start : start + len(part)], *(refused if start == 0 else [])]
-    names = [*crystals, *rejects]
-    renamed = {name: was for name, was in zip(names, before, strict=True) if name != was}
-    return marked(part, Mark(number, tuple(crystals), tuple(rejects), renamed))
 
 
 # -- recognising ---------------------------------------------------------------------------------

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from pigen import __version__
 from pigen.bundle import Bundle, BundleWriter, Column, Reject
-from pigen.bundle.marks import Mark, marked
+from pigen.bundle.marks import marked
 from pigen.config import Experiment, SampleConfig, dump_experiment
 from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
@@ -34,6 +33,7 @@ from pigen.model.request import Plan, check_request, library_of, plan
 from pigen.runtime.device import resolve_device
 from pigen.runtime.executor import map_ordered
 from pigen.runtime.memory import Halving
+from pigen.runtime.progress import progress_bar
 from pigen.runtime.shard import SHARD, Shard
 
 _GROUP = 32
@@ -232,12 +232,9 @@ def sample_to_bundle(
         batches = list(shard.own(batches))
     with BundleWriter(out_path, provenance, resume=resume) as writer:
         done = writer.n_written + writer.n_rejected
-        with tqdm(
-            total=sum(len(batch) for _, batch in batches) * config.steps,
-            initial=done * config.steps,
-            desc="sample",
-            unit="step",
-            disable=None if progress else True,
+        total = sum(len(batch) for _, batch in batches) * config.steps
+        with progress_bar(
+            total, "step", title="sample", done=done * config.steps, delay=0, show=progress
         ) as bar:
             left = batches[-(-done // size) :]
             stream: Iterator[Bundle]
@@ -249,7 +246,7 @@ def sample_to_bundle(
                 stream = map_ordered(executor, there, (batch for _, batch in left))
             for (number, batch), drawn in zip(left, stream, strict=True):
                 if shard is not None:
-                    drawn = marked(drawn, Mark(number, _names(batch, experiment.name)))
+                    drawn = marked(drawn, number)
                 writer.append(drawn)
                 if executor is not None:
                     bar.update(len(batch) * config.steps)
@@ -291,7 +288,7 @@ def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool
     library = library_of(config, checkpoint)
     check_request(config, header, str(checkpoint), library)
     parts = []
-    with tqdm(total=config.n * config.steps, unit="step", disable=not progress or None) as bar:
+    with progress_bar(config.n * config.steps, "step", delay=0, show=progress) as bar:
         for first in range(0, config.n, config.batch_size):
             batch = range(first, min(first + config.batch_size, config.n))
             parts.append(_draw((model, header, library), experiment, batch, bar.update))

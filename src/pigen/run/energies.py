@@ -8,9 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
-from pigen.bundle import BundleWriter, bundle_info, content_digest, iter_bundle, read_bundle
+from pigen.bundle import Bundle, content_digest, divide, read_bundle
 from pigen.config import EnergyConfig
 from pigen.descriptors.novelty import read_formulas
 from pigen.io import read_chunks
@@ -18,7 +16,6 @@ from pigen.run.folder import RunFolder, is_complete
 from pigen.run.table import RunTable
 from pigen.runtime.device import resolve_device
 from pigen.runtime.executor import Where, open_executor
-from pigen.screening.label import skip_entries
 from pigen.screening.stability import stability
 
 
@@ -35,51 +32,41 @@ def check_energies(config: EnergyConfig) -> None:
 
 
 def relax_survivors(
-    config: EnergyConfig, folder: RunFolder, executor: Executor, progress: bool
+    config: EnergyConfig, folder: RunFolder, survivors: Bundle, executor: Executor, progress: bool
 ) -> None:
     """Write the survivors of a run, relaxed, with ``e_hull``; goes on where it was stopped."""
     if is_complete(folder.relaxed):
         return
-    from pigen.energy.hull import Hull, load_reference, with_e_hull
-    from pigen.energy.stage import CHUNK, relax_stream, source_of
+    from pigen.energy.hull import load_reference
+    from pigen.energy.stage import CHUNK, RelaxStage, source_of
 
     device = resolve_device(config.device).type
     settings = replace(config, device=device)
     reference = load_reference(_reference(config))
-    hull = Hull(reference)
-    info = bundle_info(folder.survivors)
-    provenance = {
-        **info.provenance,
-        "parent": f"{folder.survivors.name} content {content_digest(folder.survivors)}",
-        "reference": reference.digest,
-    }
-    with (
-        open_executor(Where(workers=1)) if device == "cuda" else nullcontext(executor) as pool,
-        BundleWriter(
+    digest = content_digest(survivors)
+    survivors = replace(survivors, rejects=())  # those of the filters stay where they are
+    with open_executor(Where(workers=1)) if device == "cuda" else nullcontext(executor) as pool:
+        RelaxStage(settings, reference).write(
+            divide(survivors, CHUNK[device]),
             folder.relaxed,
-            {**provenance, "relaxed_by": source_of(settings, pool)},
+            {
+                **survivors.provenance,
+                "parent": f"{folder.survivors.name} content {digest}",
+                "reference": reference.digest,
+                "relaxed_by": source_of(settings, pool),
+            },
+            executor=pool,
             resume=True,
-        ) as writer,
-        tqdm(
-            total=info.n_crystals,
-            initial=writer.n_written,
-            desc="energy",
-            unit="structure",
-            delay=1.0,
-            disable=None if progress else True,
-        ) as bar,
-    ):
-        # The rejects of the filters stay where they are.
-        survivors = (replace(c, rejects=()) for c in iter_bundle(folder.survivors, CHUNK[device]))
-        chunks = skip_entries(survivors, writer.n_written + writer.n_rejected)
-        for chunk in relax_stream(chunks, settings, pool):
-            writer.append(with_e_hull(chunk, reference, hull))
-            bar.update(len(chunk))
+            total=len(survivors),
+            title="energy",
+            show=progress,
+        )
 
 
 def with_energies(
     table: RunTable,
     folder: RunFolder,
+    survivors: Bundle,
     total: int,
     known_formulas: Path,
     known: Sequence[str],
@@ -90,17 +77,14 @@ def with_energies(
     Args:
         table: of the filters.
         folder: with the relaxed survivors.
+        survivors: as generated.
         total: structures generated.
         known_formulas: file of the known compositions.
         known: sources of known structures.
         executor: where structures are compared.
     """
-    mled = {
-        id_: value
-        for chunk in iter_bundle(folder.survivors)
-        if len(chunk)
-        for id_, value in zip(chunk.ids, chunk.columns["mled"].values, strict=True)
-    }
+    values = survivors.columns["mled"].values if len(survivors) else ()
+    mled = dict(zip(survivors.ids, values, strict=True))
     relaxed = read_bundle(folder.relaxed)
     formulas, structures = read_formulas(known_formulas), read_chunks(known, executor=executor)
     found = stability(relaxed, mled, total, formulas, structures, executor)

@@ -14,27 +14,26 @@ Each stage leaves its result in the run folder, so an interrupted run goes on wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from pigen import __version__
 from pigen.bundle import (
-    EVERY_ONE,
     KEEPS,
     SURVIVORS,
     Bundle,
-    BundleWriter,
     Criterion,
-    bundle_info,
     content_digest,
     iter_bundle,
+    read_bundle,
 )
-from pigen.bundle.targets import compare_targets
+from pigen.bundle.counts import EVERY
+from pigen.bundle.stage import CHUNK, Stage
+from pigen.bundle.targets import Comparison, compare_targets
 from pigen.config import Experiment, dump_experiment
 from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.descriptors import get_descriptor, load_descriptors
@@ -53,13 +52,9 @@ from pigen.screening.criteria import (
     known_compositions,
     lists_formulas,
     paper_criteria,
-    provenance_of,
 )
-from pigen.screening.filter import judge
-from pigen.screening.funnel import Funnel
-from pigen.screening.label import skip_entries
-
-_CHUNK = 250  # structures in a task for a worker: about a second of work
+from pigen.screening.filter import FilterStage
+from pigen.screening.funnel import Funnel, survivors_of
 
 Say = Callable[[str], None]
 Files = Callable[[RunTable], Mapping[str, str]]
@@ -109,17 +104,18 @@ def _run(
     _generate(experiment, folder, checkpoint, executor, progress, say)
     criteria = _criteria(experiment, folder, executor)
     say("filter: descriptors and verdicts")
-    funnel = _evaluate(folder, criteria, executor, progress)
+    funnel, targets = _evaluate(experiment, folder, criteria, executor, progress)
     provenance = provenance_of_table(experiment, checkpoint, criteria)
-    for label, comparison in compare_targets(iter_bundle(folder.evaluated)).items():
+    for label, comparison in targets.items():
         provenance[f"target {label}"] = str(comparison)
     table = tabulate(experiment, funnel, provenance)
     if experiment.energy.relax:
         say("energy: relaxation and energies above the hull")
-        relax_survivors(experiment.energy, folder, executor, progress)
+        survivors = read_bundle(folder.survivors)
+        relax_survivors(experiment.energy, folder, survivors, executor, progress)
         formulas = _known(experiment, folder, executor)
         structures = _known_structures(experiment)
-        table = with_energies(table, folder, funnel.read, formulas, structures, executor)
+        table = with_energies(table, folder, survivors, funnel.read, formulas, structures, executor)
     return table
 
 
@@ -219,17 +215,11 @@ def _generate(
 
         sample_to_bundle(experiment, checkpoint, folder.samples, resume=True, progress=progress)
         return
+    chunks = pseudo_random_bundles(
+        experiment.pseudo_random, experiment.sample.n, experiment.seed, _elements(experiment)
+    )
     provenance = {**_made_by(experiment), "seed": str(experiment.seed)}
-    elements = _elements(experiment)
-    with BundleWriter(folder.samples, provenance, resume=True) as writer:
-        for chunk in pseudo_random_bundles(
-            experiment.pseudo_random,
-            experiment.sample.n,
-            experiment.seed,
-            elements,
-            start=writer.n_written,
-        ):
-            writer.append(chunk)
+    Stage[Bundle]().write(chunks, folder.samples, provenance, resume=True)
 
 
 def _import(experiment: Experiment, folder: RunFolder, executor: Executor) -> None:
@@ -237,16 +227,18 @@ def _import(experiment: Experiment, folder: RunFolder, executor: Executor) -> No
     source = Path(experiment.imported.source)
     digest = f" sha256 {sha256_of(source)}" if source.is_file() else ""
     provenance = {**_made_by(experiment), "source": f"{source.name}{digest}"}
-    with BundleWriter(folder.samples, provenance, resume=True) as writer:
-        left = experiment.sample.n - writer.n_written
-        if not left:
-            return
-        chunks = read_chunks([source], chunk_size=_CHUNK, executor=executor)
-        for chunk in skip_entries(chunks, writer.n_written + writer.n_rejected):
-            writer.append(replace(chunk.select(slice(left)), columns={}, verdicts={}))
-            left -= min(left, len(chunk))
-            if not left:
-                break
+    chunks = read_chunks([source], chunk_size=CHUNK, executor=executor)
+    first = _first(chunks, experiment.sample.n)
+    Stage[Bundle]().write(first, folder.samples, provenance, resume=True)
+
+
+def _first(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
+    """So many structures of a stream, without what their source says of them."""
+    for chunk in chunks:
+        yield replace(chunk.select(slice(n)), columns={}, verdicts={})
+        n -= min(n, len(chunk))
+        if not n:
+            break
 
 
 def _made_by(experiment: Experiment) -> dict[str, str]:
@@ -295,45 +287,59 @@ def _known(experiment: Experiment, folder: RunFolder, executor: Executor) -> Pat
 
 
 def _evaluate(
-    folder: RunFolder, criteria: tuple[Criterion, ...], executor: Executor, progress: bool
-) -> Funnel:
+    experiment: Experiment,
+    folder: RunFolder,
+    criteria: tuple[Criterion, ...],
+    executor: Executor,
+    progress: bool,
+) -> tuple[Funnel, Mapping[str, Comparison]]:
     """Verdicts on every sample, and the survivors; goes on where it was stopped.
 
-    A chunk's verdicts are written before its survivors, which are made from them.
+    Returns:
+        The counts, and what was asked of the samples beside what they are, by label.
     """
-    funnel = Funnel(criteria)
-    info = bundle_info(folder.samples)
+    samples = iter_bundle(folder.samples, CHUNK)
+    first = next(samples)
+    judging, sifting = FilterStage(criteria, keep_all=True), SiftStage()
     provenance = {
-        **info.provenance,
-        **provenance_of(criteria),
+        **first.provenance,
+        **judging.provenance,
         "parent": f"{folder.samples.name} content {content_digest(folder.samples)}",
     }
-    with (
-        BundleWriter(folder.evaluated, {**provenance, KEEPS: EVERY_ONE}, resume=True) as evaluated,
-        BundleWriter(folder.survivors, {**provenance, KEEPS: SURVIVORS}, resume=True) as survivors,
-        tqdm(
-            total=info.n_crystals,
-            desc="filter",
-            unit="structure",
-            delay=1.0,
-            disable=None if progress else True,
-        ) as bar,
-    ):
-        n_judged, n_sorted = (w.n_written + w.n_rejected for w in (evaluated, survivors))
-        samples = skip_entries(_chunks(folder.samples), n_judged)
-        for chunk in chain(
-            _chunks(folder.evaluated) if n_judged else (),
-            judge(samples, criteria, executor),
-        ):
-            if funnel.read >= n_judged:
-                evaluated.append(chunk)
-            is_new = funnel.read >= n_sorted
-            alive = funnel.add(chunk)
-            if is_new:
-                survivors.append(alive)
-            bar.set_postfix_str(funnel.running(), refresh=False)
-            bar.update(len(chunk))
-    return funnel
+    judging.write(
+        chain([first], samples),
+        folder.evaluated,
+        provenance,
+        executor=executor,
+        resume=True,
+        total=experiment.sample.n,
+        title="filter",
+        show=progress,
+    )
+    judged = iter_bundle(folder.evaluated, CHUNK)
+    sifting.write(judged, folder.survivors, {**provenance, KEEPS: SURVIVORS}, resume=True)
+    return judging.funnel, sifting.targets
+
+
+class SiftStage(Stage[Bundle]):
+    """Keeps the survivors of judged samples, and sets all beside what was asked of them."""
+
+    like: Mapping[str, Any] = {EVERY: asdict(Comparison())}
+
+    def __init__(self) -> None:
+        """No samples yet."""
+        super().__init__()
+        self.targets: dict[str, Comparison] = {}
+
+    def take(self, result: Bundle) -> Bundle:
+        """Compare; the survivors."""
+        compare_targets([result], self.targets)
+        self.counts = {label: asdict(one) for label, one in self.targets.items()}
+        return survivors_of(result)
+
+    def resume(self, counts: Mapping[str, Any]) -> None:
+        """Go on with the comparisons of an earlier process."""
+        self.targets = {label: Comparison(**sums) for label, sums in counts.items()}
 
 
 def _known_structures(experiment: Experiment) -> list[str]:
@@ -341,7 +347,3 @@ def _known_structures(experiment: Experiment) -> list[str]:
     if experiment.filter.known:
         return [] if lists_formulas(Path(experiment.filter.known)) else [experiment.filter.known]
     return [*experiment.data.train, *experiment.data.val]
-
-
-def _chunks(path: Path) -> Iterator[Bundle]:
-    return iter_bundle(path, _CHUNK)

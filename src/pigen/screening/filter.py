@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.bundle import Bundle, Criterion, KeepingAll, Verdict, strings
+from pigen.bundle import (
+    EVERY_ONE,
+    KEEPS,
+    SURVIVORS,
+    Bundle,
+    Criterion,
+    KeepingAll,
+    Verdict,
+    strings,
+)
+from pigen.bundle.stage import Stage
 from pigen.descriptors import (
     descriptor_names,
     evaluate,
@@ -21,8 +30,8 @@ from pigen.descriptors import (
     loaded_files,
 )
 from pigen.runtime.errors import UsageError
-from pigen.runtime.executor import map_ordered
-from pigen.screening.criteria import MADE_BEFORE, is_made_before
+from pigen.screening.criteria import MADE_BEFORE, is_made_before, provenance_of
+from pigen.screening.funnel import Funnel
 
 _ENDS = {
     False: ((np.greater, "not above"), (np.less, "not below")),
@@ -103,15 +112,45 @@ def _made_before(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArra
     return values, reasons
 
 
-def judge(
-    chunks: Iterable[Bundle], criteria: Sequence[Criterion], executor: Executor
-) -> Iterator[Bundle]:
-    """`apply_filters` on every chunk of a stream, in order, a few at a time in the executor.
+class FilterStage(Stage[Bundle]):
+    """`apply_filters` on every chunk; counts how many pass each criterion.
 
     A structure that hangs or kills a worker fails every criterion.
+
+    Attributes:
+        funnel: the counts.
     """
-    task = partial(_apply, criteria=tuple(criteria), own=loaded_files())
-    return map_ordered(executor, KeepingAll(task, Bundle.concatenate), chunks)
+
+    like: Mapping[str, Any] = Funnel.LIKE
+
+    def __init__(self, criteria: Sequence[Criterion], *, keep_all: bool = False) -> None:
+        """``keep_all``: write every structure with its verdicts, not the survivors alone."""
+        super().__init__()
+        self.funnel, self._keep_all = Funnel(tuple(criteria)), keep_all
+        task = partial(_apply, criteria=tuple(criteria), own=loaded_files())
+        self.task = KeepingAll(task, Bundle.concatenate)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """All that the output depends on, but for the source."""
+        return {
+            **provenance_of(self.funnel.criteria),
+            KEEPS: EVERY_ONE if self._keep_all else SURVIVORS,
+        }
+
+    def take(self, result: Bundle) -> Bundle:
+        """Count; what is kept."""
+        survivors = self.funnel.add(result)
+        self.counts = self.funnel.counts()
+        return result if self._keep_all else survivors
+
+    def note(self) -> str:
+        """The funnel so far."""
+        return self.funnel.running()
+
+    def resume(self, counts: Mapping[str, Any]) -> None:
+        """Go on with the counts of an earlier process."""
+        self.funnel = Funnel.resumed(self.funnel.criteria, counts)
 
 
 def _apply(bundle: Bundle, criteria: tuple[Criterion, ...], own: tuple[Path, ...]) -> Bundle:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from pigen.bundle import Bundle, Criterion, Rate, Reject
-from pigen.bundle.counts import EVERY, counts_text, parse_counts
+from pigen.bundle.counts import EVERY
 from pigen.screening.criteria import heading_of, is_made_before, letter_of
-
-_STATE: dict[str, Any] = {
-    "unread": 0,
-    "judged": 0,
-    "passed": {EVERY: 0},
-    "left": {EVERY: 0},
-    "reasons": {EVERY: 0},
-    "rests_on": {EVERY: ""},
-}
-"""What a state holds, each with an example."""
 
 
 @dataclass
@@ -47,21 +36,27 @@ class Funnel:
     reasons: Counter[str] = field(default_factory=Counter)
     rests_on: dict[str, str] = field(default_factory=dict)
 
+    LIKE: ClassVar[dict[str, Any]] = {
+        "unread": 0,
+        "judged": 0,
+        "passed": {EVERY: 0},
+        "left": {EVERY: 0},
+        "reasons": {EVERY: 0},
+        "rests_on": {EVERY: ""},
+    }
+    """An example of `counts`."""
+
     @classmethod
-    def resumed(cls, criteria: tuple[Criterion, ...], state: str, path: Path) -> Funnel:
-        """The funnel whose `state` the bundle ``path`` holds; an empty one of no state.
-
-        Raises:
-            PigenError: it is no state of a funnel.
-        """
-        counts = parse_counts(state, path, _STATE)
+    def resumed(cls, criteria: tuple[Criterion, ...], counts: Mapping[str, Any]) -> Funnel:
+        """The funnel that gave these `counts`; an empty one of none."""
+        found = dict(counts)
         for key in ("passed", "left", "reasons"):
-            counts[key] = Counter(counts.get(key, {}))
-        return cls(criteria, **counts)
+            found[key] = Counter(counts.get(key, {}))
+        return cls(criteria, **found)
 
-    def state(self) -> str:
+    def counts(self) -> dict[str, Any]:
         """All counts so far, for `resumed`."""
-        return counts_text({name: getattr(self, name) for name in _STATE})
+        return {name: getattr(self, name) for name in self.LIKE}
 
     def add(self, judged: Bundle) -> Bundle:
         """Count a chunk from `apply_filters`; returns its survivors.
@@ -83,9 +78,10 @@ class Funnel:
             if criterion.in_sequence:
                 left &= verdict.passed
                 self.left[criterion.name] += int(left.sum())
-        failed = judged.failed()
+        survivors = survivors_of(judged)
+        failed = survivors.rejects[len(before) :]
         self.reasons.update(_kind(reject.reason) for reject in failed)
-        return replace(judged.select(judged.passed()), rejects=(*before, *failed))
+        return survivors
 
     @property
     def read(self) -> int:
@@ -158,14 +154,15 @@ class Funnel:
         }
 
 
+def survivors_of(judged: Bundle) -> Bundle:
+    """The crystals of a chunk that pass; its rejects tell why each of the others does not."""
+    rejects = (*unread(judged), *judged.failed())
+    return replace(judged.select(judged.passed()), rejects=rejects)
+
+
 def unread(chunk: Bundle) -> tuple[Reject, ...]:
     """Entries of a chunk's source that are no crystals; what an earlier filter took out is not."""
     return () if chunk.are_survivors else chunk.rejects
-
-
-def entries_of(chunk: Bundle) -> int:
-    """Entries of the source that a chunk stands for, as a `Funnel` counts them."""
-    return len(chunk) + len(unread(chunk))
 
 
 def _kind(reason: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pigen.bundle import Bundle, Column, OverStructures
+from pigen.bundle.counts import EVERY
+from pigen.bundle.stage import Stage
 from pigen.descriptors import Settings, evaluate, load_descriptors, loaded_files
-from pigen.runtime.errors import PigenError
-from pigen.runtime.executor import map_ordered
+from pigen.io.values import Values
 
 DEFAULT_LABELS = ("c", "mled", "k")
 """Descriptors computed unless others are asked for."""
@@ -36,18 +37,54 @@ def label(
     return labelled.with_columns(_e_hull(labelled)), missing
 
 
-def label_stream(
-    chunks: Iterable[Bundle],
-    executor: Executor,
-    names: Sequence[str] = DEFAULT_LABELS,
-    settings: Settings | None = None,
-) -> Iterator[tuple[Bundle, Counter[str]]]:
-    """`label` on every chunk of a stream, in order, a few at a time in the executor.
+class LabelStage(Stage[tuple[Bundle, Counter[str]]]):
+    """`label` on every chunk; counts what has no value, by descriptor and reason.
 
     A structure that hangs or kills a worker becomes a reject.
     """
-    task = partial(_label, names=tuple(names), settings=settings, own=loaded_files())
-    return map_ordered(executor, OverStructures(task, _joined), chunks)
+
+    like: Mapping[str, Any] = {EVERY: 0}
+    counts: Counter[str]
+
+    def __init__(
+        self,
+        names: Sequence[str] = DEFAULT_LABELS,
+        settings: Settings | None = None,
+        table: Values | None = None,
+    ) -> None:
+        """Descriptors, their settings, and values that are joined by id."""
+        super().__init__()
+        self.counts, self._table = Counter(), table
+        task = partial(_label, names=tuple(names), settings=settings, own=loaded_files())
+        self.task = OverStructures(task, _joined)
+
+    def prepare(self, chunk: Bundle) -> Bundle:
+        """The chunk with the values of the table."""
+        return chunk if self._table is None else self._table.join(chunk)
+
+    def take(self, result: tuple[Bundle, Counter[str]]) -> Bundle:
+        """Count; the labelled chunk."""
+        chunk, missing = result
+        self.counts.update(missing)
+        if self._table is not None:
+            self.counts.update(self._table.missing(chunk))
+        return chunk
+
+
+class MatchStage(LabelStage):
+    """Finds the known framework of every structure; counts matched, unmatched and failed."""
+
+    def __init__(self, library: Path, top: int) -> None:
+        """Frameworks of this library, as far as that rank."""
+        super().__init__(("prototype",), {"prototype": {"library": library, "top": top}})
+
+    def take(self, result: tuple[Bundle, Counter[str]]) -> Bundle:
+        """Count; the chunk with its frameworks."""
+        chunk, missing = result
+        ranks = chunk.columns["prototype_rank"].values
+        found = {"matched": int((ranks > 0).sum()), "unmatched": int((ranks == 0).sum())}
+        self.counts.update({**found, "failed": missing.total()})
+        return chunk
 
 
 def _label(
@@ -60,23 +97,6 @@ def _label(
 def _joined(parts: Sequence[tuple[Bundle, Counter[str]]]) -> tuple[Bundle, Counter[str]]:
     missing = sum((lacking for _, lacking in parts), Counter[str]())
     return Bundle.concatenate([bundle for bundle, _ in parts]), missing
-
-
-def skip_entries(
-    chunks: Iterable[Bundle], n: int, count: Callable[[Bundle], int] = lambda chunk: chunk.n_entries
-) -> Iterator[Bundle]:
-    """The chunks after the first ``n`` entries, which must fill whole chunks.
-
-    Raises:
-        PigenError: the stream has no chunk that ends there: it is not the one begun with.
-    """
-    remaining, stream = n, iter(chunks)
-    while remaining > 0:
-        chunk = next(stream, None)
-        remaining -= n + 1 if chunk is None else count(chunk)
-    if remaining < 0:
-        raise PigenError("cannot resume: the sources do not hold what they held before")
-    yield from stream
 
 
 def _e_hull(bundle: Bundle) -> dict[str, Column]:

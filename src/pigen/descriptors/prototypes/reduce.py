@@ -100,7 +100,7 @@ Prepared = tuple[Bundle, list[Reduced | None]]
 
 def prepare(chunks: Iterable[Bundle], executor: Executor) -> Iterator[Prepared]:
     """Every chunk of a stream with its structures reduced, in order."""
-    return map_ordered(executor, _Preparing(_prepare, _joined), chunks)
+    return map_ordered(executor, PREPARE, chunks)
 
 
 class _Preparing(OverStructures[Prepared]):
@@ -122,3 +122,7 @@ def _prepare(chunk: Bundle) -> Prepared:
     for i, one in zip(fine, ready(cells[fine]), strict=True):
         prepared[i] = one
     return chunk, prepared
+
+
+PREPARE = _Preparing(_prepare, _joined)
+"""The work of `prepare` on one chunk."""

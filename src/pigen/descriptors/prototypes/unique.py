@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.bundle import Bundle, Column
+from pigen.bundle.counts import EVERY
+from pigen.bundle.stage import Stage
 from pigen.descriptors.prototypes.known import KnownStructures
-from pigen.descriptors.prototypes.reduce import Prepared
+from pigen.descriptors.prototypes.reduce import PREPARE, Prepared
 
 SOURCE = "pigen: first of its kind, by pymatgen's StructureMatcher"
 """Source of the column ``unique``."""
+
+
+class UniqueStage(Stage[Prepared]):
+    """Marks every structure that is the first of its kind, in the column ``unique``."""
+
+    like: Mapping[str, Any] = {EVERY: 0}
+
+    def __init__(self) -> None:
+        """None seen yet."""
+        super().__init__()
+        self.counts, self.task, self._distinct = Counter(), PREPARE, Distinct()
+
+    def take(self, result: Prepared) -> Bundle:
+        """Count; the chunk with its marks."""
+        first = self._distinct.add(result)
+        n = int(first.sum())
+        self.counts.update({"unique": n, "duplicates": len(first) - n})
+        return result[0].with_columns({"unique": Column(first, "", SOURCE)})
 
 
 class Distinct:

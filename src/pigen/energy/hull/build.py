@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import chain
@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pigen.bundle import Bundle, BundleWriter, bundle_info, iter_bundle, read_bundle, write_bundle
+from pigen.bundle import Bundle, divide, iter_bundle, read_bundle, write_bundle
 from pigen.bundle.reading import LIBVER
 from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
@@ -22,11 +22,10 @@ from pigen.energy.hull.elements import ELEMENT, elemental_crystals
 from pigen.energy.hull.reference import PHASES, Entry, Reference
 from pigen.energy.hull.substitute import SUBSTITUTED, substitutes
 from pigen.energy.relax import CONVERGED
-from pigen.energy.stage import CHUNK, relax_stream
+from pigen.energy.stage import CHUNK, RelaxStage
 from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import PigenError
 from pigen.runtime.files import sync
-from pigen.screening.label import skip_entries
 
 RELAXED, RELAXED_SUBSTITUTES = "relaxed.h5", "substitutes.h5"
 """Files of relaxed structures in the folder of a reference, as `pigen energy` writes them."""
@@ -50,7 +49,7 @@ def relax_reference(
     provenance: Mapping[str, str],
     *,
     resume: bool = False,
-    advance: Callable[[int], None] = lambda n: None,
+    total: int | None = None,
 ) -> None:
     """Relax structures, after the elemental crystals, into a bundle.
 
@@ -61,11 +60,11 @@ def relax_reference(
         executor: where it runs.
         provenance: of the bundle.
         resume: go on after what an unfinished file holds.
-        advance: told how many more entries are done.
+        total: structures, for the bar.
     """
-    if resume and path.exists() and bundle_info(path).complete:
-        return
-    _relax(_with_elements(chunks), path, settings, executor, provenance, resume, advance)
+    RelaxStage(settings).write(
+        _with_elements(chunks), path, provenance, executor=executor, resume=resume, total=total
+    )
 
 
 def relax_substitutes(
@@ -77,7 +76,6 @@ def relax_substitutes(
     provenance: Mapping[str, str],
     *,
     resume: bool = False,
-    advance: Callable[[int], None] = lambda n: None,
 ) -> None:
     """Relax `substitutes` of a reference's structures into a bundle.
 
@@ -89,34 +87,18 @@ def relax_substitutes(
         executor: where it runs.
         provenance: of the bundle; the number of substitutes is added.
         resume: go on after what an unfinished file holds.
-        advance: told how many more entries are done.
 
     Raises:
         PigenError: not one structure could be relaxed.
         UsageError: resumed with another number.
     """
     given = Reference(tuple(_entries([relaxed], Counter())), "", "")
-    made, size = substitutes(relaxed, given, at_most), CHUNK[resolve_device(settings.device).type]
-    chunks = (made.select(slice(i, i + size)) for i in range(0, len(made), size))
+    size = CHUNK[resolve_device(settings.device).type]
+    chunks = divide(substitutes(relaxed, given, at_most), size)
     provenance = {**provenance, "substitutes": str(at_most)}
-    _relax(chunks, path, settings, executor, provenance, resume, advance)
-
-
-def _relax(
-    chunks: Iterable[Bundle],
-    path: Path,
-    settings: RelaxConfig,
-    executor: Executor,
-    provenance: Mapping[str, str],
-    resume: bool,
-    advance: Callable[[int], None],
-) -> None:
-    with BundleWriter(path, provenance, resume=resume) as writer:
-        done = writer.n_written + writer.n_rejected
-        advance(done)
-        for chunk in relax_stream(skip_entries(chunks, done), settings, executor):
-            writer.append(chunk)
-            advance(chunk.n_entries)
+    RelaxStage(settings).write(
+        chunks, path, provenance, executor=executor, resume=resume, total=at_most
+    )
 
 
 def _with_elements(chunks: Iterable[Bundle]) -> Iterator[Bundle]:

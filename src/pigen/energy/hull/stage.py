@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column, strings
+from pigen.bundle.counts import EVERY
+from pigen.bundle.stage import Stage
 from pigen.energy.hull.diagram import Hull
-from pigen.energy.hull.reference import Reference
+from pigen.energy.hull.reference import Reference, load_reference
 from pigen.energy.relax import CONVERGED
 from pigen.runtime.errors import UsageError
 
@@ -51,6 +58,25 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
     )
 
 
+class HullStage(Stage[Bundle]):
+    """`with_e_hull` on every chunk; counts why there is no value."""
+
+    like: Mapping[str, Any] = {EVERY: 0}
+
+    def __init__(self, reference: Reference) -> None:
+        """The hull of this reference."""
+        super().__init__()
+        self.counts = Counter()
+        self._reference, self._hull = reference, Hull(reference)
+
+    def take(self, result: Bundle) -> Bundle:
+        """Count; the chunk with its energies."""
+        if len(result):
+            result = with_e_hull(result, self._reference, self._hull)
+            self.counts.update(filter(None, result.columns[E_HULL_REASON].values))
+        return result
+
+
 def check_level(source: str, reference: Reference) -> None:
     """UsageError if energies come from another level of theory than the reference's."""
     if reference.level and reference.level not in source:
@@ -58,6 +84,22 @@ def check_level(source: str, reference: Reference) -> None:
             f"energies from {source!r} and a hull from {reference.level!r} do not mix; make a "
             "reference at their level with `pigen hull build` and give it as --reference"
         )
+
+
+def reference_for(source: str, path: Path | None = None) -> Reference | None:
+    """The reference to take; None if the shipped one is of another potential than ``source``.
+
+    Raises:
+        UsageError: no reference at ``path``, or one of another potential.
+    """
+    reference = load_reference(path)
+    try:
+        check_level(source, reference)
+    except UsageError:
+        if path is not None:
+            raise
+        return None
+    return reference
 
 
 def source_of(reference: Reference) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +15,12 @@ import numpy as np
 from pigen import __version__
 from pigen.bundle import (
     Bundle,
-    BundleWriter,
     KeepingAll,
     bundle_info,
     content_digest,
     iter_bundle,
 )
+from pigen.bundle.stage import CHUNK, Stage
 from pigen.config import Experiment, dump_experiment, load_experiment, shipped_experiments
 from pigen.paper.columns import LETTERS
 from pigen.paper.published import published_rows
@@ -31,16 +30,13 @@ from pigen.paper.tables import run_files
 from pigen.run.folder import is_complete
 from pigen.runtime import resources
 from pigen.runtime.errors import UsageError
-from pigen.runtime.executor import map_ordered
 from pigen.runtime.files import sha256_of
-from pigen.screening.label import skip_entries
 
 LIBRARY = "reference"
 """Library of frameworks for Fig. 3d: the one that is ranked by how many structures share one."""
 TOP = 100
 """Frameworks of the library that are looked through."""
 _PLAUSIBLE = ("A", "B", "C")
-_CHUNK = 250
 
 
 @dataclass(frozen=True)
@@ -219,20 +215,18 @@ def _match(row: Row, executor: Executor) -> None:
         **bundle_info(evaluated).provenance,
         "parent": f"{evaluated.name} content {content_digest(evaluated)}",
     }
-    task = partial(_plausible, library=resources.PROTOTYPES / f"{LIBRARY}.h5")
-    sizes: deque[int] = deque()  # of the chunks under way
+    _PlausibleStage().write(
+        iter_bundle(evaluated, CHUNK), row.prototypes, provenance, executor=executor, resume=True
+    )
 
-    def chunks(done: int) -> Iterator[Bundle]:
-        for chunk in skip_entries(iter_bundle(evaluated, _CHUNK), done, len):
-            sizes.append(len(chunk))
-            yield chunk
 
-    with BundleWriter(row.prototypes, provenance, resume=True) as writer:
-        done = int(writer.state or 0)  # structures looked at; few of them are plausible
-        divisible = KeepingAll(task, Bundle.concatenate)
-        for found in map_ordered(executor, divisible, chunks(done)):
-            done += sizes.popleft()
-            writer.append(found, str(done))
+class _PlausibleStage(Stage[Bundle]):
+    """`_plausible` on every chunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        task = partial(_plausible, library=resources.PROTOTYPES / f"{LIBRARY}.h5")
+        self.task = KeepingAll(task, Bundle.concatenate)
 
 
 def _plausible(chunk: Bundle, library: Path) -> Bundle:

@@ -1,0 +1,155 @@
+"""How every stage goes through structures: on from where it was stopped, in workers, counting."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from pigen.bundle.counts import EVERY, counts_text, parse_counts
+from pigen.bundle.memory import Bundle
+from pigen.bundle.writing import BundleWriter
+from pigen.runtime.errors import PigenError
+from pigen.runtime.executor import SerialExecutor, map_ordered
+from pigen.runtime.progress import progress_bar
+
+CHUNK = 250
+"""Structures in a task for a worker: about a second of work."""
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a stage left in its file.
+
+    Attributes:
+        crystals, rejects: in the file.
+        resumed_after: entries of the source that an earlier process did.
+        was_complete: whether there was nothing left to do.
+    """
+
+    crystals: int
+    rejects: int
+    resumed_after: int
+    was_complete: bool
+
+    @property
+    def entries(self) -> int:
+        """Crystals and rejects."""
+        return self.crystals + self.rejects
+
+
+class Stage(Generic[R]):
+    """What is done to each chunk of a stream, and what is counted on the way.
+
+    A chunk is prepared in this process, worked on in an executor, and its result taken in this
+    process, in order. This stage only passes chunks on; others override its parts.
+
+    Attributes:
+        task: from a chunk to a result, in a worker; None if there is no such work.
+        counts: what is counted → how often, or names → such counts.
+        like: an example of the counts, as of `parse_counts`.
+        read: entries of the source that are done.
+    """
+
+    task: Callable[[Bundle], R] | None = None
+    counts: Any
+    like: Mapping[str, Any] = {EVERY: {EVERY: 0}}
+    read: int
+
+    def __init__(self) -> None:
+        """Nothing is done yet."""
+        self.counts, self.read = {}, 0
+
+    def prepare(self, chunk: Bundle) -> Bundle:
+        """A chunk as the task takes it."""
+        return chunk
+
+    def take(self, result: R) -> Bundle:
+        """Count a result; what is written of it."""
+        return cast(Bundle, result)
+
+    def note(self) -> str:
+        """What stands beside the bar."""
+        return ""
+
+    def resume(self, counts: Mapping[str, Any]) -> None:
+        """Go on with the counts of an earlier process."""
+        for key, value in counts.items():
+            self.counts[key] = Counter(value) if isinstance(value, dict) else value
+
+    def over(self, chunks: Iterable[Bundle], executor: Executor | None = None) -> Iterator[Bundle]:
+        """What becomes of each chunk, in order; few are under way at any time."""
+        sizes: deque[int] = deque()
+
+        def prepared() -> Iterator[Bundle]:
+            for chunk in chunks:
+                sizes.append(chunk.n_entries)
+                yield self.prepare(chunk)
+
+        results: Iterable[Any] = prepared()
+        if self.task is not None:
+            results = map_ordered(executor or SerialExecutor(), self.task, prepared())
+        for result in results:
+            made = self.take(result)
+            self.read += sizes.popleft()
+            yield made
+
+    def write(
+        self,
+        chunks: Iterable[Bundle],
+        output: Path,
+        provenance: Mapping[str, str],
+        *,
+        executor: Executor | None = None,
+        resume: bool = False,
+        total: int | None = None,
+        title: str = "",
+        show: bool = True,
+    ) -> Written:
+        """Write what becomes of each chunk, and the counts with it.
+
+        Args:
+            chunks: the whole stream; what an earlier process did of it is gone past.
+            output: bundle file; replaced unless ``resume`` finds it.
+            provenance: of the output.
+            executor: where the task runs; None for this process.
+            resume: go on after what the file holds. A complete one is left as it is.
+            total, title, show: of the bar.
+
+        Raises:
+            UsageError, PigenError: as `BundleWriter`, or the stream is not the one begun with.
+        """
+        with BundleWriter(output, provenance, resume=resume) as writer:
+            state = {"read": 0, "counts": self.like}
+            found = parse_counts(writer.state, output, state)
+            self.read = before = found.get("read", writer.n_written + writer.n_rejected)
+            self.resume(found.get("counts", {}))
+            was_complete = writer.complete
+            if not was_complete:
+                with progress_bar(total, title=title, done=before, show=show) as bar:
+                    for made in self.over(skip_entries(chunks, before), executor):
+                        state = {"read": self.read, "counts": self.counts}
+                        writer.append(made, counts_text(state))
+                        bar.set_postfix_str(self.note(), refresh=False)
+                        bar.update(self.read - bar.n)
+        return Written(writer.n_written, writer.n_rejected, before, was_complete)
+
+
+def skip_entries(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
+    """The chunks after the first ``n`` entries, which must fill whole chunks.
+
+    Raises:
+        PigenError: the stream has no chunk that ends there: it is not the one begun with.
+    """
+    remaining, stream = n, iter(chunks)
+    while remaining > 0:
+        chunk = next(stream, None)
+        remaining -= n + 1 if chunk is None else chunk.n_entries
+    if remaining < 0:
+        raise PigenError("cannot resume: the sources do not hold what they held before")
+    yield from stream

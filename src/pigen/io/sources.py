@@ -1,0 +1,85 @@
+"""Sources of one stage, opened together, and the stage that only reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+
+from pigen.bundle import Bundle, count_rejects
+from pigen.bundle.stage import CHUNK, Stage
+from pigen.config.files import Limits
+from pigen.io.entry import NOTE
+from pigen.io.stream import open_source, stream
+from pigen.runtime.executor import Where, open_executor
+from pigen.runtime.progress import progress_bar
+from pigen.runtime.shard import Shard
+
+FEW = 500
+"""Starting workers takes seconds: not worth it for fewer structures."""
+
+
+class Sources:
+    """Opened sources, and the pool of processes they are worth.
+
+    Attributes:
+        total: entries, about, of a shard; None if only reading them all would tell.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        limits: Limits,
+        *,
+        chunk_size: int | None = None,
+        shard: Shard | None = None,
+    ) -> None:
+        """Open all; UsageError for one that is missing or of no known kind."""
+        self._shard, self._limits, self._chunk_size = shard, limits, chunk_size or CHUNK
+        self._opened = [open_source(path, limits, chunk_size=self._chunk_size) for path in paths]
+        totals = [source.total for source in self._opened]
+        self.total = None if None in totals else sum(t for t in totals if t is not None)
+        if self.total is not None and shard is not None:
+            self.total = shard.share(self.total)
+
+    @contextmanager
+    def executor(self, where: Where, *, few: int = FEW) -> Iterator[Executor]:
+        """Open an executor, of one worker for at most ``few`` structures."""
+        is_few = self.total is not None and self.total <= few
+        with open_executor(where.for_few() if is_few else where) as executor:
+            yield executor
+
+    def chunks(self, executor: Executor) -> Iterator[Bundle]:
+        """All entries, or those of the shard, in order, parsed in the executor."""
+        return stream(
+            self._opened,
+            chunk_size=self._chunk_size,
+            executor=executor,
+            limits=self._limits,
+            shard=self._shard,
+        )
+
+    def watched(self, executor: Executor) -> Iterator[Bundle]:
+        """`chunks` with a bar."""
+        with progress_bar(self.total) as bar:
+            for chunk in self.chunks(executor):
+                yield chunk
+                bar.update(chunk.n_entries)
+
+
+class ImportStage(Stage[Bundle]):
+    """Passes structures on; counts why entries were rejected, and remarks on how they were read."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        super().__init__()
+        self.counts = {"reasons": Counter(), "remarks": Counter()}
+
+    def take(self, result: Bundle) -> Bundle:
+        """Count."""
+        self.counts["reasons"].update(count_rejects(result.rejects))
+        if NOTE in result.columns:
+            self.counts["remarks"].update(filter(None, result.columns[NOTE].values))
+        return result
