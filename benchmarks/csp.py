@@ -51,7 +51,7 @@ NEAR = {"TiO2": 20e-3, "Y3Al5O12": 10e-3}  # eV/atom, else:
 NEAR_ELSE = 1e-3
 GARNET = "Y3Al5O12"
 VERSIONS = ("before", "after")
-UNDER_WAY, MAX_ATOMS, MAX_STEPS = 12, 400, 300
+UNDER_WAY, MAX_ATOMS, MAX_STEPS = 20, 600, 300
 FIXED = {"rattle": 1.0, "permute": 1.0, "strain": 1.0, "splice": 2.0, "new": 2.0, "double": 0.5}
 
 THIRD, HALF = 1 / 3, 0.5

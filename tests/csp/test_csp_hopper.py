@@ -238,11 +238,13 @@ def test_a_search_learns_what_pays() -> None:
 
 
 def test_random_cells_have_the_space_groups_of_known_crystals() -> None:
-    weights = group_weights()
-    assert weights[225] == max(weights)
-    assert np.all(weights[2:] > 0)
-    assert weights[:2].tolist() == [0, 0]
-    assert np.isclose(weights.sum(), 1)
+    for n_atoms, group in ((1, 221), (4, 225), (14, 12), (20, 62), (300, 62)):
+        weights = group_weights(n_atoms)
+        assert weights[group] == max(weights)
+        assert np.all(weights[2:] > 0)
+        assert weights[:2].tolist() == [0, 0]
+        assert np.isclose(weights.sum(), 1)
+    assert group_weights(14)[227] > 8 * group_weights(16)[227]  # spinels have 14 atoms
     drawn = Counter(draw_group((2, 2), np.random.default_rng(k)).number for k in range(300))
     assert drawn[225] > 10
     # One atom of each of three elements: no group of more than three such sites' kinds is left out

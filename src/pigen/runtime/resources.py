@@ -29,6 +29,8 @@ PROTOTYPES = DATA / "prototypes"
 """Folder of the libraries of frameworks, a bundle each."""
 HULL = DATA / "hull"
 """Folder of the reference compounds with CHGNet energies."""
+SPACE_GROUPS = DATA / "space_groups.json"
+"""How many known crystals of each size have each space group."""
 EXPERIMENTS = DATA / "experiments"
 """Folder of the shipped experiments, a TOML each."""
 CHECKSUMS = DATA / "SHA256SUMS"
@@ -47,7 +49,7 @@ def checkpoint(name: str) -> Path:
 
 def computed_files() -> list[Path]:
     """The package data that programs made: model, tables, libraries, reference compounds."""
-    files = [SPP_TABLE, KNOWN_COMPOSITIONS, TEMPLATES, TRAINING_HISTOGRAMS]
+    files = [SPP_TABLE, KNOWN_COMPOSITIONS, TEMPLATES, TRAINING_HISTOGRAMS, SPACE_GROUPS]
     files += [checkpoint(name) for name in SHIPPED_CHECKPOINTS]
     return [*files, *sorted(PROTOTYPES.iterdir()), *sorted(HULL.iterdir())]
 
