@@ -21,6 +21,7 @@ from known_structures import (
 
 from pigen.bundle import Bundle, strings
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.formulas import canonical_formula
 from pigen.descriptors import (
     column_source,
     descriptor_names,
@@ -28,7 +29,7 @@ from pigen.descriptors import (
     get_descriptor,
     resolve_settings,
 )
-from pigen.descriptors.novelty import canonical_formula, read_formulas, write_formulas
+from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.runtime.errors import UsageError
 
 OURS = ("c", "k", "min_distance", "novel", "spp")

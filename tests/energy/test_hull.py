@@ -185,10 +185,10 @@ def test_broken_references_say_what_is_wrong(tmp_path: Path) -> None:
         load_reference(tmp_path)
     meta = json.loads((tmp_path / "reference.json").read_text())
     (tmp_path / "reference.json").write_text(json.dumps({**meta, "format": "other"}))
-    with pytest.raises(UsageError, match="has format 'other'"):
+    with pytest.raises(UsageError, match="format: 'other' is not allowed"):
         load_reference(tmp_path)
     (tmp_path / "reference.json").write_text("{}")
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(UsageError, match=r"reference\.json: format: missing"):
         load_reference(tmp_path)
 
 

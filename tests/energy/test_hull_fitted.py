@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from pigen.cli import main
+from pigen.crystal.formulas import formula_amounts
 from pigen.energy.hull import Hull, Reference, load_reference
-from pigen.energy.hull.diagram import formula_amounts
 from pigen.energy.hull.fitted import FITTED, add_fitted
 from pigen.energy.hull.reference import Entry
 from pigen.runtime.errors import UsageError

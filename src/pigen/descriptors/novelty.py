@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 from collections.abc import Iterable
-from math import gcd, isfinite
 from pathlib import Path
 
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import Z_OF
+from pigen.crystal.formulas import canonical_formula
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 from pigen.runtime import resources
 from pigen.runtime.bounded import read_text
 from pigen.runtime.errors import UsageError
 from pigen.runtime.file_cache import cached_file
 from pigen.runtime.files import write_atomically
-
-MAX_FORMULA = 300
-"""Characters of a formula."""
-_PLAIN = re.compile(r"(?:[A-Z][a-z]?\d*)+")
-_PART = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
 @descriptor("novel", ColumnSpec("novel", "", "reduced formula absent from the known compositions"))
@@ -76,33 +69,3 @@ def write_formulas(path: Path, formulas: Iterable[str], header: str) -> int:
     lines = [f"# {line}" for line in header.splitlines()] + distinct
     write_atomically(path, gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
     return len(distinct)
-
-
-def canonical_formula(text: str) -> str:
-    """The reduced formula of a text like "Mg(InSe2)2", as `Crystals.reduced_formulas` writes it.
-
-    Raises:
-        ValueError: not a formula, or one with fractional amounts.
-    """
-    if len(text) > MAX_FORMULA:
-        raise ValueError(f"a formula of {len(text)} characters, MAX_FORMULA is {MAX_FORMULA}")
-    counts: dict[str, int] = {}
-    if _PLAIN.fullmatch(text):
-        for symbol, count in _PART.findall(text):
-            counts[symbol] = counts.get(symbol, 0) + int(count or 1)
-    else:
-        from pymatgen.core import Composition  # here: importing pymatgen takes a second
-
-        try:
-            parsed = Composition(text)
-        except Exception as error:  # whatever pymatgen raises on what is no formula
-            raise ValueError(f"{text!r} is not a formula") from error
-        for element, amount in parsed.items():
-            if not isfinite(amount) or amount != int(amount):
-                raise ValueError(f"{text!r} has fractional amounts")
-            counts[str(element)] = int(amount)
-    counts = {symbol: count for symbol, count in counts.items() if count}
-    if not counts or not counts.keys() <= Z_OF.keys():
-        raise ValueError(f"{text!r} is not a formula")
-    divisor = gcd(*counts.values())
-    return "".join(f"{symbol}{counts[symbol] // divisor}" for symbol in sorted(counts))

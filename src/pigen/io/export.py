@@ -23,6 +23,7 @@ from pigen.crystal.elements import SYMBOLS
 from pigen.io.cif_text import right_handed, to_cif
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import check_writable, replaced
+from pigen.runtime.text import numbered
 
 GENBENCH = 2500
 """Structures that a submission to LeMat-GenBench has."""
@@ -234,11 +235,7 @@ def _files(
     taken: set[str] = set()
     for chunk in chunks:
         for i, crystal in enumerate(chunk.crystals):
-            name = safe_name(chunk.ids[i])
-            k, unique = 1, name
-            while unique.lower() in taken:
-                k += 1
-                unique = f"{name}_{k}"
+            unique = numbered(safe_name(chunk.ids[i]), taken)
             taken.add(unique.lower())
             yield unique + suffix, text(crystal, chunk.ids[i])
 

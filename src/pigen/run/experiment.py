@@ -13,7 +13,6 @@ Each stage leaves its result in the run folder, so an interrupted run goes on wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
@@ -36,6 +35,7 @@ from pigen.bundle.stage import CHUNK, Stage
 from pigen.bundle.targets import Comparison, compare_targets
 from pigen.config import Experiment, dump_experiment
 from pigen.crystal.elements import SYMBOLS, Z_OF
+from pigen.crystal.formulas import formula_amounts
 from pigen.descriptors import get_descriptor, load_descriptors
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.io import open_source, read_chunks
@@ -255,7 +255,7 @@ def _elements(experiment: Experiment) -> list[str]:
             found.update(chunk.crystals.atomic_numbers.tolist())
     else:
         formulas = read_formulas(resources.KNOWN_COMPOSITIONS)
-        symbols = {symbol for formula in formulas for symbol in re.findall("[A-Z][a-z]?", formula)}
+        symbols = {symbol for formula in formulas for symbol in formula_amounts(formula)}
         found.update(Z_OF[symbol] for symbol in symbols)
     if not found:
         raise UsageError("data.train: no structure in it could be read")

@@ -17,6 +17,7 @@ from pigen.energy.hull import Hull, Reference
 from pigen.io.export import safe_name
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import check_writable, replaced, write_atomically
+from pigen.runtime.text import numbered
 
 EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
 """Bundle of what was exported, with its columns ``kind`` and ``folder``; the same to read."""
@@ -133,11 +134,7 @@ def _with_folders(bundle: Bundle) -> Bundle:
     taken: set[str] = set()
     folders = []
     for kind, id_ in zip(bundle.columns["kind"].values, bundle.ids, strict=True):
-        name = path = f"{kind}/{safe_name(id_)}"
-        k = 1
-        while path.lower() in taken:
-            k += 1
-            path = f"{name}_{k}"
+        path = numbered(f"{kind}/{safe_name(id_)}", taken)
         taken.add(path.lower())
         folders.append(path)
     return bundle.with_columns({"folder": Column(strings(folders), "", "pigen dft-export")})

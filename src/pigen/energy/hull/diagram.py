@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.crystal.formulas import formula_amounts
 from pigen.energy.hull.reference import Entry, Reference
 
 if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
-_PART = re.compile(r"([A-Z][a-z]?)(\d+)")
 _MOST_DIAGRAMS = 256
 """Phase diagrams kept: one of five elements takes a few hundred KB."""
 
@@ -131,8 +130,3 @@ class Hull:
             total = entry.energy * sum(amounts.values())
             self._as_pymatgen[entry.formula] = PDEntry(Composition(amounts), total, entry.formula)
         return self._as_pymatgen[entry.formula]
-
-
-def formula_amounts(formula: str) -> dict[str, int]:
-    """Symbol → number of atoms in a reduced formula as `Crystals.reduced_formulas` writes it."""
-    return {symbol: int(count) for symbol, count in _PART.findall(formula)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from pigen.config.files import MIN_VALUE_BYTES
 from pigen.crystal.elements import SYMBOLS
-from pigen.descriptors.novelty import canonical_formula
+from pigen.crystal.formulas import TERM, canonical_formula
 from pigen.energy.hull.reference import Entry, Reference, read_entries
 from pigen.io.entry import Refused
 from pigen.io.source import clean_name
@@ -19,7 +18,6 @@ from pigen.io.species import atomic_number
 from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, parse_json, read_text
 from pigen.runtime.errors import UsageError
 
-_SYMBOLS = re.compile(r"([A-Z][a-z]?)([\d.]*)")
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
@@ -78,7 +76,7 @@ def _entry(entry: Mapping[str, Any]) -> Entry:
     """One entry: its energy is uncorrected, and ``correction`` sums all adjustments."""
     amounts = entry.get("composition") or _composition(entry["structure"])
     if isinstance(amounts, str):
-        amounts = {symbol: float(n or 1) for symbol, n in _SYMBOLS.findall(amounts)}
+        amounts = {symbol: float(n or 1) for symbol, n in TERM.findall(amounts)}
     amounts = {str(symbol): float(n) for symbol, n in amounts.items() if float(n)}
     n_atoms = sum(amounts.values())
     if not all(n > 0 and n == int(n) for n in amounts.values()):

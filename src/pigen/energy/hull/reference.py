@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
-from pigen.descriptors.novelty import canonical_formula
+from pigen.crystal.formulas import canonical_formula
 from pigen.runtime import resources
-from pigen.runtime.bounded import parse_json, read_text
+from pigen.runtime.bounded import read_text
+from pigen.runtime.checked import REQUIRED, read_checked, setting
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import write_atomically
 
@@ -89,6 +90,14 @@ class Reference:
         write_atomically(folder / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
 
 
+@dataclass(frozen=True)
+class _Meta:
+    format: str = setting(REQUIRED, "Of the folder.", choices=(FORMAT,))
+    level: str = setting(REQUIRED, "As of `Reference`.")
+    note: str = setting(REQUIRED, "As of `Reference`.")
+    provenance: Mapping[str, str] = setting(REQUIRED, "As of `Reference`.")
+
+
 def load_reference(folder: Path | None = None) -> Reference:
     """The reference in a folder; the shipped one by default.
 
@@ -97,19 +106,8 @@ def load_reference(folder: Path | None = None) -> Reference:
     """
     folder = folder or resources.HULL
     path = folder / META
-    try:
-        meta = parse_json(read_text(path))
-        version, level, note = meta["format"], str(meta["level"]), str(meta["note"])
-        provenance = {str(key): str(value) for key, value in meta["provenance"].items()}
-    except FileNotFoundError:
-        raise UsageError(
-            f"{folder} is no reference of a hull (no {META}); make one with `pigen hull build` or "
-            "`pigen hull import`"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged: {error!r:.200}") from None
-    if version != FORMAT:
-        raise UsageError(f"{path} has format {str(version)[:40]!r}; this PIGEN reads {FORMAT}")
+    otherwise = "no reference of a hull; `pigen hull build` and `pigen hull import` make one"
+    meta = read_checked(_Meta, path, otherwise=otherwise, error=UsageError)
     path = folder / ENTRIES
     try:
         text = read_text(path)
@@ -117,7 +115,8 @@ def load_reference(folder: Path | None = None) -> Reference:
         raise UsageError(f"{path} cannot be read: {error}") from None
     entries = tuple(read_entries(io.StringIO(text, newline=""), path))
     phases = folder / PHASES
-    return Reference(entries, level, note, provenance, phases if phases.exists() else None)
+    stable = phases if phases.exists() else None
+    return Reference(entries, meta.level, meta.note, meta.provenance, stable)
 
 
 def read_entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
