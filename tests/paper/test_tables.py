@@ -21,7 +21,7 @@ from pigen.paper.published import (
     published_figures,
     published_rows,
 )
-from pigen.paper.tables import join, joined, render, run_files
+from pigen.paper.tables import join, joined, published_files, render
 from pigen.run.table import RunTable
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.screening.stability import STABLE, SUN
@@ -94,7 +94,7 @@ def test_json_holds_counts_and_derived_figures_and_reads_back(tmp_path: Path) ->
     measured = table()
     (tmp_path / "table.json").write_text(measured.to_json(), encoding="utf-8")
     assert RunTable.read(tmp_path) == measured
-    content = json.loads(run_files(measured)["table.json"])
+    content = json.loads(published_files(measured)["table.json"])
     assert content["rates"]["A"]["percent"] == 80.0
     assert content["rates"]["A"]["published_percent"] == 78.4
 
@@ -179,7 +179,7 @@ def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
 def test_what_dft_is_expected_to_give_comes_first(tmp_path: Path) -> None:
     expected = {"E100": 0.03, "E50": 0.01, "E35": 0.005, "E25": 0.0, SUN: 0.02, "F": 9.4}
     measured = replace(with_energies(), expected=expected)
-    (tmp_path / "table.json").write_text(run_files(measured)["table.json"], encoding="utf-8")
+    (tmp_path / "table.json").write_text(published_files(measured)["table.json"], encoding="utf-8")
     assert RunTable.read(tmp_path) == measured
     lines = render(measured).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("| E |"))

@@ -50,7 +50,7 @@ def run(
     """
     from pigen.config import load_experiment
     from pigen.io.sources import FEW
-    from pigen.paper.tables import render, run_files
+    from pigen.paper.tables import published_files, render
     from pigen.run.experiment import run as run_experiment
     from pigen.runtime.errors import UsageError
     from pigen.runtime.executor import open_executor
@@ -67,10 +67,10 @@ def run(
             force=force,
             executor=executor,
             say=lambda line: click.echo(line, err=True),
-            files=run_files,
+            files=published_files,
         )
     if as_json:
-        click.echo(run_files(table)["table.json"], nl=False)
+        click.echo(published_files(table)["table.json"], nl=False)
     else:
         show_markdown(render(table))
 

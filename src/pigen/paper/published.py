@@ -22,7 +22,7 @@ MATTERGEN_NOTE = (
 HULL_NOTE = (
     "Measured E and S.U.N. are upper bounds, not to be held against the published E: that rests on "
     "VASP energies and on a hull of 607,684 structures, this on the potential and the reference "
-    "named under hull, whose missing phases make structures look too stable."
+    "named under hull: the potential's energies of generated structures are too low."
 )
 EXPECTED_NOTE = (
     "Expected figures take each structure's probability to be below the threshold by the estimate "

@@ -86,7 +86,7 @@ def _on_mattergen(row: str) -> list[str]:
     return [MATTERGEN_NOTE] if row == "MatterGen" else []
 
 
-def run_files(table: RunTable) -> dict[str, str]:
+def published_files(table: RunTable) -> dict[str, str]:
     """Files of a run's folder → their texts: its table as JSON and as Markdown."""
     beside = {
         key: {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pigen import __version__
-from pigen.bundle import Bundle, Criterion, bundle_info, iter_bundle, read_bundle
+from pigen.bundle import Bundle, bundle_info, iter_bundle, read_bundle
 from pigen.descriptors import evaluate
 from pigen.paper.cells import Cell
 from pigen.paper.columns import Column, column_of
@@ -27,7 +27,7 @@ from pigen.report.gather import (
 )
 from pigen.report.listing import listing_of
 from pigen.run.folder import RunFolder
-from pigen.run.table import RunTable
+from pigen.run.table import RunTable, in_words
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.screening.criteria import letter_of, paper_criteria
 from pigen.screening.filter import apply_filters
@@ -81,12 +81,12 @@ def report_of_chunks(
         row="",
         remarks=tuple(remarks),
         rates=tuple(
-            (letter_of(one), _words(one), Cell(one.name).of(funnel.alone(one)))
+            (letter_of(one), in_words(one), Cell(one.name).of(funnel.alone(one)))
             for one in funnel.criteria
         ),
         footnotes=(_ERROR_NOTE,),
         funnel=tuple(
-            Step(letter_of(one), _words(one), rate.passed)
+            Step(letter_of(one), in_words(one), rate.passed)
             for one in funnel.criteria
             if (rate := funnel.sequence(one)) is not None
         ),
@@ -158,10 +158,6 @@ def _near(column: Column, cell: Cell) -> Step:
         return Step(column.title, column.words, cell.passed or 0)
     words = f"{column.words}, {EXPECTED}"
     return Step(column.title, words, round(cell.expected * cell.n / 100, 1))
-
-
-def _words(criterion: Criterion) -> str:
-    return f"{criterion.text} {criterion.unit}".strip()
 
 
 def _distributions(found: Gathered) -> Iterator[Distribution]:

@@ -36,12 +36,10 @@ class Histogram:
     Attributes:
         edges: of the bins, for each label; bits, bits/atom, dimensionless (c), eV/atom.
         counts: one axis for each label.
-        outside: structures beyond the edges, or without a value.
     """
 
     edges: tuple[NDArray[np.float64], ...]
     counts: NDArray[np.int64]
-    outside: int
 
 
 @lru_cache(maxsize=1)
@@ -50,17 +48,11 @@ def _shipped() -> dict[str, object]:
     return content
 
 
-def source() -> str:
-    """What was counted."""
-    return str(_shipped()["source"])
-
-
 def histogram(*labels: str) -> Histogram:
     """The shipped counts of a label, or of a pair: one of `_PLOTTED`."""
     stored: dict[str, dict[str, object]] = _shipped()["histograms"]  # type: ignore[assignment]
     counts = np.array(stored[",".join(labels)]["counts"], dtype=np.int64)
-    outside = int(str(stored[",".join(labels)]["outside"]))
-    return Histogram(tuple(edges(label) for label in labels), counts, outside)
+    return Histogram(tuple(edges(label) for label in labels), counts)
 
 
 def edges(label: str) -> NDArray[np.float64]:

@@ -22,14 +22,6 @@ from pigen.paper.tables import join, joined
 from pigen.run.table import RunTable
 from pigen.runtime.files import write_atomically
 
-FIGURES = tuple(
-    f"{name}.png"
-    for name in (
-        *("figure_3a", "figure_3b", "figure_3c", "figure_3d", "figure_5"),
-        *(f"extended_data_figure_{n}" for n in (1, 2, 3)),
-    )
-)
-"""Of which figure_5 is left out where nothing was searched."""
 TABLE_NAMES = (*(f"table_{which}" for which in (*TABLES, "ed3")), "prototype_novelty")
 _TRACED = ("pigen_mled_c", "pigen_mled", "pigen_c", "pigen_ehull")
 """Rows whose searches are drawn, the first that have any; then the others."""

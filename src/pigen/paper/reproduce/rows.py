@@ -26,7 +26,7 @@ from pigen.paper.columns import LETTERS
 from pigen.paper.published import published_rows
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.stamps import Stamp
-from pigen.paper.tables import run_files
+from pigen.paper.tables import published_files
 from pigen.run.folder import is_complete
 from pigen.runtime import resources
 from pigen.runtime.errors import UsageError
@@ -178,7 +178,7 @@ def run_row(row: Row, executor: Executor) -> None:
             resume=True,
             executor=executor,
             progress=False,
-            files=run_files,
+            files=published_files,
         )
         row.prototypes.parent.mkdir(exist_ok=True)
         if not is_complete(row.prototypes):
