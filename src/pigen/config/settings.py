@@ -210,6 +210,20 @@ class SampleConfig:
         choices=("any",),
         lo=1,
     )
+    start: str = setting(
+        "", "A file with one structure that every sample begins from; empty: noise.", path=True
+    )
+    fixed: str | int | tuple[str | int, ...] = setting(
+        (),
+        "What stays of `start`: elements, numbers of atoms from 0, or cell; with any, the cell.",
+        lo=0,
+    )
+    strength: float = setting(
+        1.0,
+        "Time t up to which the rest of `start` is noised; 1: nothing of it is left.",
+        above=0.0,
+        hi=1.0,
+    )
     elements_allowed: tuple[str, ...] = setting(
         (), "Only these elements; empty allows all.", choices=SYMBOLS[1:]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.config import SampleConfig
-from pigen.config.settings import CRYSTAL_SYSTEMS
-from pigen.crystal.elements import SYMBOLS, Z_OF, mendeleev_numbers
+from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
 from pigen.crystal.templates import Template
 from pigen.model import template_prior
+from pigen.model.asked import composition, sizes_asked, space_groups, units_asked
+from pigen.model.beginning import Beginning, beginning, check_beginning
 from pigen.model.checkpoint import Header
 from pigen.model.drawn import can_fill, draw_template
 from pigen.model.spec import ModelSpec
@@ -37,6 +37,7 @@ class Plan:
         targets: (n_labels,) raw values, NaN where none is asked for.
         elements: (n_atoms,) atomic numbers, 0 where the model is to choose.
         template: whose symmetry it has; None: as it comes.
+        start: the structure it begins from, if any.
         rng: continues the sample's own random stream.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     elements: NDArray[np.uint8]
     template: Template | None
     rng: np.random.Generator
+    start: Beginning | None = None
 
     def classes(self, spec: ModelSpec) -> NDArray[np.int64]:
         """Classes of the elements, (n_atoms,); 0 where the model is to choose."""
@@ -94,12 +96,13 @@ def check_request(
         odd = sorted(required - set(config.elements_allowed))[0]
         raise UsageError(f"{where}: sample.elements_required: {odd} is not among elements_allowed")
     largest = len(header.spec.sizes.frequency)
-    sizes = _sizes_asked(config)
+    sizes = sizes_asked(config)
     if sizes and not len(required) <= min(sizes) <= max(sizes) <= largest:
         raise UsageError(
             f"{where}: sample.n_atoms: expected {max(1, len(required))} … {largest} (the model's "
             f"largest cell), got {config.n_atoms}"
         )
+    check_beginning(config, header, where)
     _check_composition(config, header, where)
     _check_symmetry(config, header, where, library)
 
@@ -121,12 +124,12 @@ def _check_composition(config: SampleConfig, header: Header, where: str) -> None
     for key in ("elements_allowed", "elements_required"):
         if getattr(config, key):
             raise UsageError(f"{where}: sample.{key}: sample.composition says the elements")
-    if _sizes_asked(config):
+    if sizes_asked(config):
         raise UsageError(
             f"{where}: sample.n_atoms: sample.composition and sample.formula_units say the size"
         )
     largest, unit = len(header.spec.sizes.frequency), sum(counts.values())
-    for units in _units_asked(config) or (1,):
+    for units in units_asked(config) or (1,):
         if units * unit > largest:
             raise UsageError(
                 f"{where}: sample.composition: {units} × {config.composition} has {units * unit} "
@@ -152,7 +155,7 @@ def _check_symmetry(
         return
     asked = [config.composition] if config.composition else []
     asked += [f"{len(config.elements_required)} elements"] if config.elements_required else []
-    asked += [f"{config.n_atoms} atoms"] if _sizes_asked(config) else []
+    asked += [f"{config.n_atoms} atoms"] if sizes_asked(config) else []
     asked += [config.crystal_system] if config.crystal_system else []
     asked += [f"space group {config.space_group}"] if config.space_group else []
     if drawn:
@@ -160,65 +163,6 @@ def _check_symmetry(
     else:
         problem = 'ask for less, or for symmetry = "drawn": no structure of the training set has'
     raise UsageError(f"{where}: sample.symmetry: {problem} {', '.join(asked)}")
-
-
-@lru_cache(maxsize=64)
-def composition(formula: str) -> Mapping[int, int]:
-    """Atoms of each element (by atomic number) in a formula, as it is written.
-
-    From metals to non-metals.
-
-    Raises:
-        UsageError: it can't be read, or its amounts are not whole.
-    """
-    from pymatgen.core import Composition  # here: importing pymatgen takes a second
-
-    try:
-        amounts = Composition(formula).get_el_amt_dict()
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"sample.composition: {formula!r} is no formula ({error})") from None
-    counts = {Z_OF.get(symbol, 0): round(amount) for symbol, amount in amounts.items()}
-    whole = all(abs(amount - round(amount)) < 1e-9 for amount in amounts.values())
-    if not counts or 0 in counts or not whole:
-        raise UsageError(
-            f"sample.composition: {formula!r}: expected whole numbers of atoms of known elements"
-        )
-    places = mendeleev_numbers()
-    return dict(sorted(counts.items(), key=lambda item: float(places[item[0]])))
-
-
-def space_groups(config: SampleConfig) -> frozenset[int] | None:
-    """Numbers of the space groups asked for; None where any will do.
-
-    Raises:
-        UsageError: a symbol that is none, or none of them in the crystal system asked for.
-    """
-    asked = config.space_group
-    names = asked if isinstance(asked, tuple) else (asked,) if asked else ()
-    found = frozenset(_group_number(name) for name in names)
-    if not config.crystal_system:
-        return found or None
-    first, last = CRYSTAL_SYSTEMS[config.crystal_system]
-    inside = frozenset(range(first, last + 1))
-    if found and not found & inside:
-        raise UsageError(
-            f"sample.space_group: none of {', '.join(map(str, names))} is {config.crystal_system}"
-        )
-    return found & inside if found else inside
-
-
-def _group_number(name: str | int) -> int:
-    if isinstance(name, int):
-        return name
-    import gemmi
-
-    found = gemmi.find_spacegroup_by_name(name)
-    if found is None:
-        raise UsageError(
-            f"sample.space_group: {name!r} is no space group; give its number or its symbol, "
-            'such as "Fm-3m"'
-        )
-    return int(found.number)
 
 
 def plan(
@@ -241,9 +185,13 @@ def plan(
             targets[place] = rng.uniform(*wanted)
         elif wanted is not None:
             targets[place] = wanted
+    start = beginning(config)
+    if start is not None:
+        elements = start.elements(header, rng)
+        return Plan(index, len(elements), targets, elements, None, rng, start)
     if library is not None:
         return _symmetric_plan(index, rng, targets, config, header, library)
-    asked = _sizes_asked(config)
+    asked = sizes_asked(config)
     if asked:
         n_atoms = int(rng.choice(asked))
     else:
@@ -290,7 +238,7 @@ def _chosen(
     """Row of a template of the library."""
     rows = _candidates(config, header, library)
     weights = template_prior.weights(library, header, targets) * rows
-    asked = _sizes_asked(config)
+    asked = sizes_asked(config)
     if asked or config.composition or config.n_atoms == "train":
         sizes = np.unique(library.n_atoms[rows])
         p = np.ones(len(sizes)) if asked else _sizes(targets, config, header)[sizes - 1]
@@ -313,7 +261,7 @@ def _drawn(
     pairs = _drawable(config, header, library)
     p = _sizes(targets, config, header)
     sizes = np.array(sorted(pairs))
-    weights = np.ones(len(sizes)) if _sizes_asked(config) else p[sizes - 1] + 1e-12
+    weights = np.ones(len(sizes)) if sizes_asked(config) else p[sizes - 1] + 1e-12
     for _ in range(_GROUPS):  # a group whose sites have a larger one is left for another
         n_atoms = int(rng.choice(sizes, p=weights / weights.sum()))
         groups = np.array(pairs[n_atoms])
@@ -344,7 +292,7 @@ def _drawable(
 ) -> dict[int, list[int]]:
     """Sizes of a cell that fit what is asked → the groups whose sites can fill it."""
     targets = np.full(len(header.model.labels), np.nan)
-    sizes = _sizes_asked(config) or tuple(np.flatnonzero(_sizes(targets, config, header)) + 1)
+    sizes = sizes_asked(config) or tuple(np.flatnonzero(_sizes(targets, config, header)) + 1)
     groups = space_groups(config) or frozenset(np.unique(library.space_group).tolist())
     found = {}
     for n_atoms in sorted({int(size) for size in sizes}):
@@ -365,12 +313,12 @@ def _candidates(
         rows &= np.isin(library.space_group, list(groups))
     if config.elements_required:
         rows &= np.diff(library.orbits_ptr) >= len(config.elements_required)
-    asked = _sizes_asked(config)
+    asked = sizes_asked(config)
     if asked:
         rows &= np.isin(library.n_atoms, asked)
     if config.composition:
         counts = list(composition(config.composition).values())
-        rows &= template_prior.fitting(library, counts, _units_asked(config))
+        rows &= template_prior.fitting(library, counts, units_asked(config))
     return rows
 
 
@@ -386,18 +334,6 @@ def _sizes(
     if not config.composition:
         return np.where(n_atoms >= len(config.elements_required), p, 0.0)
     unit = sum(composition(config.composition).values())
-    asked = _units_asked(config)
+    asked = units_asked(config)
     fits = np.isin(n_atoms, np.multiply(asked, unit)) if asked else n_atoms % unit == 0
     return np.where(fits, np.ones(len(p)) if asked else np.maximum(p, 1e-12), 0.0)
-
-
-def _units_asked(config: SampleConfig) -> tuple[int, ...]:
-    if isinstance(config.formula_units, int):
-        return (config.formula_units,)
-    return config.formula_units if isinstance(config.formula_units, tuple) else ()
-
-
-def _sizes_asked(config: SampleConfig) -> tuple[int, ...]:
-    if isinstance(config.n_atoms, int):
-        return (config.n_atoms,)
-    return config.n_atoms if isinstance(config.n_atoms, tuple) else ()

@@ -82,17 +82,20 @@ def _sample_group(
     for row, one in enumerate(plans):
         start[row, : one.n_atoms] = torch.from_numpy(one.classes(header.spec))
     templates = [one.template for one in plans]
-    like = torch.zeros((), device=device)
+    begin = plans[0].start  # a setting, the same for all
+    draws = _draws(plans, n, config.steps, device, header)
     sampled = reverse_chain(
         guided(model, header, config, plans),
         start,
         mask,
-        _draws(plans, n, config.steps, device),
+        draws,
         scale=header.spec.lattice,
         config=header.diffusion,
         eta=config.noise,
         sharpness=config.sharpness,
-        symmetry=Invariance.of(templates, n, like) if any(templates) else None,
+        symmetry=Invariance.of(templates, n, draws.frac) if any(templates) else None,
+        given=None if begin is None else begin.given(draws.frac),
+        begin=1.0 if begin is None else begin.time,
         on_step=lambda: on_step(len(plans)),
     )
     elements = np.array([0, *header.spec.elements], dtype=np.uint8)
@@ -106,6 +109,9 @@ def _sample_group(
         frac = found.double().cpu().numpy()
         if one.template is not None and np.isfinite(cell).all():  # exact in double precision
             frac, cell = one.template.place(frac), one.template.cell(cell)
+        if one.start is not None:
+            frac = np.where(one.start.held[:, None], one.start.crystal.frac_coords, frac)
+            cell = one.start.crystal.lattice[0] if one.start.cell else cell
         if not (np.isfinite(frac).all() and np.isfinite(cell).all()):
             frac, cell, numbers = np.zeros((0, 3)), np.eye(3), numbers[:0]
         crystals.append(Crystals.single(cell, frac, numbers))
@@ -173,7 +179,7 @@ def _banned(header: Header, config: SampleConfig, like: Tensor) -> Tensor:
     return values
 
 
-def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws:
+def _draws(plans: list[Plan], n: int, steps: int, device: torch.device, header: Header) -> Draws:
     """Random numbers of each sample from its own stream, padded to n atoms."""
     b = len(plans)
     frac, y = np.zeros((b, n, 3)), np.zeros((b, 6))
@@ -183,8 +189,12 @@ def _draws(plans: list[Plan], n: int, steps: int, device: torch.device) -> Draws
         size, rng = one.n_atoms, deepcopy(one.rng)  # which is drawn from again if memory runs out
         frac[row, :size] = _start(one.template, rng.random((size, 3)))
         y[row] = rng.standard_normal(6)
+        if one.start is not None:
+            frac[row, :size], y[row] = one.start.noised(header, frac[row, :size], y[row])
         coord[:, row, :size] = rng.standard_normal((steps, size, 3))
         lattice[:, row] = rng.standard_normal((steps, 6))
+        if one.start is not None:
+            coord[:, row, :size][:, one.start.held] = 0.0
         uniform[:, :, row, :size] = rng.random((2, steps, size), dtype=np.float32)
     tensors = [
         torch.as_tensor(x, dtype=torch.float32, device=device)

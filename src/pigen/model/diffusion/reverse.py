@@ -16,7 +16,7 @@ from pigen.config import DiffusionConfig
 from pigen.model.diffusion import coords, lattice, types
 from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.lattice import LatticeScale
-from pigen.model.diffusion.state import Noised, Prediction
+from pigen.model.diffusion.state import Given, Noised, Prediction
 
 Predictor = Callable[[Noised, Prediction | None], Prediction]
 """From a noised batch and the previous step's prediction (None at first) to a prediction."""
@@ -64,9 +64,11 @@ def reverse_chain(
     eta: float,
     sharpness: float = 1.0,
     symmetry: Invariance | None = None,
+    given: Given | None = None,
+    begin: float = 1.0,
     on_step: Callable[[], None] = lambda: None,
 ) -> Sampled:
-    """Run the chain from noise at t = 1 to a clean batch at t = 0.
+    """Run the chain from noise at t = 1, or wherever it begins, to a clean batch at t = 0.
 
     Args:
         predict: see `Predictor`.
@@ -75,14 +77,16 @@ def reverse_chain(
         eta: factor on the noise added to coordinates and lattice at each step.
         sharpness: factor on the coordinates' score in all steps but the last.
         symmetry: kept by the chain from coordinates that have it; the draws need not.
+        given: what stays as the draws and types have it at the start.
+        begin: time of the start.
         on_step: called after each step.
     """
     steps = len(draws.reveal)
     n_atoms = mask.sum(1)
     current, frac, y = start_types, draws.frac, draws.y
-    kept = _Free() if symmetry is None else _Kept(symmetry, n_atoms, scale)
+    kept = _kept(symmetry, given, y, n_atoms, scale)
     y = kept.cells(y)
-    times = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
+    times = torch.linspace(begin, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
     alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
     guess: Prediction | None = None
     for k in range(steps):
@@ -95,6 +99,7 @@ def reverse_chain(
             shape=y[:, 1:],
             mask=mask,
             t=t,
+            given=given,
             symmetry=symmetry,
         )
         guess = predict(noised, guess)
@@ -134,6 +139,18 @@ def reverse_chain(
     return Sampled(current, frac, cells)
 
 
+def _kept(
+    symmetry: Invariance | None,
+    given: Given | None,
+    y: Tensor,
+    n_atoms: Tensor,
+    scale: LatticeScale,
+) -> _Free:
+    if symmetry is not None:
+        return _Kept(symmetry, n_atoms, scale)
+    return _Free() if given is None else _Held(given, y)
+
+
 class _Free:
     """A chain without symmetry: every step is taken as it comes."""
 
@@ -166,3 +183,21 @@ class _Kept(_Free):
 
     def cells(self, y: Tensor) -> Tensor:
         return self.symmetry.cells(y, self.n_atoms, self.scale)
+
+
+@dataclass(frozen=True)
+class _Held(_Free):
+    """A chain that leaves alone what is given."""
+
+    given: Given
+    y: Tensor
+
+    def moved(self, frac: Tensor, there: Tensor) -> Tensor:
+        # Predictions are free of a rigid shift: that of the atoms held says how large it is.
+        held = self.given.coords[..., None]
+        step = there - frac
+        shift = (step * held).sum(1, keepdim=True) / held.sum(1, keepdim=True).clamp_min(1)
+        return torch.where(held, frac, frac + step - shift)
+
+    def cells(self, y: Tensor) -> Tensor:
+        return torch.where(self.given.cell[:, None], self.y, y)
