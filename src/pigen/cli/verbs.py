@@ -17,6 +17,9 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     "An experiment from end to end": {
         "init": Verb("pigen.cli.init:init", "Make a folder with a commented experiment."),
         "run": Verb("pigen.cli.run:run", "Run an experiment: sample, filter, table."),
+        "predict": Verb(
+            "pigen.cli.predict:predict", "Say what a composition looks like, by energy."
+        ),
         "report": Verb("pigen.cli.report:report", "Write an HTML page of a run or a bundle."),
     },
     "Train and sample": {
