@@ -47,6 +47,11 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     type=EXISTING,
     help="Reference of the hull, made by `pigen hull`; the shipped one by default.",
 )
+@click.option(
+    "--calibration",
+    type=EXISTING,
+    help="Calibration of the estimate, made by `pigen hull calibrate`; the shipped one by default.",
+)
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
 @resume_option
 @bundle_shard_option
@@ -62,6 +67,7 @@ def energy(
     potential: str,
     device: str,
     reference: Path | None,
+    calibration: Path | None,
     only_passed: bool,
     resume: bool,
     shard: Shard | None,
@@ -75,13 +81,17 @@ def energy(
     SRC is anything that `pigen import` reads. Relaxed structures go to SRC_relaxed.h5 in this
     folder unless -o says otherwise, each naming its parent, with columns e_relaxed (eV/atom),
     converged, n_steps, max_force, rmsd, status and e_hull (eV/atom above the hull, or
-    e_hull_reason). They are written as they are done; --resume goes on after a kill.
+    e_hull_reason), and what DFT is expected to give: e_hull_est, its error e_hull_est_sd
+    (eV/atom), and the probabilities p_hull_050 and p_hull_100 to lie below 50, 100 meV/atom. They
+    are written as they are done; --resume goes on after a kill.
 
     \b
     Examples:
         pigen energy good.h5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
+    from pigen.bundle import iter_bundle
+    from pigen.energy.calibration.estimate import share_of
     from pigen.energy.hull.stage import reference_for
     from pigen.energy.stage import CHUNK, RelaxStage, source_of
     from pigen.io.sources import Sources
@@ -97,7 +107,7 @@ def energy(
     with opened.executor(where, few=CHUNK[device]) as executor:
         source = source_of(settings, executor)
         loaded = reference_for(source, reference)
-        stage = RelaxStage(settings, loaded, only_passed=only_passed)
+        stage = RelaxStage(settings, loaded, calibration=calibration, only_passed=only_passed)
         written = stage.write(
             opened.chunks(executor),
             output,
@@ -112,6 +122,7 @@ def energy(
             resume=resume,
             total=opened.total,
         )
+    estimate = share_of(iter_bundle(output))
     statuses, no_hull = stage.counts["status"], stage.counts["no_hull"]
     counts = {
         "read": written.entries,
@@ -121,6 +132,7 @@ def energy(
         "status": dict(statuses.most_common()),
         "no_hull": dict(no_hull.most_common()),
         "hull": loaded.note if loaded else None,
+        "estimate": estimate,
         "output": str(output),
     }
     if as_json:
@@ -133,3 +145,7 @@ def energy(
     show_counts(no_hull)
     said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"
     show_markdown(f"{said}\n")
+    if estimate:
+        show_markdown(f"{estimate['text']}\n")
+    elif loaded:
+        show_markdown("no estimate of DFT's energies: no calibration for this potential and hull\n")

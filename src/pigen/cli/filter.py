@@ -35,7 +35,10 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.runtime.shard import Shard
 
 Window = tuple[float | None, float | None]
-_OWN_OPTION = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
+_OWN_OPTION = (
+    *("min_distance", "spp", "novel", "c", "mled", "e_hull"),
+    *("p_hull_050", "p_hull_100", "prototype", "k"),
+)
 
 
 class WindowType(click.ParamType[Window]):
@@ -106,6 +109,16 @@ class WindowType(click.ParamType[Window]):
     help="E: energy above the hull, eV/atom; a number is the most.",
 )
 @click.option(
+    "--p-hull-050",
+    type=WindowType("low"),
+    help="Probability that DFT puts it below 50 meV/atom; a number is the least.",
+)
+@click.option(
+    "--p-hull-100",
+    type=WindowType("low"),
+    help="The same below 100 meV/atom.",
+)
+@click.option(
     "--prototypes",
     metavar="aflow|reference|PATH",
     help="Framework not among the first of a library of known ones.",
@@ -162,9 +175,9 @@ def filter(
 
     A window is LO:HI with either end open; ends are excluded. Without criteria: the paper's A′, A,
     B, C, D and K each alone, and A to D in sequence. SRC is anything that `pigen import` reads.
-    Columns that are missing are computed, but for e_hull, which `pigen energy` makes. Survivors go
-    to SRC_passed.h5 in this folder unless -o says otherwise, and with them the id and reason of
-    every reject: kept + rejected = read. --resume goes on after a kill.
+    Columns that are missing are computed, but for e_hull and p_hull_050, p_hull_100, which `pigen
+    energy` makes. Survivors go to SRC_passed.h5 in this folder unless -o says otherwise, and with
+    them the id and reason of every reject: kept + rejected = read. --resume goes on after a kill.
 
     \b
     Examples:

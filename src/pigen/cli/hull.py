@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pigen.cli.calibrate import calibrate
 from pigen.cli.common import (
     check_output,
     origin_of,
@@ -277,6 +278,11 @@ def add(
 @hull.command(short_help="Give relaxed structures their energy above a hull.")
 @sources_argument
 @click.option("--reference", type=EXISTING, help="Reference; the shipped one by default.")
+@click.option(
+    "--calibration",
+    type=EXISTING,
+    help="Calibration of the estimate, made by `pigen hull calibrate`; the shipped one by default.",
+)
 @output_option
 @limit_options
 @force_option
@@ -284,12 +290,15 @@ def add(
 def evaluate(
     sources: tuple[Path, ...],
     reference: Path | None,
+    calibration: Path | None,
     output: Path,
     force: bool,
     as_json: bool,
     **limits: int,
 ) -> None:
     """Give relaxed structures their energy above the hull of a reference: the column e_hull.
+
+    Where there is a calibration for that reference, the estimate of DFT's value goes with it.
 
     `pigen energy` does so already; this takes another reference. SRC has the column e_relaxed.
 
@@ -304,7 +313,7 @@ def evaluate(
 
     check_output(output, sources, force=force)
     loaded = load_reference(reference)
-    stage = HullStage(loaded)
+    stage = HullStage(loaded, calibration)
     opened = Sources(sources, limits_of(**limits))
     provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
     with opened.executor(Where()) as executor:
@@ -324,3 +333,6 @@ def evaluate(
     click.echo(f"{output}: e_hull of {counts['with_e_hull']} of {n} structures")
     show_counts(reasons)
     show_markdown(f"hull of {loaded.note}\n")
+
+
+hull.add_command(calibrate)

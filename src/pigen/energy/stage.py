@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from pigen.bundle import Bundle, Column, Reject, over_structures, strings
 from pigen.bundle.stage import Stage
 from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
-from pigen.energy.hull import Hull, Reference, with_e_hull
-from pigen.energy.hull.stage import E_HULL_REASON
+from pigen.energy.hull import Hull, Reference, with_energies_above_hull
+from pigen.energy.hull.stage import E_HULL_REASON, checked_calibration
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, relax
 
@@ -106,10 +107,16 @@ class RelaxStage(Stage[Bundle]):
         settings: RelaxConfig,
         reference: Reference | None = None,
         *,
+        calibration: Path | None = None,
         only_passed: bool = False,
     ) -> None:
-        """Without a reference there are no energies above the hull."""
+        """Without a reference there are no energies above the hull.
+
+        Raises:
+            UsageError: a calibration that does not go with the reference.
+        """
         super().__init__()
+        self._calibration = checked_calibration(calibration, reference)
         self.counts = {"status": Counter(), "no_hull": Counter()}
         self._reference, self._hull = reference, Hull(reference) if reference else None
         task = partial(relax_bundle, settings=settings, only_passed=only_passed)
@@ -120,7 +127,9 @@ class RelaxStage(Stage[Bundle]):
         statuses = result.columns["status"].values
         self.counts["status"].update(status.split(":")[0] for status in statuses)
         if self._reference is not None and self._hull is not None:
-            result = with_e_hull(result, self._reference, self._hull)
+            result = with_energies_above_hull(
+                result, self._reference, self._hull, self._calibration
+            )
             reasons = result.columns[E_HULL_REASON].values
             self.counts["no_hull"].update(r for r in reasons if r.startswith("no hull"))
         return result

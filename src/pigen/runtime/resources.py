@@ -31,6 +31,8 @@ HULL = DATA / "hull"
 """Folder of the reference compounds with CHGNet energies."""
 SPACE_GROUPS = DATA / "space_groups.json"
 """How many known crystals of each size have each space group."""
+CALIBRATION = DATA / "calibration.json"
+"""Coefficients that turn energies above that hull into an estimate of DFT's."""
 EXPERIMENTS = DATA / "experiments"
 """Folder of the shipped experiments, a TOML each."""
 CHECKSUMS = DATA / "SHA256SUMS"
@@ -49,7 +51,14 @@ def checkpoint(name: str) -> Path:
 
 def computed_files() -> list[Path]:
     """The package data that programs made: model, tables, libraries, reference compounds."""
-    files = [SPP_TABLE, KNOWN_COMPOSITIONS, TEMPLATES, TRAINING_HISTOGRAMS, SPACE_GROUPS]
+    files = [
+        SPP_TABLE,
+        KNOWN_COMPOSITIONS,
+        TEMPLATES,
+        TRAINING_HISTOGRAMS,
+        SPACE_GROUPS,
+        CALIBRATION,
+    ]
     files += [checkpoint(name) for name in SHIPPED_CHECKPOINTS]
     return [*files, *sorted(PROTOTYPES.iterdir()), *sorted(HULL.iterdir())]
 

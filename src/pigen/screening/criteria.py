@@ -18,12 +18,20 @@ from pigen.runtime.errors import UsageError
 
 Ends = tuple[float | None, float | None]
 
-_ORDER = ("min_distance", "spp", "novel", "c", "mled", "e_hull", "prototype", "k")
+_ORDER = (
+    *("min_distance", "spp", "novel", "c", "mled"),
+    *("e_hull", "p_hull_050", "p_hull_100", "prototype", "k"),
+)
 """The paper's order, and frameworks after motifs: the matcher takes the most time."""
 IN_SEQUENCE = ("spp", "novel", "c", "mled")
 """Criteria of an experiment that take structures out; its others are counted alone."""
 
-MADE_BEFORE = {"e_hull": ("eV/atom", "pigen energy")}
+MADE_BEFORE = {
+    "e_hull": ("eV/atom", "pigen energy"),
+    "e_hull_est": ("eV/atom", "pigen energy"),
+    "p_hull_050": ("", "pigen energy"),
+    "p_hull_100": ("", "pigen energy"),
+}
 """Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
 
 

@@ -2,6 +2,13 @@
 
 from pigen.energy.hull.diagram import Hull
 from pigen.energy.hull.reference import Reference, load_reference
-from pigen.energy.hull.stage import E_HULL, with_e_hull
+from pigen.energy.hull.stage import E_HULL, with_e_hull, with_energies_above_hull
 
-__all__ = ["E_HULL", "Hull", "Reference", "load_reference", "with_e_hull"]
+__all__ = [
+    "E_HULL",
+    "Hull",
+    "Reference",
+    "load_reference",
+    "with_e_hull",
+    "with_energies_above_hull",
+]

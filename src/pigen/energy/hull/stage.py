@@ -24,6 +24,26 @@ E_HULL_REASON = "e_hull_reason"
 E_RELAXED = "e_relaxed"
 
 
+def with_energies_above_hull(
+    bundle: Bundle, reference: Reference, hull: Hull, calibration: Path | None = None
+) -> Bundle:
+    """The bundle with ``e_hull``, and the estimate of DFT's value where there is a calibration.
+
+    Args:
+        bundle, reference, hull: as of `with_e_hull`.
+        calibration: file of a calibration; None for the shipped one, which goes with the shipped
+            reference alone: with another there is no estimate.
+
+    Raises:
+        UsageError: as of `with_e_hull`; the calibration given is of another potential or reference.
+    """
+    from pigen.energy.calibration.estimate import calibration_of, with_estimate
+
+    bundle = with_e_hull(bundle, reference, hull)
+    found = calibration_of(reference, calibration)
+    return with_estimate(bundle, reference, found) if found else bundle
+
+
 def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
     """The bundle with the columns ``e_hull`` and ``e_hull_reason``.
 
@@ -59,22 +79,39 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
 
 
 class HullStage(Stage[Bundle]):
-    """`with_e_hull` on every chunk; counts why there is no value."""
+    """`with_energies_above_hull` on every chunk; counts why there is no value."""
 
     like: Mapping[str, Any] = {EVERY: 0}
 
-    def __init__(self, reference: Reference) -> None:
-        """The hull of this reference."""
+    def __init__(self, reference: Reference, calibration: Path | None = None) -> None:
+        """The hull of this reference; UsageError for a calibration of another."""
         super().__init__()
         self.counts = Counter()
         self._reference, self._hull = reference, Hull(reference)
+        self._calibration = checked_calibration(calibration, reference)
 
     def take(self, result: Bundle) -> Bundle:
         """Count; the chunk with its energies."""
         if len(result):
-            result = with_e_hull(result, self._reference, self._hull)
+            result = with_energies_above_hull(
+                result, self._reference, self._hull, self._calibration
+            )
             self.counts.update(filter(None, result.columns[E_HULL_REASON].values))
         return result
+
+
+def checked_calibration(path: Path | None, reference: Reference | None) -> Path | None:
+    """The path as it came; UsageError if that calibration does not go with the reference."""
+    if path is not None:
+        from pigen.energy.calibration.estimate import calibration_of
+
+        if reference is None:
+            raise UsageError(
+                f"--calibration {path}: there is no hull of this potential to calibrate; give its "
+                "--reference"
+            )
+        calibration_of(reference, path)
+    return path
 
 
 def check_level(source: str, reference: Reference) -> None:

@@ -1,0 +1,123 @@
+"""The verb hull calibrate: an estimate of DFT's energies, fitted to DFT's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pigen.cli.common import check_output, provenance_of
+from pigen.cli.executor import executor_option
+from pigen.cli.existing import EXISTING
+from pigen.cli.options import force_option, json_option
+from pigen.cli.terminal import show_markdown
+from pigen.runtime.errors import UsageError
+
+if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.energy.calibration.fit import Scores
+    from pigen.runtime.executor import Where
+
+
+@click.command(short_help="Fit the estimate of DFT's energies to structures that have them.")
+@click.argument("source", type=EXISTING, metavar="DATA")
+@click.option(
+    "--relaxed",
+    type=EXISTING,
+    help="DATA relaxed by `pigen energy`; without it they are relaxed into OUT_relaxed.h5.",
+)
+@click.option("--column", help="DFT energy above the hull; e_hull_dft or e_decomposition_dft.")
+@click.option("--group", help="Column of what is left out together; generator, if there is one.")
+@click.option("--origin", help="What DATA is, to stand beside every figure; its name by default.")
+@click.option("--reference", type=EXISTING, help="Reference of the hull; the shipped by default.")
+@click.option(
+    "-o", "--out", "output", type=click.Path(path_type=Path), required=True, help="JSON file."
+)
+@executor_option
+@force_option
+@json_option
+def calibrate(
+    source: Path,
+    relaxed: Path | None,
+    column: str | None,
+    group: str | None,
+    origin: str | None,
+    reference: Path | None,
+    output: Path,
+    where: Where,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fit the estimate of DFT's energies above the hull to structures that have them.
+
+    DATA is anything that `pigen import` reads, with a column of DFT energies above the hull in
+    eV/atom: a CSV of structures, or what `pigen dft-collect` wrote. Groups of structures are left
+    out in turn and estimated by a fit to the others; the table shows how well. OUT holds
+    coefficients alone and goes into `pigen energy --calibration`.
+
+    \b
+    Example:
+        pigen hull calibrate with_dft.h5 -o mine.json
+    """
+    from pigen.energy.calibration.data import calibration_data
+    from pigen.energy.calibration.fit import calibrate as fit
+    from pigen.energy.hull import load_reference
+    from pigen.io import read
+
+    check_output(output, (source,), force=force)
+    loaded = load_reference(reference)
+    given = read(source)
+    if "e_relaxed" in given.columns:
+        found = given
+    else:
+        found = read(relaxed or _relax(source, output, where, force))
+    data, moved = calibration_data(given, found, loaded, source, column, group)
+    calibration, scores = fit(data, loaded, origin or f"{source.name} ({len(data.dft)} structures)")
+    calibration.write(output)
+    if as_json:
+        said = {name: asdict(one) for name, one in scores.items()}
+        counts = {"groups": said, "another_structure": moved, "output": str(output)}
+        click.echo(json.dumps(counts))
+        return
+    show_markdown(_table(scores))
+    click.echo(
+        f"{moved} structures left out: relaxation led to another than DFT's energy is of\n"
+        f"{output}: fitted to {len(data.dft)} structures, systematic error "
+        f"{1000 * calibration.systematic:.0f} meV/atom"
+    )
+
+
+def _relax(source: Path, output: Path, where: Where, force: bool) -> Path:
+    from pigen.config.settings import RelaxConfig
+    from pigen.energy.stage import CHUNK, RelaxStage
+    from pigen.io import Limits
+    from pigen.io.sources import Sources
+
+    path = output.with_name(f"{output.stem}_relaxed.h5")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists; give it as --relaxed, or --force to relax anew")
+    path.unlink(missing_ok=True)
+    opened = Sources((source,), Limits(), chunk_size=CHUNK["cpu"])
+    made = provenance_of("pigen hull calibrate", (source,))
+    with opened.executor(where, few=CHUNK["cpu"]) as executor:
+        stage = RelaxStage(RelaxConfig(device="cpu"))
+        chunks = opened.chunks(executor)
+        stage.write(chunks, path, made, executor=executor, total=opened.total)
+    return path
+
+
+def _table(scores: dict[str, Scores]) -> str:
+    lines = [
+        "| left out | n | e_hull: mean error | e_hull: MAE | mean error | MAE | < 50: DFT | e_hull "
+        "| expected | in 80 % interval | AP: e_hull | AP | hits in first 50: e_hull | hits |",
+        "|---" * 14 + "|",
+    ]
+    for name, s in scores.items():
+        lines.append(
+            f"| {name} | {s.n} | {s.raw_mean_error:+.0f} | {s.raw_mae:.0f} | {s.mean_error:+.0f} "
+            f"| {s.mae:.0f} | {s.found} | {s.raw} | {s.expected:.1f} | {100 * s.coverage:.0f} % "
+            f"| {s.raw_precision:.2f} | {s.precision:.2f} | {s.raw_first} | {s.first} |"
+        )
+    return "\n".join(lines) + "\n"

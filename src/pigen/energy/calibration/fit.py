@@ -1,0 +1,192 @@
+"""Fitting a calibration to structures with DFT energies, and how it does on those left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pigen.bundle import Bundle
+from pigen.energy.calibration.estimate import Calibration, known_compositions
+from pigen.energy.calibration.features import Array, Features, features_of
+from pigen.energy.calibration.model import Prediction, fit_model
+from pigen.energy.hull.reference import Reference
+from pigen.runtime.errors import UsageError
+
+MIN_STRUCTURES = 100
+"""With fewer there are more coefficients than data."""
+_THRESHOLD = 0.050
+_FIRST = 50
+
+
+@dataclass(frozen=True)
+class Data:
+    """Relaxed structures with DFT energies above the hull.
+
+    Attributes:
+        bundle: with column ``e_hull``.
+        dft: (B,) eV/atom.
+        group: (B,) what is left out together: the generator, or the source.
+    """
+
+    bundle: Bundle
+    dft: Array
+    group: NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How an estimate compares with DFT, meV/atom and counts.
+
+    Attributes:
+        n: structures.
+        mean_error, mae: of the estimate; ``raw_mean_error``, ``raw_mae``: of ``e_hull`` itself.
+        expected: Σ P(E < 50 meV/atom); ``found``: how many DFT puts there; ``raw``: ``e_hull``.
+        coverage: share of DFT values in the 80 % interval.
+        precision: average precision for DFT < 50 meV/atom, ``raw_precision`` by ``e_hull``.
+        first: how many of the first 50 DFT puts below 50, ``raw_first`` by ``e_hull``.
+    """
+
+    n: int
+    mean_error: float
+    mae: float
+    raw_mean_error: float
+    raw_mae: float
+    expected: float
+    found: int
+    raw: int
+    coverage: float
+    precision: float
+    raw_precision: float
+    first: int
+    raw_first: int
+
+
+def calibrate(
+    data: Data, reference: Reference, source: str
+) -> tuple[Calibration, dict[str, Scores]]:
+    """Fit a calibration.
+
+    Args:
+        data: what to fit to.
+        reference: of the hull that ``e_hull`` is above.
+        source: of the DFT energies, for the note beside every figure.
+
+    Returns:
+        The calibration, fitted to all, and scores by group, each estimated by a fit without it;
+        "all together" where there is more than one group.
+
+    Raises:
+        UsageError: fewer than `MIN_STRUCTURES` structures.
+    """
+    e_hull = data.bundle.columns["e_hull"].values.astype(np.float64)
+    use = np.isfinite(e_hull) & np.isfinite(data.dft)
+    if use.sum() < MIN_STRUCTURES:
+        raise UsageError(
+            f"{use.sum()} structures have both e_hull and a DFT energy; a calibration needs "
+            f"{MIN_STRUCTURES}"
+        )
+    bundle, dft, e_hull = data.bundle.select(use), data.dft[use], e_hull[use]
+    group = data.group[use]
+    features = features_of(bundle, e_hull, known_compositions(reference))
+    parts = _left_out(features, dft, group)
+    scores = {
+        name: _scores(predicted, dft[rows], e_hull[rows])
+        for name, (rows, predicted) in parts.items()
+    }
+    off = [one.mean_error for one in scores.values()]
+    if len(parts) > 1:
+        scores["all together"] = _together(list(parts.values()), dft, e_hull)
+    calibration = Calibration(
+        level=reference.level,
+        reference=reference.digest,
+        source=source,
+        systematic=float(np.sqrt(np.mean(np.square(off)))) / 1000,
+        model=fit_model(features, dft),
+        groups={name: _shown(one) for name, one in scores.items()},
+    )
+    return calibration, scores
+
+
+def _left_out(
+    features: Features, dft: Array, group: NDArray[np.object_]
+) -> dict[str, tuple[NDArray[np.bool_], Prediction]]:
+    """By group, its rows and what a fit to the other groups says of them.
+
+    A single group is divided at random into five, and estimated by the other four.
+    """
+    names = sorted(set(group))
+    if len(names) == 1:
+        fold = np.random.default_rng(0).integers(0, 5, len(dft))
+        group = np.array([f"fifth {k + 1}" for k in fold], dtype=object)
+        names = sorted(set(group))
+    found = {}
+    for name in names:
+        rows = group == name
+        found[name] = (rows, fit_model(features[~rows], dft[~rows]).predict(features[rows]))
+    return found
+
+
+def _scores(predicted: Prediction, dft: Array, e_hull: Array) -> Scores:
+    low, high = predicted.interval(0.8)
+    inside = (dft >= low) & (dft <= high)
+    return _scored(predicted.value, predicted.below(_THRESHOLD), inside, dft, e_hull)
+
+
+def _together(
+    parts: list[tuple[NDArray[np.bool_], Prediction]], dft: Array, e_hull: Array
+) -> Scores:
+    value, chance = np.zeros(len(dft)), np.zeros(len(dft))
+    inside = np.zeros(len(dft), dtype=bool)
+    for rows, predicted in parts:
+        value[rows], chance[rows] = predicted.value, predicted.below(_THRESHOLD)
+        low, high = predicted.interval(0.8)
+        inside[rows] = (dft[rows] >= low) & (dft[rows] <= high)
+    return _scored(value, chance, inside, dft, e_hull)
+
+
+def _scored(
+    value: Array, chance: Array, inside: NDArray[np.bool_], dft: Array, e_hull: Array
+) -> Scores:
+    hit = dft < _THRESHOLD
+    error, raw = 1000 * (value - dft), 1000 * (e_hull - dft)
+    return Scores(
+        n=len(dft),
+        mean_error=float(error.mean()),
+        mae=float(np.abs(error).mean()),
+        raw_mean_error=float(raw.mean()),
+        raw_mae=float(np.abs(raw).mean()),
+        expected=float(chance.sum()),
+        found=int(hit.sum()),
+        raw=int((e_hull < _THRESHOLD).sum()),
+        coverage=float(inside.mean()),
+        precision=average_precision(hit, chance),
+        raw_precision=average_precision(hit, -e_hull),
+        first=int(hit[np.argsort(-chance, kind="stable")[:_FIRST]].sum()),
+        raw_first=int(hit[np.argsort(e_hull, kind="stable")[:_FIRST]].sum()),
+    )
+
+
+def average_precision(hit: NDArray[np.bool_], score: Array) -> float:
+    """Mean, over the hits (B,), of the share of hits among all with at least that score (B,).
+
+    NaN if there is no hit.
+    """
+    order = np.argsort(-score, kind="stable")
+    ranked = hit[order]
+    share = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float(share[ranked].mean()) if ranked.any() else float("nan")
+
+
+def _shown(scores: Scores) -> Mapping[str, float]:
+    return {
+        "n": scores.n,
+        "mean_error": round(scores.mean_error, 1),
+        "mae": round(scores.mae, 1),
+        "expected": round(scores.expected, 1),
+        "found": scores.found,
+        "coverage": round(scores.coverage, 3),
+        "average_precision": round(scores.precision, 3),
+    }
