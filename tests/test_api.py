@@ -102,7 +102,7 @@ def test_structures_are_read_from_anywhere_in_order(cifs: Path) -> None:
     assert found.ids.tolist() == ["Cu", "mp-1", "structure-2", "crystal-0"]
     assert [(r.id, r.reason.split(":")[0]) for r in found.rejects] == [
         ("structure-1", "disordered"),
-        ("structure-3", "no cell"),
+        ("structure-3", "not periodic in three directions"),
     ]
     np.testing.assert_array_equal(found.columns["gap"].values, [np.nan, 7, 7.5, np.nan])
     assert found.columns["note"].values.tolist() == ["", "x", 'a "b"', ""]

@@ -74,12 +74,12 @@ def read(*sources: Structures, limits: Limits | None = None) -> Bundle:
     objects: list[object] = []
     for one in _flat(sources):
         if not is_object(one):
-            opened += [open_objects(objects)] if objects else []
+            opened += [open_objects(objects, allowed)] if objects else []
             opened.append(open_source(one, allowed))
             objects = []
         else:
             objects.append(one)
-    opened += [open_objects(objects)] if objects else []
+    opened += [open_objects(objects, allowed)] if objects else []
     return Bundle.concatenate(list(stream(opened, limits=allowed)))
 
 
@@ -265,7 +265,7 @@ def _flat(sources: Iterable[Any]) -> Iterable[Any]:
         elif isinstance(one, Iterable):
             yield from _flat(one)
         else:
-            yield from open_objects([one]).entries  # says what it is
+            open_objects([one], Limits())  # says what it is
 
 
 def _ends(

@@ -212,10 +212,10 @@ def test_import_of_a_table(tmp_path: Path) -> None:
         ("formula,energy\nNa,low\n", "line 2: 'low' is not an energy"),
         ("formula,energy\nNa,inf\n", "line 2: 'inf' is not an energy"),
         ("formula,energy\n", "no entries"),
-        ("[{}]", "entry 0 is not one"),
-        ("[1]", "entry 0 is not one"),
-        ("[", "not valid JSON"),
-        ('[{"composition": {"Na": 1}, "energy": NaN}]', "entry 0 is not one"),
+        ("[{}]", "entry 0 is no compound with an energy"),
+        ("[1]", "entry 0 is no compound with an energy"),
+        ("[", "no JSON with energies"),
+        ('[{"composition": {"Na": 1}, "energy": NaN}]', "entry 0 is no compound with an energy"),
         ("", "no column"),
     ],
 )
@@ -240,6 +240,51 @@ def test_import_of_computed_entries(tmp_path: Path) -> None:
     found = import_reference(path, "PBE").entries
     assert [(e.formula, e.id) for e in found] == [("Na1", "mp-1"), ("Cl1Na1", "Cl1Na1")]
     assert [e.energy for e in found] == pytest.approx([-1.2, -3.4])
+
+
+@pytest.mark.parametrize("layout", ["entries", "lines", "documents", "jarvis", "optimade"])
+def test_import_of_what_databases_write(tmp_path: Path, layout: str) -> None:
+    from pymatgen.core import Lattice, Structure
+    from pymatgen.entries.computed_entries import ComputedStructureEntry
+
+    salt = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    entry = ComputedStructureEntry(salt, -6.8, entry_id="mp-1").as_dict()
+    atoms = {
+        "lattice_mat": salt.lattice.matrix.tolist(),
+        "coords": salt.frac_coords.tolist(),
+        "elements": ["Na", "Cl"],
+        "cartesian": False,
+    }
+    attributes = {
+        "lattice_vectors": salt.lattice.matrix.tolist(),
+        "cartesian_site_positions": salt.cart_coords.tolist(),
+        "species_at_sites": ["Na", "Cl"],
+        "energy": -6.8,
+    }
+    document = {"material_id": "mp-1", "energy_per_atom": -3.4, "formula_pretty": "NaCl"}
+    content = {
+        "entries": json.dumps({"entries": [entry, entry]}),
+        "lines": f"{json.dumps(entry)}\n{json.dumps(entry)}\n",
+        "documents": json.dumps([document, {**document, "structure": salt.as_dict()}]),
+        "jarvis": json.dumps([{"jid": "mp-1", "optb88vdw_total_energy": -3.4, "atoms": atoms}] * 2),
+        "optimade": json.dumps(
+            {"data": [{"id": "mp-1", "attributes": attributes}] * 2, "meta": {}}
+        ),
+    }
+    (tmp_path / "a.json").write_text(content[layout], encoding="utf-8")
+    found = import_reference(tmp_path / "a.json").entries
+    assert [(e.formula, e.id) for e in found] == [("Cl1Na1", "mp-1")] * 2
+    assert [e.energy for e in found] == pytest.approx([-3.4, -3.4])
+
+
+def test_import_of_structures_with_energies(tmp_path: Path) -> None:
+    frame = '2\nLattice="4 0 0 0 4 0 0 0 4" energy=-6.8 id=x\nNa 0 0 0\nCl 2 2 2\n'
+    (tmp_path / "a.extxyz").write_text(frame, encoding="utf-8")
+    (entry,) = import_reference(tmp_path / "a.extxyz").entries
+    assert (entry.formula, entry.id, entry.energy) == ("Cl1Na1", "x", pytest.approx(-3.4))
+    (tmp_path / "b.extxyz").write_text(frame.replace("energy", "force"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"no column energy \(eV\) or energy_per_atom"):
+        import_reference(tmp_path / "b.extxyz")
 
 
 def test_elemental_crystals_are_what_they_say() -> None:

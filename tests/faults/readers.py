@@ -133,6 +133,22 @@ def _make_optimade(folder: Path) -> None:
     pq.write_table(pa.table(columns), folder / "a.parquet")
 
 
+def _make_ase(name: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        import ase.db
+        from ase.io import write
+
+        frames = [crystal.to_ase()[0] for crystal in ALL]
+        if name.endswith(".traj"):
+            write(folder / name, frames)
+            return
+        with ase.db.connect(folder / name, use_lock_file=False) as database:
+            for frame in frames:
+                database.write(frame, e_above_hull=0.1, note="a")
+
+    return make
+
+
 def _read_bundle(folder: Path) -> Counted:
     bundle_info(folder / "a.h5")
     counted = read_source(folder / "a.h5")
@@ -339,6 +355,8 @@ READERS: dict[str, Reader] = {
     "zip": Reader(_make_zip, lambda folder: read_source(folder / "a.zip")),
     "parquet": Reader(_make_parquet, lambda folder: read_source(folder / "a.parquet")),
     "parquet_optimade": Reader(_make_optimade, lambda folder: read_source(folder / "a.parquet")),
+    "ase_db": Reader(_make_ase("a.db"), lambda folder: read_source(folder / "a.db")),
+    "ase_traj": Reader(_make_ase("a.traj"), lambda folder: read_source(folder / "a.traj")),
     "tar": Reader(_make_tar, lambda folder: read_source(folder / "a.tar.gz")),
     "bundle": Reader(lambda f: write_bundle(f / "a.h5", bundle_of(5)), _read_bundle),
     "library": Reader(_make_library, _read_library),

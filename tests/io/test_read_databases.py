@@ -194,6 +194,52 @@ def test_json_as_ase_writes_it(tmp_path: Path) -> None:
     assert formulas(read(tmp_path / "a.json")) == EVERY
 
 
+def test_databases_and_trajectories_of_ase(tmp_path: Path) -> None:
+    import ase.db
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    frames = [frame for crystal in ALL for frame in crystal.to_ase()]
+    slab = frames[0].copy()
+    slab.pbc = [True, True, False]
+    for frame in frames:
+        frame.calc = SinglePointCalculator(frame, energy=-1.5)
+    with ase.db.connect(tmp_path / "a.db") as database:
+        for i, frame in enumerate([*frames, slab]):
+            database.write(frame, e_above_hull=0.1 * i, note="a b")
+    write(tmp_path / "a.traj", [*frames, slab])
+    same = [frames[0], frames[0]]  # the second names no elements
+    write(tmp_path / "b.traj", same)
+    for name in ("a.db", "a.traj"):
+        bundle = read(tmp_path / name)
+        assert formulas(bundle) == EVERY
+        assert bundle.columns["energy"].values.tolist() == [-1.5] * 4
+        assert [r.reason for r in bundle.rejects] == [
+            "not periodic in three directions: pbc is T T F, a slab"
+        ]
+    rows = read(tmp_path / "a.db")
+    assert rows.ids.tolist() == ["a-1", "a-2", "a-3", "a-4"]
+    np.testing.assert_allclose(rows.columns["e_above_hull"].values, [0, 0.1, 0.2, 0.3])
+    assert rows.columns["note"].values.tolist() == ["a b"] * 4
+    assert formulas(read(tmp_path / "b.traj")) == ["Cl1Na1"] * 2
+    assert read(tmp_path / "b.traj").ids.tolist() == ["b-0", "b-1"]
+
+
+def test_files_that_are_not_ases(tmp_path: Path) -> None:
+    import sqlite3
+
+    for name in ("a.db", "a.traj"):
+        (tmp_path / name).write_bytes(b"SQLite format 3\0 or something")
+        with pytest.raises(UsageError, match="is no ASE"):
+            read(tmp_path / name)
+    endless = "WITH RECURSIVE r(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM r) SELECT id FROM r"
+    with sqlite3.connect(tmp_path / "b.db") as connection:
+        connection.execute(f"CREATE VIEW systems AS {endless}")
+    connection.close()
+    with pytest.raises(UsageError, match="it has no plain table of systems"):
+        read(tmp_path / "b.db")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -201,17 +201,25 @@ def _values(document: Mapping[str, Any]) -> dict[str, float | str]:
     inner = ("properties", "data", "key_value_pairs")
     parts = (structure.get("properties"), *(document.get(key) for key in inner), document)
     for part in parts:
-        for key, value in _as_dict(part).items():
-            if key in ID_KEYS or key.startswith("@") or key in _TEXTS:
-                continue
-            if isinstance(value, bool):
-                values[key] = float(value)
-            elif isinstance(value, int) and abs(value) > EXACT_INTEGER:
-                values[key] = str(value)[:400]
-            elif isinstance(value, int | float) or (
-                isinstance(value, str) and value not in _MISSING
-            ):
-                values[key] = value
+        values.update(scalars(_as_dict(part)))
+    return values
+
+
+def scalars(facts: Mapping[Any, Any]) -> dict[str, float | str]:
+    """Numbers, flags and words among facts of a structure; names of structures are none."""
+    values: dict[str, float | str] = {}
+    for key, value in facts.items():
+        key = str(key)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if key in ID_KEYS or key.startswith("@") or key in _TEXTS:
+            continue
+        if isinstance(value, bool):
+            values[key] = float(value)
+        elif isinstance(value, int) and abs(value) > EXACT_INTEGER:
+            values[key] = str(value)[:400]
+        elif isinstance(value, int | float) or (isinstance(value, str) and value not in _MISSING):
+            values[key] = value
     return values
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pigen.bundle import Bundle, strings
+from pigen.config.files import Limits
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import MAX_Z, SYMBOLS
-from pigen.io.entry import ID_KEYS
-from pigen.io.source import Record, Source
+from pigen.io.chunk import Found
+from pigen.io.documents import scalars
+from pigen.io.entry import (
+    ID_KEYS,
+    Refused,
+    Structure,
+    check_number,
+    check_occupancy,
+    check_periodic,
+    checked,
+    to_fractional,
+)
+from pigen.io.source import Source, clean_name
+from pigen.io.species import atomic_number
 from pigen.runtime.errors import UsageError
 
-if TYPE_CHECKING:
-    from ase import Atoms
+_CHUNK = 1000
+"""Structures in a chunk."""
 
 
 def is_object(source: object) -> bool:
@@ -25,10 +36,10 @@ def is_object(source: object) -> bool:
     return isinstance(source, Bundle | Crystals) or _is_pymatgen(source) or _is_ase(source)
 
 
-def open_objects(objects: Sequence[object]) -> Source:
+def open_objects(objects: Sequence[object], limits: Limits) -> Source:
     """`Bundle`, `Crystals`, pymatgen Structures and ASE Atoms as one source.
 
-    They go the way of files: whatever can be no crystal (a disordered site, no cell) is a reject.
+    They are judged as files are: what can be no crystal (a disordered site, no cell) is a reject.
     A structure is named by the key ``material_id``, ``id`` or ``entry_id`` of its ``properties``
     or ``info``, else by its place. The scalars there become columns.
 
@@ -40,23 +51,67 @@ def open_objects(objects: Sequence[object]) -> Source:
             raise UsageError(f"cannot read structures from {type(one).__name__}")
     bundles = [one for one in objects if isinstance(one, Bundle)]
     criteria = frozenset(one for bundle in bundles for one in bundle.criteria.values())
-    return Source((), _entries(objects), None, criteria)
+    return Source((), _chunks(objects, limits), None, criteria)
 
 
-def _entries(objects: Sequence[object]) -> Iterator[Record | Bundle]:
+def _chunks(objects: Sequence[object], limits: Limits) -> Iterator[Bundle]:
+    found = Found()
     for i, one in enumerate(objects):
-        if isinstance(one, Bundle):
+        if isinstance(one, Bundle | Crystals):
+            if found.ids or found.rejects:
+                yield found.bundle({})
+                found = Found()
+            if isinstance(one, Crystals):
+                one = Bundle(crystals=one, ids=strings(f"crystal-{k}" for k in range(len(one))))
             yield one
-        elif isinstance(one, Crystals):
-            ids = strings(f"crystal-{k}" for k in range(len(one)))
-            yield Bundle(crystals=one, ids=ids)
-        elif _is_pymatgen(one):
-            structure: Any = one
-            text = json.dumps(structure.as_dict(), default=str)
-            yield Record(_name(structure.properties, i), text, "json")
-        else:
-            atoms: Any = one
-            yield Record(_name(atoms.info, i), _extxyz(atoms), "extxyz")
+            continue
+        facts: Any = one.properties if _is_pymatgen(one) else one.info  # type: ignore[attr-defined]
+        key = next((str(facts[key]) for key in ID_KEYS if key in facts), f"structure-{i}")
+        found.add(clean_name(key, f"structure-{i}"), _structure(one, limits))
+        if len(found.ids) >= _CHUNK:
+            yield found.bundle({})
+            found = Found()
+    if found.ids or found.rejects:
+        yield found.bundle({})
+
+
+def _structure(one: object, limits: Limits) -> Structure | Refused:
+    """A structure of another library, checked, or why it is no crystal."""
+    try:
+        with np.errstate(all="ignore"):
+            return checked(_of_pymatgen(one) if _is_pymatgen(one) else _of_ase(one), limits)
+    except Refused as reason:
+        return reason.with_traceback(None)
+    except Exception as error:
+        return Refused(f"unreadable {type(one).__name__}: {error!r:.150}")
+
+
+def _of_pymatgen(structure: Any) -> Structure:
+    check_periodic(structure.lattice.pbc)
+    numbers = []
+    for site in structure:
+        species = site.species
+        if len(species) != 1:
+            raise Refused(f"disordered: {len(species)} species on one site")
+        ((specie, amount),) = species.items()
+        check_occupancy(float(amount), str(specie))
+        numbers.append(atomic_number(specie.symbol))
+    return Structure(
+        np.array(structure.lattice.matrix, dtype=np.float64),
+        np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3),
+        np.array(numbers, dtype=np.int64),
+        scalars(structure.properties),
+    )
+
+
+def _of_ase(atoms: Any) -> Structure:
+    lattice = np.array(atoms.cell, dtype=np.float64)
+    if not lattice.any():
+        raise Refused("no cell: the Atoms have none")
+    check_periodic(atoms.pbc.tolist())
+    numbers = [check_number(int(z)) for z in atoms.numbers]
+    frac = to_fractional(np.array(atoms.positions, dtype=np.float64), lattice)
+    return Structure(lattice, frac, np.array(numbers, dtype=np.int64), scalars(atoms.info))
 
 
 def _is_pymatgen(one: object) -> bool:
@@ -67,28 +122,3 @@ def _is_pymatgen(one: object) -> bool:
 def _is_ase(one: object) -> bool:
     ase = sys.modules.get("ase")
     return ase is not None and isinstance(one, ase.Atoms)
-
-
-def _name(facts: dict[str, Any], place: int) -> str:
-    return next((str(facts[key]) for key in ID_KEYS if key in facts), f"structure-{place}")
-
-
-def _extxyz(atoms: Atoms) -> str:
-    """One frame with all digits; of ``info`` the scalars."""
-    cell = " ".join(repr(float(x)) for x in np.asarray(atoms.cell).ravel())
-    words = [f'Lattice="{cell}"', f'pbc="{" ".join("FT"[int(p)] for p in atoms.pbc)}"']
-    words += ["Properties=species:S:1:pos:R:3"]
-    for key, value in atoms.info.items():
-        if isinstance(value, np.generic):
-            value = value.item()
-        name = "_".join(str(key).split())
-        if isinstance(value, bool | int | float):
-            words.append(f"{name}={float(value)!r}")
-        elif isinstance(value, str):
-            escaped = " ".join(value.split()).replace("\\", "\\\\").replace('"', '\\"')
-            words.append(f'{name}="{escaped}"')
-    rows = [
-        f"{SYMBOLS[z] if z <= MAX_Z else f'Z={z}'} {' '.join(repr(float(x)) for x in position)}"
-        for z, position in zip(atoms.numbers, atoms.positions, strict=True)
-    ]
-    return "\n".join([str(len(atoms)), " ".join(words), *rows, ""])

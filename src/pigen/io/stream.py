@@ -17,25 +17,25 @@ from pigen.bundle import Bundle, Column, Reject, bundle_info, iter_bundle, strin
 from pigen.bundle.marks import marked
 from pigen.bundle.names import Names
 from pigen.config.files import Limits
-from pigen.crystal.crystals import Crystals
 from pigen.io.archives import archive_form, is_tar, open_tar, open_zip
-from pigen.io.entry import Refused, Structure, check_size
+from pigen.io.ase_files import SQLITE, ULM, open_database, open_trajectory
+from pigen.io.chunk import Found, column_of
+from pigen.io.entry import Refused, check_size
 from pigen.io.files import open_file, open_folder, text_form
 from pigen.io.formats import parse
 from pigen.io.parquet import open_parquet
 from pigen.io.refused import advice
 from pigen.io.source import Columns, Record, Source, clean_name, decode
-from pigen.io.tables import DESCRIPTOR_COLUMNS, MAX_COLUMNS, UNITS, open_csv
+from pigen.io.tables import MAX_COLUMNS, open_csv
 from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import Divisible, SerialExecutor, map_ordered
 from pigen.runtime.shard import Shard
-from pigen.runtime.text import clean_text
 
 FORMATS = (
     "CIF, a folder, zip or tar of structure files, CSV or parquet with a 'cif' or 'structure' "
     "column (.gz too), extxyz, POSCAR, JSON of pymatgen, the Materials Project, Alexandria, "
-    "JARVIS, OPTIMADE or ASE, a PIGEN bundle (.h5)"
+    "JARVIS, OPTIMADE or ASE, ASE's .db and .traj, a PIGEN bundle (.h5)"
 )
 """What can be read, in words."""
 
@@ -48,10 +48,18 @@ _OTHER_FORMS = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".db": "database",
+    ".traj": "trajectory",
     ".h5": "bundle",
     ".hdf5": "bundle",
 }
-_MAGIC = {b"PK\x03\x04": "zip", b"PAR1": "parquet", b"\x89HDF": "bundle"}
+_MAGIC = {
+    b"PK\x03\x04": "zip",
+    b"PAR1": "parquet",
+    b"\x89HDF": "bundle",
+    SQLITE[:4]: "database",
+    ULM[:4]: "trajectory",
+}
 
 PathType = str | PathLike[str]
 
@@ -110,6 +118,10 @@ def open_source(
         return open_csv(path, limits)
     if form == "parquet":
         return open_parquet(path, limits)
+    if form == "database":
+        return open_database(path, limits)
+    if form == "trajectory":
+        return open_trajectory(path, limits)
     if form == "zip":
         return open_zip(path, limits)
     if form == "tar":
@@ -314,73 +326,18 @@ class _Parsing(Divisible[_Job, Bundle]):
 
 def _parse(job: _Job) -> Bundle:
     """A chunk of the stream from a job."""
-    ids: list[str] = []
-    structures: list[Structure] = []
-    rejects: list[Reject] = []
+    found = Found()
     rows: list[tuple[str | float, ...]] = []
-    keys: set[str] = set()
     for record in job.entries:
         if isinstance(record, Reject):
-            rejects.append(record)
+            found.rejects.append(record)
             continue
         for name, one in parse(record.text, record.form, job.limits):
             key = record.id + name if name.startswith("#") else name or record.id
-            key = clean_name(key, record.id)
-            if isinstance(one, Structure) and len(keys | one.values.keys()) > MAX_COLUMNS:
-                one = Refused(f"oversized: more than {MAX_COLUMNS} values by name (MAX_COLUMNS)")
-            if isinstance(one, Structure):
-                keys.update(one.values)
-                ids.append(key)
-                structures.append(one)
+            if found.add(clean_name(key, record.id), one):
                 rows.append(record.values)
-            else:
-                rejects.append(Reject(key, str(one)))
     columns = {
-        name: _column(name, kind, [row[k] for row in rows])
+        name: column_of(name, kind, [row[k] for row in rows])
         for k, (name, kind) in enumerate(job.columns)
     }
-    columns.update(_value_columns(structures))
-    parents = columns.pop("parent", None)
-    return Bundle(
-        crystals=_crystals(structures),
-        ids=strings(ids),
-        parents=parents.values if parents and parents.kind == "str" else strings([]),
-        columns=columns,
-        rejects=tuple(rejects),
-    )
-
-
-def _crystals(structures: Sequence[Structure]) -> Crystals:
-    if not structures:
-        return Crystals.empty()
-    return Crystals(
-        lattice=np.array([s.lattice for s in structures]),
-        frac_coords=np.concatenate([s.frac_coords for s in structures]),
-        atomic_numbers=np.concatenate([s.atomic_numbers for s in structures]).astype(np.uint8),
-        ptr=np.cumsum([0, *(len(s.atomic_numbers) for s in structures)]),
-    )
-
-
-def _column(name: str, kind: str, values: Sequence[str | float]) -> Column:
-    unit = UNITS.get(name, "")
-    if kind == "float64":
-        return Column(np.array(values, dtype=np.float64), unit, "imported")
-    return Column(strings(clean_text(str(value)) for value in values), unit, "imported")
-
-
-def _value_columns(structures: Sequence[Structure]) -> dict[str, Column]:
-    """Columns from what came inside the texts (the comment line of extended XYZ)."""
-    keys = dict.fromkeys(key for structure in structures for key in structure.values)
-    columns = {}
-    for key in keys:
-        values = [structure.values.get(key) for structure in structures]
-        text = any(isinstance(value, str) for value in values)
-        missing: str | float = "" if text else np.nan
-        name = clean_text(key).replace("/", "_").strip()
-        name = "value" if name in ("", ".") else name
-        name = f"imported_{name}" if name in DESCRIPTOR_COLUMNS else name
-        # In a column of texts a bare NaN is a formula: sodium nitride's.
-        words = ["NaN" if text and value != value else value for value in values]
-        filled = [missing if word is None else word for word in words]
-        columns[name] = _column(name, "str" if text else "float64", filled)
-    return columns
+    return found.bundle(columns)
