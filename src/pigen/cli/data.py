@@ -67,14 +67,16 @@ def import_(
 ) -> None:
     """Read structure files into a bundle.
 
-    SRC is a CIF, a folder or zip of structure files, a CSV or parquet with a column 'cif' or
-    'structure' (its other columns are kept), extxyz, POSCAR, pymatgen JSON or another bundle. Each
-    entry becomes a crystal or a counted reject with its reason: kept + rejected = read.
+    SRC is a CIF, a folder, zip or tar of structure files, a CSV or parquet with structures (its
+    other columns are kept), extxyz, POSCAR, JSON as pymatgen and the databases write it, ASE's .db
+    or .traj, or another bundle. Each entry becomes a crystal or a counted reject with its reason:
+    kept + rejected = read.
 
     \b
     Example:
         pigen import train.csv.gz more_cifs/ -o data.h5
     """
+    from pigen.bundle import iter_bundle
     from pigen.io import CHUNK_SIZE, NOTE
     from pigen.io.sources import ImportStage, Sources
 
@@ -106,7 +108,8 @@ def import_(
         if noted:
             click.echo(f"{noted} with a remark on how they were read, in the column {NOTE}")
     if rejected and not kept:
-        raise PigenError(f"no entry became a crystal; pigen show {output} tells why")
+        first = next(reject.reason for chunk in iter_bundle(output) for reject in chunk.rejects)
+        raise PigenError(f"no entry became a crystal; the first was refused: {first}")
 
 
 @click.command()

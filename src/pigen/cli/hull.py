@@ -173,8 +173,9 @@ def import_(
 ) -> None:
     """Make a reference of energies you have.
 
-    FILE is a CSV with the columns formula and energy (eV/atom), perhaps id, or a JSON list of
-    pymatgen's ComputedEntry; either may be gzipped.
+    FILE is a CSV with the columns formula and energy (eV/atom), perhaps id, or JSON as pymatgen and
+    the databases write it; either may be gzipped. Or structures in parquet, extxyz, an archive or a
+    bundle, with a column energy (eV per cell) or energy_per_atom.
 
     \b
     Example:

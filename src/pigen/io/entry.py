@@ -90,9 +90,13 @@ def checked(structure: Structure, limits: Limits) -> Structure:
         raise Refused(f"zero volume: {volume:.3g} Å^3")
     frac = wrap(structure.frac_coords)
     if n > 1:
-        distances = _distances(frac, frac, lattice)
-        distances[np.diag_indices(n)] = np.inf
-        if distances.min() < SAME_PLACE:
+        # Rounding gives the nearest image for distances much shorter than the cell: all we ask for.
+        delta = frac[:, None] - frac
+        delta -= np.round(delta)
+        vectors = delta @ lattice
+        squares = np.einsum("ijk,ijk->ij", vectors, vectors)
+        squares.flat[:: n + 1] = np.inf
+        if squares.min() < SAME_PLACE**2:
             raise Refused(f"overlapping: two atoms closer than {SAME_PLACE} Å")
     return Structure(lattice, frac, structure.atomic_numbers, structure.values)
 
@@ -107,18 +111,17 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
         raise Refused("no cell: a length or an angle is missing")
     a, b, c = lengths
     alpha, beta, gamma = (math.radians(angle) for angle in angles)
-    impossible = Refused(f"impossible cell: {[*lengths, *angles]}")
     if (
         min(a, b, c) <= 0
         or max(a, b, c) > MAX_LENGTH
         or not all(0 < angle < math.pi for angle in (alpha, beta, gamma))
     ):
-        raise impossible
+        raise Refused(f"impossible cell: {[*lengths, *angles]}")
     cos_gamma_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (
         math.sin(alpha) * math.sin(beta)
     )
     if not -1 < cos_gamma_star < 1:
-        raise impossible
+        raise Refused(f"impossible cell: {[*lengths, *angles]}")
     sin_gamma_star = math.sqrt(1 - cos_gamma_star**2)
     return np.array(
         [
@@ -206,12 +209,3 @@ def check_occupancy(occupancy: float, where: str) -> None:
     """Raise Refused unless a site is wholly one atom's."""
     if abs(occupancy - 1.0) > 1e-3:
         raise Refused(f"disordered: occupancy {occupancy:g} at {where[:20]}")
-
-
-def _distances(
-    a: NDArray[np.float64], b: NDArray[np.float64], lattice: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    # Rounding gives the nearest image for distances much shorter than the cell: all we ask for.
-    delta = a[:, None] - b[None]
-    delta -= np.round(delta)
-    return np.asarray(np.linalg.norm(delta @ lattice, axis=-1))
