@@ -307,6 +307,19 @@ def test_symmetry_that_contradicts_itself(symmetry: str) -> None:
         found(CELL + symmetry + ONE)
 
 
+def test_an_unknown_name_is_of_an_unknown_setting() -> None:
+    text = "_symmetry_space_group_name_H-M 'P n m a (b)'\n_symmetry_Int_Tables_number {}\n"
+    with pytest.raises(Refused, match="unknown space group: 'P n m a"):
+        found(CELL + text.format(62) + ONE)
+    assert amounts(found(CELL + text.format(221) + ONE)) == {"Na": 48}
+
+
+def test_tungsten_where_there_can_be_no_water() -> None:
+    assert amounts(found(CELL + sites("W1 0 0 0\nO1 .5 .5 .5", "label"))) == {"W": 1, "O": 1}
+    with pytest.raises(Refused, match="uncertain element"):
+        found(CELL + sites("W1 0 0 0\nO1 .5 .5 .5\nCa1 .5 0 0", "label"))
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [

@@ -254,8 +254,10 @@ class _Rows:
 
     def numbers(self, formula: Formula) -> NDArray[np.int64]:
         """Atomic numbers (n,). Raises Refused where the element is not certain."""
+        others = {label.rstrip("0123456789").upper() for label in self.labels}
+        dry = others <= {"W", "O"}  # tungsten and its oxides: a hydrate has a third element
         found = [
-            atomic_number(kind) if kind else label_number(label, formula.elements)
+            atomic_number(kind) if kind else label_number(label, formula.elements, dry)
             for label, kind in zip(self.labels, self.types, strict=True)
         ]
         return np.array(found, dtype=np.int64)

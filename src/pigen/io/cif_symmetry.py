@@ -127,7 +127,8 @@ def _named(stated: Stated) -> list[tuple[str, int, list[gemmi.Op] | None]]:
     if stated.number.isdecimal() and 1 <= int(stated.number[:4]) <= 230:
         number = int(stated.number)
         found.append((f"the stated number {number}", number, None))
-        names.append(gemmi.find_spacegroup_by_number(number).hm)
+        if not stated.name or _settings(number) == 1:  # else the name is of some other setting
+            names.append(gemmi.find_spacegroup_by_number(number).hm)
     for k, name in enumerate(names):
         known = find_by_name(name, stated.rhombohedral)
         if known is None:
@@ -147,6 +148,11 @@ def _named(stated: Stated) -> list[tuple[str, int, list[gemmi.Op] | None]]:
             continue
         found.append((repr(name[:30]), known.number if named else 0, list(known.operations())))
     return found
+
+
+def _settings(number: int) -> int:
+    """How many settings of a group gemmi knows."""
+    return sum(group.number == number for group in gemmi.spacegroup_table())
 
 
 def find_by_name(name: str, rhombohedral: bool = False) -> gemmi.SpaceGroup | None:

@@ -48,13 +48,14 @@ def atomic_number(symbol: str) -> int:
     raise Refused(f"unknown element: {text[:20]!r}")
 
 
-def label_number(label: str, formula: Collection[int] = ()) -> int:
+def label_number(label: str, formula: Collection[int] = (), dry: bool = False) -> int:
     """Atomic number from a label such as "Fe1" or "O1A", where no type symbol is given.
 
     Args:
         label: of the site.
         formula: atomic numbers of the elements in the formula that the file states; it decides
             between the readings of a label such as "CA1". Empty if the file states none.
+        dry: there is no water, so that "W1" is tungsten without a formula too.
 
     Raises:
         Refused: the element is not certain: "Wat1", "OH1", "CA1" without a formula.
@@ -70,7 +71,7 @@ def label_number(label: str, formula: Collection[int] = ()) -> int:
             names = " or ".join(SYMBOLS[z] for z in readings)
             raise _uncertain(label, f"{names} is not in the formula")
         readings = fitting
-    elif letters.upper() in ("D", "T", "W"):
+    elif letters.upper() in ("D", "T") or (letters.upper() == _WATER and not dry):
         raise _uncertain(label, "no formula tells what it is")
     if len(readings) > 1:
         raise _uncertain(label, " or ".join(SYMBOLS[z] for z in readings))
