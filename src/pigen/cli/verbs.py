@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Search and check": {
+        "rank": Verb("pigen.cli.rank:rank", "Rank structures: what to calculate first."),
         "csp-seed": Verb("pigen.cli.csp:csp_seed", "Write folders for structure prediction."),
         "csp-run": Verb("pigen.cli.csp:csp_run", "Search for structures by basin hopping."),
         "csp-collect": Verb("pigen.cli.csp_collect:csp_collect", "Read what the searches reached."),

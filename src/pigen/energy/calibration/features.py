@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle
 from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF
+from pigen.crystal.formulas import formula_amounts
 from pigen.descriptors import evaluate
-from pigen.energy.hull.diagram import formula_amounts
 
 Array = NDArray[np.float64]
 
