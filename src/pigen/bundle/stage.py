@@ -65,6 +65,11 @@ class Stage(Generic[R]):
         """Nothing is done yet."""
         self.counts, self.read = {}, 0
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the output depends on, but for its source."""
+        return {}
+
     def prepare(self, chunk: Bundle) -> Bundle:
         """A chunk as the task takes it."""
         return chunk
@@ -116,7 +121,7 @@ class Stage(Generic[R]):
         Args:
             chunks: the whole stream; what an earlier process did of it is gone past.
             output: bundle file; replaced unless ``resume`` finds it.
-            provenance: of the output.
+            provenance: of the output, beside the stage's own.
             executor: where the task runs; None for this process.
             resume: go on after what the file holds. A complete one is left as it is.
             total, title, show: of the bar.
@@ -124,6 +129,7 @@ class Stage(Generic[R]):
         Raises:
             UsageError, PigenError: as `BundleWriter`, or the stream is not the one begun with.
         """
+        provenance = {**provenance, **self.provenance}
         with BundleWriter(output, provenance, resume=resume) as writer:
             state = {"read": 0, "counts": self.like}
             found = parse_counts(writer.state, output, state)

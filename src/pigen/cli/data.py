@@ -88,7 +88,7 @@ def import_(
     started = time.monotonic()
     opened, stage = Sources(sources, allowed, chunk_size=CHUNK_SIZE), ImportStage()
     with opened.executor(where, few=_WORTH_WORKERS - 1) as executor:
-        written = stage.write(opened.chunks(executor), output, provenance, total=opened.total)
+        written = opened.through(stage, executor, output, provenance)
     kept, rejected, reasons = written.crystals, written.rejects, stage.counts["reasons"]
     noted = stage.counts["remarks"].total()
     counts = {

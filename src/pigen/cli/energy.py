@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -108,44 +109,40 @@ def energy(
         source = source_of(settings, executor)
         loaded = reference_for(source, reference)
         stage = RelaxStage(settings, loaded, calibration=calibration, only_passed=only_passed)
-        written = stage.write(
-            opened.chunks(executor),
-            output,
-            {
-                **provenance_of("pigen energy", sources, limits=allowed, shard=shard),
-                "relaxed_by": source,
-                "reference": loaded.digest if loaded else "",
-                "device": device,
-                "only_passed": str(only_passed),
-            },
-            executor=executor,
-            resume=resume,
-            total=opened.total,
-        )
+        provenance = {
+            **provenance_of("pigen energy", sources, limits=allowed, shard=shard),
+            "relaxed_by": source,
+            "reference": loaded.digest if loaded else "",
+            "device": device,
+            "only_passed": str(only_passed),
+        }
+        written = opened.through(stage, executor, output, provenance, resume=resume)
     estimate = share_of(iter_bundle(output))
-    statuses, no_hull = stage.counts["status"], stage.counts["no_hull"]
+    notes = [f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"]
+    if estimate:
+        notes.append(str(estimate["text"]))
+    elif loaded:
+        notes.append("no estimate of DFT's energies: no calibration for this potential and hull")
     counts = {
         "read": written.entries,
         "relaxed": written.crystals,
         "rejected": written.rejects,
         "resumed_after": written.resumed_after,
-        "status": dict(statuses.most_common()),
-        "no_hull": dict(no_hull.most_common()),
+        **{name: dict(counter.most_common()) for name, counter in stage.counts.items()},
         "hull": loaded.note if loaded else None,
         "estimate": estimate,
         "output": str(output),
     }
+    _print(counts, notes, as_json)
+
+
+def _print(counts: dict[str, Any], notes: Sequence[str], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(
-        f"{output}: read {written.entries}, relaxed {written.crystals}, rejected {written.rejects}"
-    )
-    show_counts(statuses)
-    show_counts(no_hull)
-    said = f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"
-    show_markdown(f"{said}\n")
-    if estimate:
-        show_markdown(f"{estimate['text']}\n")
-    elif loaded:
-        show_markdown("no estimate of DFT's energies: no calibration for this potential and hull\n")
+    read, relaxed, rejected = (counts[key] for key in ("read", "relaxed", "rejected"))
+    click.echo(f"{counts['output']}: read {read}, relaxed {relaxed}, rejected {rejected}")
+    show_counts(counts["status"])
+    show_counts(counts["no_hull"])
+    for note in notes:
+        show_markdown(f"{note}\n")

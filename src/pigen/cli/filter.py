@@ -31,8 +31,10 @@ from pigen.cli.terminal import heading
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.bundle.stage import Written
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
+    from pigen.screening.funnel import Funnel
 
 Window = tuple[float | None, float | None]
 _OWN_OPTION = (
@@ -209,18 +211,12 @@ def filter(
             settings=settings,
         )
         stage = FilterStage(criteria, keep_all=keep_all)
-        written = stage.write(
-            opened.chunks(executor),
-            output,
-            {
-                **provenance_of("pigen filter", sources, limits=limits, shard=shard),
-                **stage.provenance,
-            },
-            executor=executor,
-            resume=resume,
-            total=opened.total,
-        )
-    funnel = stage.funnel
+        provenance = provenance_of("pigen filter", sources, limits=limits, shard=shard)
+        written = opened.through(stage, executor, output, provenance, resume=resume)
+    _print(stage.funnel, written, output, as_json)
+
+
+def _print(funnel: Funnel, written: Written, output: Path, as_json: bool) -> None:
     if written.was_complete:
         counts = {"crystals": written.crystals, "rejected": written.rejects}
         said = f"{written.crystals} crystals, {written.rejects} rejected"

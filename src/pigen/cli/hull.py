@@ -93,13 +93,7 @@ def build(
     Example:
         pigen hull build train.csv.gz --origin "the Materials Project" -o ref
     """
-    from pigen.energy.hull.build import (
-        RELAXED,
-        RELAXED_SUBSTITUTES,
-        make_reference,
-        relax_reference,
-        relax_substitutes,
-    )
+    from pigen.energy.hull.build import make_reference, relax_all
     from pigen.energy.stage import CHUNK, level_of, source_of
     from pigen.io.sources import Sources
     from pigen.runtime.device import resolve_device
@@ -112,32 +106,20 @@ def build(
     settings = RelaxConfig(potential=potential, device=device)
     opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
     output.mkdir(parents=True, exist_ok=True)
-    if device == "cuda":
-        where = where.for_few()
-    relaxed = [output / RELAXED]
+    where = where.for_few() if device == "cuda" else where
     with opened.executor(where, few=CHUNK[device] - substitute) as executor:
         source, level = source_of(settings, executor), level_of(settings, executor)
         provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": source}
-        relax_reference(
+        relaxed = relax_all(
             opened.chunks(executor),
-            relaxed[0],
+            output,
             settings,
             executor,
             provenance,
+            substitute=substitute,
             resume=resume,
             total=opened.total,
         )
-        if substitute:
-            relaxed.append(output / RELAXED_SUBSTITUTES)
-            relax_substitutes(
-                relaxed[0],
-                relaxed[1],
-                substitute,
-                settings,
-                executor,
-                provenance,
-                resume=resume,
-            )
     said = origin or ", ".join(source.name for source in sources)
     made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": source}
     if substitute:
@@ -318,7 +300,7 @@ def evaluate(
     opened = Sources(sources, limits_of(**limits))
     provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
     with opened.executor(Where()) as executor:
-        written = stage.write(opened.chunks(executor), output, provenance, total=opened.total)
+        written = opened.through(stage, executor, output, provenance)
     n, reasons = written.crystals, stage.counts
     counts = {
         "read": written.entries,

@@ -82,7 +82,7 @@ def label(
         pigen label train.csv.gz extra.csv.gz -o data.h5
         pigen label cifs/ --values mine.csv --descriptors density.py -o data.h5
     """
-    from pigen.descriptors import column_source, column_specs, load_descriptors
+    from pigen.descriptors import column_specs, load_descriptors
     from pigen.io.sources import Sources
     from pigen.io.values import read_values
     from pigen.screening.label import DEFAULT_LABELS, LabelStage
@@ -96,22 +96,11 @@ def label(
     settings = settings_of(assignments)
     allowed = limits_of(**limits)
     provenance = provenance_of("pigen label", sources, limits=allowed, shard=shard)
-    for name in names:
-        provenance[f"label {name}"] = column_source(name, settings.get(name, {}))
     if table is not None:
-        provenance["values"] = table.name
         table.check_apart(column_specs(names))
-    opened = Sources(sources, allowed, shard=shard)
-    stage = LabelStage(names, settings, table)
+    opened, stage = Sources(sources, allowed, shard=shard), LabelStage(names, settings, table)
     with opened.executor(where) as executor:
-        written = stage.write(
-            opened.chunks(executor),
-            output,
-            provenance,
-            executor=executor,
-            resume=resume,
-            total=opened.total,
-        )
+        written = opened.through(stage, executor, output, provenance, resume=resume)
     counts = {
         "read": written.entries,
         "labelled": written.crystals,

@@ -147,10 +147,9 @@ def match(
     opened = Sources(sources, limits_of(**limits))
     with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
         path = library_file(library, Path(folder))
-        stage = MatchStage(path, top or len(load_library(path)))
-        provenance = {**provenance_of("pigen prototypes match", sources), "library": library}
-        chunks = opened.chunks(executor)
-        stage.write(chunks, output, provenance, executor=executor, total=opened.total)
+        stage = MatchStage(library, path, top or len(load_library(path)))
+        provenance = provenance_of("pigen prototypes match", sources)
+        opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("matched", "unmatched", "failed")}
     if as_json:
         click.echo(json.dumps({**counts, "output": str(output)}))
@@ -191,8 +190,7 @@ def unique(
     opened, stage = Sources(sources, limits_of(**limits)), UniqueStage()
     provenance = provenance_of("pigen prototypes unique", sources)
     with opened.executor(where) as executor:
-        chunks = opened.chunks(executor)
-        stage.write(chunks, output, provenance, executor=executor, total=opened.total)
+        opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("unique", "duplicates")}
     if as_json:
         click.echo(json.dumps({**counts, "output": str(output)}))

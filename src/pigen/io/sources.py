@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pigen.bundle import Bundle, count_rejects
-from pigen.bundle.stage import CHUNK, Stage
+from pigen.bundle.stage import CHUNK, Stage, Written
 from pigen.config.files import Limits
 from pigen.io.entry import NOTE
 from pigen.io.stream import open_source, stream
 from pigen.runtime.executor import Where, open_executor
 from pigen.runtime.progress import progress_bar
 from pigen.runtime.shard import Shard
+
+R = TypeVar("R")
 
 FEW = 500
 """Starting workers takes seconds: not worth it for fewer structures."""
@@ -59,6 +62,25 @@ class Sources:
             executor=executor,
             limits=self._limits,
             shard=self._shard,
+        )
+
+    def through(
+        self,
+        stage: Stage[R],
+        executor: Executor,
+        output: Path,
+        provenance: Mapping[str, str],
+        *,
+        resume: bool = False,
+    ) -> Written:
+        """Write what a stage makes of all entries. Arguments and errors as of `Stage.write`."""
+        return stage.write(
+            self.chunks(executor),
+            output,
+            provenance,
+            executor=executor,
+            resume=resume,
+            total=self.total,
         )
 
     def watched(self, executor: Executor) -> Iterator[Bundle]:

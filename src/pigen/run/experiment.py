@@ -303,7 +303,6 @@ def _evaluate(
     judging, sifting = FilterStage(criteria, keep_all=True), SiftStage()
     provenance = {
         **first.provenance,
-        **judging.provenance,
         "parent": f"{folder.samples.name} content {content_digest(folder.samples)}",
     }
     judging.write(
@@ -317,7 +316,8 @@ def _evaluate(
         show=progress,
     )
     judged = iter_bundle(folder.evaluated, CHUNK)
-    sifting.write(judged, folder.survivors, {**provenance, KEEPS: SURVIVORS}, resume=True)
+    provenance |= {**judging.provenance, KEEPS: SURVIVORS}
+    sifting.write(judged, folder.survivors, provenance, resume=True)
     return judging.funnel, sifting.targets
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from pigen.bundle import Bundle, Column, OverStructures
 from pigen.bundle.counts import EVERY
 from pigen.bundle.stage import Stage
-from pigen.descriptors import Settings, evaluate, load_descriptors, loaded_files
+from pigen.descriptors import Settings, column_source, evaluate, load_descriptors, loaded_files
 from pigen.io.values import Values
 
 DEFAULT_LABELS = ("c", "mled", "k")
@@ -54,9 +54,16 @@ class LabelStage(Stage[tuple[Bundle, Counter[str]]]):
     ) -> None:
         """Descriptors, their settings, and values that are joined by id."""
         super().__init__()
-        self.counts, self._table = Counter(), table
+        self.counts, self._names, self._settings, self._table = Counter(), names, settings, table
         task = partial(_label, names=tuple(names), settings=settings, own=loaded_files())
         self.task = OverStructures(task, _joined)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """How each descriptor was made, and the table's name and hash."""
+        settings = self._settings or {}
+        said = {f"label {n}": column_source(n, settings.get(n, {})) for n in self._names}
+        return said | ({"values": self._table.name} if self._table else {})
 
     def prepare(self, chunk: Bundle) -> Bundle:
         """The chunk with the values of the table."""
@@ -74,9 +81,15 @@ class LabelStage(Stage[tuple[Bundle, Counter[str]]]):
 class MatchStage(LabelStage):
     """Finds the known framework of every structure; counts matched, unmatched and failed."""
 
-    def __init__(self, library: Path, top: int) -> None:
-        """Frameworks of this library, as far as that rank."""
+    def __init__(self, name: str, library: Path, top: int) -> None:
+        """Frameworks of the library so named, in this file, as far as that rank."""
         super().__init__(("prototype",), {"prototype": {"library": library, "top": top}})
+        self._name = name
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """The library."""
+        return {"library": self._name}
 
     def take(self, result: tuple[Bundle, Counter[str]]) -> Bundle:
         """Count; the chunk with its frameworks."""

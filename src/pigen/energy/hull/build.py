@@ -41,6 +41,29 @@ Relaxation leaves far more open, and the zeros at the end of each number compres
 """
 
 
+def relax_all(
+    chunks: Iterable[Bundle],
+    folder: Path,
+    settings: RelaxConfig,
+    executor: Executor,
+    provenance: Mapping[str, str],
+    *,
+    substitute: int = 0,
+    resume: bool = False,
+    total: int | None = None,
+) -> list[Path]:
+    """Relax structures, and so many `substitutes` at most, into bundles in a folder.
+
+    Arguments and errors as of `relax_reference` and `relax_substitutes`.
+    """
+    relaxed, more = folder / RELAXED, folder / RELAXED_SUBSTITUTES
+    relax_reference(chunks, relaxed, settings, executor, provenance, resume=resume, total=total)
+    if not substitute:
+        return [relaxed]
+    relax_substitutes(relaxed, more, substitute, settings, executor, provenance, resume=resume)
+    return [relaxed, more]
+
+
 def relax_reference(
     chunks: Iterable[Bundle],
     path: Path,
