@@ -178,7 +178,8 @@ def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
 
 def test_what_dft_is_expected_to_give_comes_first(tmp_path: Path) -> None:
     expected = {"E100": 0.03, "E50": 0.01, "E35": 0.005, "E25": 0.0, SUN: 0.02, "F": 9.4}
-    measured = replace(with_energies(), expected=expected)
+    systematic = {"E50": 0.02}
+    measured = replace(with_energies(), expected=expected, systematic=systematic)
     (tmp_path / "table.json").write_text(published_files(measured)["table.json"], encoding="utf-8")
     assert RunTable.read(tmp_path) == measured
     lines = render(measured).splitlines()
@@ -193,7 +194,7 @@ def test_what_dft_is_expected_to_give_comes_first(tmp_path: Path) -> None:
     assert HULL_NOTE not in lines
     joined_lines = markdown("1", measured).splitlines()
     place = next(i for i, line in enumerate(joined_lines) if line.startswith("| run |"))
-    assert "| 3.0 ± 1.7 (−2.0 s.e.) | 1.0 ± 1.0 (" in joined_lines[place]
+    assert "| 3.0 ± 1.7 (−2.0 s.e.) | 1.0 ± 2.2 (" in joined_lines[place]
     alone = (
         "|  | by the potential alone |  | 9.0 ± 2.9 | 5.0 ± 2.2 | 3.0 ± 1.7 | 2.0 ± 1.4 | 10.3 |"
     )

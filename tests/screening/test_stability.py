@@ -68,6 +68,13 @@ def test_expected_shares_are_means_of_probabilities() -> None:
     assert found.expected["F"] == pytest.approx(9.2)  # s2; s0 is as likely above as below
     assert found.estimate == "a calibration"
     assert found.rates["E100"].passed == 3  # by the potential alone
+    assert set(found.systematic.values()) == {0.0}
+    off = stability(survivors, mled, 10, frozenset(), [], SerialExecutor(), off=0.03)
+    moved = sum(
+        NormalDist(m, s).cdf(0.13) - NormalDist(m, s).cdf(0.07)
+        for m, s in ((0.05, 0.05), (0.2, 0.05), (0.0, 0.1))
+    )
+    assert off.systematic["E100"] == pytest.approx(moved / 20)
     given = Column(np.array([0.9, 0.1, 0.2, np.nan]), "", "a calibration")
     survivors = replace(survivors, columns={**columns, "p_hull_050": given})
     found = stability(survivors, mled, 10, frozenset(), [], SerialExecutor())

@@ -27,7 +27,7 @@ HULL_NOTE = (
 EXPECTED_NOTE = (
     "Expected figures take each structure's probability to be below the threshold by the estimate "
     "of DFT's energy above the hull that is named under estimate (F: structures that are more "
-    "likely below than not). ± is the sampling error; the estimate's own comes on top."
+    "likely below than not). ± holds the sampling error and what all estimates have in common."
 )
 FOOTNOTE = (
     f"Published figures rest on {PUBLISHED_BATCH} structures a row, another training set "

@@ -59,7 +59,8 @@ def cell_of(
         return cell
     share, n = figure.fraction, figure.total
     if expected is not None and n:
-        share, error = expected, sqrt(expected * (1 - expected) / n)
+        share, common = expected, table.systematic.get(column.key, 0.0)
+        error = sqrt(share * (1 - share) / n + common**2)
         cell = replace(cell, expected=100 * share, expected_error=100 * error)
     return replace(cell, difference=difference(share, n, published(table.row, column.key)))
 

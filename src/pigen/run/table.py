@@ -37,6 +37,7 @@ class RunTable:
             and under ``hull`` the reference of the energies above it.
         expected: key of a rate that rests on energies → share that DFT is expected to give; ``F`` →
             bits. Empty where the energies come without an estimate of DFT's.
+        systematic: the same keys → error of that share which all estimates have in common.
         largest_mled: bits, for column F; None without energies or if nothing is below 50 meV/atom.
     """
 
@@ -48,6 +49,7 @@ class RunTable:
     provenance: Mapping[str, str]
     largest_mled: float | None = None
     expected: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """ValueError for a criterion without a rate, or an expected share that is none."""

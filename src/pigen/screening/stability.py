@@ -33,6 +33,8 @@ class Stability:
         hull: what the energies rest on.
         expected: the same names → share that DFT is expected to give, and ``F`` → bits; empty
             without an estimate of DFT's energies.
+        systematic: the same names → by how much the expected share moves where all estimates are
+            off by their common error.
         estimate: what the estimate rests on, "" without one.
     """
 
@@ -40,6 +42,7 @@ class Stability:
     largest_mled: float | None
     hull: str
     expected: Mapping[str, float] = field(default_factory=dict)
+    systematic: Mapping[str, float] = field(default_factory=dict)
     estimate: str = ""
 
 
@@ -50,6 +53,8 @@ def stability(
     known_formulas: frozenset[str],
     known: Iterable[Bundle],
     executor: Executor,
+    *,
+    off: float = 0.0,
 ) -> Stability:
     """Count what is near the hull among relaxed survivors of the filters.
 
@@ -61,6 +66,7 @@ def stability(
         known_formulas: compositions of known structures.
         known: known structures themselves, as far as they are at hand.
         executor: where structures are prepared for comparison.
+        off: eV/atom, by which all estimates may be off together.
     """
     column = relaxed.columns["e_hull"]
     below = {name: column.values < threshold for name, threshold in STABLE.items()}
@@ -75,13 +81,19 @@ def stability(
         return found
     chances = {name: chance_below(relaxed, threshold) for name, threshold in STABLE.items()}
     new = new_and_unique(relaxed, known_formulas, known, executor)
-    counts = {name: float(chance.sum()) for name, chance in chances.items()}
-    counts[SUN] = float(chances["E100"][new].sum())
-    expected = {name: count / total if total else 0.0 for name, count in counts.items()}
+    expected = {name: float(chance.sum()) / max(total, 1) for name, chance in chances.items()}
+    expected[SUN] = float(chances["E100"][new].sum()) / max(total, 1)
+    moved = {
+        name: abs(_normal(relaxed, height + off) - _normal(relaxed, height - off)) / 2
+        for name, height in STABLE.items()
+    }
+    systematic = {name: float(change.sum()) / max(total, 1) for name, change in moved.items()}
+    systematic[SUN] = float(moved["E100"][new].sum()) / max(total, 1)
     likely = [mled[parent] for parent in relaxed.parents[chances["E50"] > 0.5]]
     if likely:
         expected["F"] = max(likely)
-    return replace(found, expected=expected, estimate=relaxed.columns[ESTIMATE].source)
+    source = relaxed.columns[ESTIMATE].source
+    return replace(found, expected=expected, systematic=systematic, estimate=source)
 
 
 def chance_below(relaxed: Bundle, threshold: float) -> NDArray[np.float64]:
@@ -94,15 +106,19 @@ def chance_below(relaxed: Bundle, threshold: float) -> NDArray[np.float64]:
         relaxed: with the columns `ESTIMATE` and ``e_hull_est_sd``.
         threshold: eV/atom.
     """
+    given = relaxed.columns.get(f"p_hull_{1000 * threshold:03.0f}")
+    if given is None:
+        return _normal(relaxed, threshold)
+    return np.clip(np.nan_to_num(given.values.astype(np.float64)), 0.0, 1.0)
+
+
+def _normal(relaxed: Bundle, threshold: float) -> NDArray[np.float64]:
+    """(B,) probability of the estimate, as a normal distribution; 0 where there is none."""
     from scipy.special import ndtr
 
-    given = relaxed.columns.get(f"p_hull_{1000 * threshold:03.0f}")
-    if given is not None:
-        chance = given.values.astype(np.float64)
-    else:
-        estimate, error = (relaxed.columns[n].values for n in (ESTIMATE, f"{ESTIMATE}_sd"))
-        chance = ndtr((threshold - estimate) / error)
-    return np.clip(np.nan_to_num(chance), 0.0, 1.0)
+    estimate, error = (relaxed.columns[n].values for n in (ESTIMATE, f"{ESTIMATE}_sd"))
+    found: NDArray[np.float64] = np.nan_to_num(ndtr((threshold - estimate) / error))
+    return found
 
 
 def new_and_unique(

@@ -216,11 +216,12 @@ def expected_error(p: Array, name: str, parts: Sequence[Bundle]) -> float:
     have = np.isfinite(value)
     at = (P_HULL[name] - value[have]) / sd[have]
     slope = np.exp(-0.5 * at**2) / (np.sqrt(2 * np.pi) * sd[have])
-    shift = _systematic(parts[0].columns[E_HULL_EST].source) * slope.sum()
+    shift = systematic_error(parts[0].columns[E_HULL_EST].source) * slope.sum()
     return float(np.sqrt((p * (1.0 - p)).sum() + shift**2))
 
 
-def _systematic(source: str) -> float:
+def systematic_error(source: str) -> float:
+    """eV/atom, by which all estimates of a column may be off together, from its ``source``."""
     found = re.search(r"systematic error (\d+) meV/atom", source)
     return float(found[1]) / 1000 if found else 0.0
 
