@@ -156,6 +156,21 @@ def test_stage_adds_energy_above_hull_and_says_on_what_it_rests() -> None:
     assert "all that there is" in column.source
 
 
+def test_a_hole_of_the_potential_has_a_status_and_no_energy_above_the_hull() -> None:
+    bundle = relaxed([-3.0, -5.6])
+    converged = Column(np.ones(len(bundle), dtype=bool), "", "relax")
+    status = Column(strings(["converged"] * len(bundle)), "", "relax")
+    bundle = bundle.with_columns({"converged": converged, "status": status})
+    found = with_e_hull(bundle, TERNARY, Hull(TERNARY)).columns
+    assert found["e_hull"].values[0] == pytest.approx(0.05)
+    assert np.isnan(found["e_hull"].values[1])
+    said = ["converged", "implausible: 2.5 eV/atom below the hull is no crystal"]
+    assert found["status"].values.tolist() == said
+    assert found["converged"].values.tolist() == [True, False]
+    assert found["e_hull_reason"].values.tolist() == ["", said[1]]
+    assert bundle.columns["status"].values.tolist() == ["converged"] * 2
+
+
 def test_stage_refuses_what_it_cannot_compare() -> None:
     hull = Hull(TERNARY)
     with pytest.raises(UsageError, match="run `pigen energy` first"):

@@ -14,11 +14,11 @@ from pigen.bundle import Bundle, Column, Reject, strings
 from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
-from pigen.csp.results import IMPLAUSIBLE, Search
+from pigen.csp.results import Search
 from pigen.descriptors.prototypes.library import Library
 from pigen.descriptors.prototypes.match import match
 from pigen.energy.hull import E_HULL, Hull, Reference
-from pigen.energy.hull.stage import E_HULL_REASON, source_of
+from pigen.energy.hull.stage import E_HULL_REASON, IMPLAUSIBLE, source_of
 
 SOURCE = "lowest energy that the search reached"
 
@@ -31,7 +31,7 @@ class Novelty:
         minima: compositions with a structure that could be compared.
         new: ids of those that match no prototype, with their energies above the hull, eV/atom
             (NaN where there is none), from the lowest on.
-        implausible: ids of the minima more than `results.IMPLAUSIBLE` below the hull.
+        implausible: ids of the minima more than `IMPLAUSIBLE` below the hull.
     """
 
     minima: int

@@ -43,10 +43,6 @@ CONVERGED = "*** BH rountine converged"
 """FUSE's spelling, in its output.txt."""
 EMBEDDED = "PIGEN basin hopper, potential "
 """What begins the output.txt of `pigen csp-run`; the potential's name follows."""
-IMPLAUSIBLE = 1.5
-"""eV/atom below the hull of known compounds, where no crystal is, but where potentials have holes:
-CHGNet puts dimers in a cell five times too large up to 15 eV/atom below. A search that falls into
-one finds nothing else."""
 
 _READ = re.compile(r"successfully read\s+(\d{1,9})\s+structure")
 _LIMITS = Limits()

@@ -19,9 +19,9 @@ from pathlib import Path
 from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
 from pigen.csp.hopper import Hopper, Plan, Trial
-from pigen.csp.results import IMPLAUSIBLE
 from pigen.csp.search_folder import SearchFolder, canonical, plan_of
 from pigen.energy.elsewhere import Relaxing
+from pigen.energy.hull.stage import IMPLAUSIBLE
 from pigen.energy.potential import Potential
 from pigen.energy.relax import Relaxed
 from pigen.runtime.errors import UsageError

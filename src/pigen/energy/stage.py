@@ -124,14 +124,14 @@ class RelaxStage(Stage[Bundle]):
 
     def take(self, result: Bundle) -> Bundle:
         """Count; the relaxed chunk."""
-        statuses = result.columns["status"].values
-        self.counts["status"].update(status.split(":")[0] for status in statuses)
         if self._reference is not None and self._hull is not None:
             result = with_energies_above_hull(
                 result, self._reference, self._hull, self._calibration
             )
             reasons = result.columns[E_HULL_REASON].values
             self.counts["no_hull"].update(r for r in reasons if r.startswith("no hull"))
+        statuses = result.columns["status"].values
+        self.counts["status"].update(status.split(":")[0] for status in statuses)
         return result
 
 

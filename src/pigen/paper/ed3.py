@@ -12,10 +12,11 @@ from pigen.csp.decide import FMAX
 from pigen.csp.folder import MODES, Experiment
 from pigen.csp.minima import minima, novelty
 from pigen.csp.outcome import TIE, Counts, Outcome, count, read_outcomes, status_line, total
-from pigen.csp.results import GRAPH, IMPLAUSIBLE
+from pigen.csp.results import GRAPH
 from pigen.csp.seed import published_name
 from pigen.descriptors.prototypes.library import load_library
 from pigen.energy.hull import load_reference
+from pigen.energy.hull.stage import IMPLAUSIBLE
 from pigen.paper.cells import Cell, Line, Table, markdown
 from pigen.paper.published import published_tables
 from pigen.run.table import RunTable

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column, strings
@@ -22,6 +24,10 @@ E_HULL = "e_hull"
 """Column of energies above the hull, eV/atom, NaN where ``e_hull_reason`` says why."""
 E_HULL_REASON = "e_hull_reason"
 E_RELAXED = "e_relaxed"
+IMPLAUSIBLE = 1.5
+"""eV/atom below the hull of known compounds, where no crystal is, but where potentials have holes:
+CHGNet puts dimers in a cell five times too large up to 15 eV/atom below. A search that falls into
+one finds nothing else."""
 
 
 def with_energies_above_hull(
@@ -49,7 +55,8 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
 
     Args:
         bundle: as `pigen energy` writes it, with columns ``e_relaxed`` (eV/atom) and ``status``.
-            What did not converge has no energy above the hull.
+            What did not converge has no energy above the hull, and neither has what lies more than
+            `IMPLAUSIBLE` below it: its status becomes "implausible: …".
         reference: what the hull is made of.
         hull: of the reference; keeps what it works out for the next chunk.
 
@@ -70,12 +77,29 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
         values[failed] = np.nan
         reasons[failed] = [f"not relaxed: {said}" for said in status.values[failed]]
     source = source_of(reference)
-    return bundle.with_columns(
-        {
-            E_HULL: Column(values, "eV/atom", source),
-            E_HULL_REASON: Column(strings(reasons), "", source),
-        }
-    )
+    columns = {}
+    holes = np.flatnonzero(values < -IMPLAUSIBLE)
+    if len(holes):
+        said = [
+            f"implausible: {-values[i]:.1f} eV/atom below the hull is no crystal" for i in holes
+        ]
+        values[holes], reasons[holes] = np.nan, said
+        columns = _failed(bundle, holes, said)
+    columns[E_HULL] = Column(values, "eV/atom", source)
+    columns[E_HULL_REASON] = Column(strings(reasons), "", source)
+    return bundle.with_columns(columns)
+
+
+def _failed(bundle: Bundle, rows: NDArray[np.int64], statuses: Sequence[str]) -> dict[str, Column]:
+    """Columns ``status`` and ``converged`` where these rows have not converged after all."""
+    found = {}
+    for name, value in (("status", list(statuses)), ("converged", False)):
+        if name in bundle.columns:
+            column = bundle.columns[name]
+            values = column.values.copy()
+            values[rows] = value
+            found[name] = replace(column, values=values)
+    return found
 
 
 class HullStage(Stage[Bundle]):
