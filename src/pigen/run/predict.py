@@ -114,7 +114,7 @@ def clear(formulas: Sequence[str], out: Path) -> None:
 
 
 def read_formulas(path: Path) -> list[str]:
-    """The compositions of a text file, one on each line."""
+    """The compositions of a text file, one on each line; UsageError if it cannot be read."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

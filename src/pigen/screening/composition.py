@@ -51,7 +51,7 @@ def with_anion(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def effective_elements(counts: NDArray[np.int64]) -> float:
-    """exp(H) with H the entropy of the elements' shares of all atoms, from `element_counts`."""
+    """exp(H), H the entropy of elements' shares of all atoms, from `element_counts` (B, Z)."""
     atoms = counts.sum(axis=0)
     shares = atoms[atoms > 0] / max(int(atoms.sum()), 1)
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
