@@ -11,6 +11,11 @@ or one that lies further below all of them. No polymorph of the garnet's composi
 there it is what any of the searches has found lowest, to 10 meV/atom, and each does --most-garnet
 relaxations.
 
+    python benchmarks/csp.py --starts 20 [--only MgO]...
+
+counts how many of so many random cells relax to what is known, for both versions: what a search
+has from its initial pool, at little cost.
+
 A search that ends is a line of the log. The command given again goes on with what is missing, and
 prints the table of what is there. The baseline of speed is FUSE's 3 to 5 s a relaxation, of cells
 of 2 to 8 atoms on one thread; times are CPU time of the process, the making of cells included.
@@ -32,125 +37,27 @@ from unittest.mock import patch
 import numpy as np
 from numpy.random import Generator
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Composition, Structure
 from tqdm import tqdm
 
 from pigen.crystal.crystals import Crystals
 from pigen.csp import hopper as hopping
 from pigen.csp import moves
-from pigen.csp.cells import COMPACTNESS, formula_units, symmetric_cell
+from pigen.csp.cells import COMPACTNESS, formula_units, random_cell, symmetric_cell
 from pigen.csp.hopper import BATCH, Hopper, Plan, Trial
 from pigen.csp.run import judged
 from pigen.csp.space_groups import group_of
 from pigen.energy.hull.lookup import hull_energies
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, Relaxer, relax
+from polymorphs import GARNET, POLYMORPHS
 
 FUSE_SECONDS = (3.0, 5.0)
 NEAR = {"TiO2": 20e-3, "Y3Al5O12": 10e-3}  # eV/atom, else:
 NEAR_ELSE = 1e-3
-GARNET = "Y3Al5O12"
 VERSIONS = ("before", "after")
 UNDER_WAY, MAX_ATOMS, MAX_STEPS = 20, 600, 300
 FIXED = {"rattle": 1.0, "permute": 1.0, "strain": 1.0, "splice": 2.0, "new": 2.0, "double": 0.5}
-
-THIRD, HALF = 1 / 3, 0.5
-POLYMORPHS: dict[str, tuple[int, list[tuple[Any, ...]]]] = {
-    # formula → atoms in a cell of the search, at most; space group, cell, elements and their sites
-    "MgO": (8, [("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [HALF] * 3])]),
-    "NaCl": (8, [("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [HALF] * 3])]),
-    "ZnS": (
-        8,
-        [
-            ("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3]),
-            (
-                "P6_3mc",
-                Lattice.hexagonal(3.82, 6.26),
-                ["Zn", "S"],
-                [[THIRD, 2 * THIRD, 0], [THIRD, 2 * THIRD, 0.375]],
-            ),
-        ],
-    ),
-    "CaF2": (6, [("Fm-3m", Lattice.cubic(5.46), ["Ca", "F"], [[0, 0, 0], [0.25] * 3])]),
-    "TiO2": (
-        6,
-        [
-            (
-                "P4_2/mnm",
-                Lattice.tetragonal(4.594, 2.959),
-                ["Ti", "O"],
-                [[0] * 3, [0.305] * 2 + [0]],
-            ),
-            ("I4_1/amd", Lattice.tetragonal(3.785, 9.514), ["Ti", "O"], [[0] * 3, [0, 0, 0.2081]]),
-        ],
-    ),
-    "SrTiO3": (
-        10,
-        [
-            (
-                "Pm-3m",
-                Lattice.cubic(3.905),
-                ["Sr", "Ti", "O"],
-                [[HALF] * 3, [0, 0, 0], [HALF, 0, 0]],
-            ),
-            (
-                "I4/mcm",
-                Lattice.tetragonal(5.51, 7.8),
-                ["Sr", "Ti", "O", "O"],
-                [[0, HALF, 0.25], [0, 0, 0], [0, 0, 0.25], [0.235, 0.735, 0]],
-            ),
-        ],
-    ),
-    "LiCoO2": (
-        8,
-        [
-            (
-                "R-3m",
-                Lattice.hexagonal(2.816, 14.05),
-                ["Co", "Li", "O"],
-                [[0, 0, 0], [0, 0, HALF], [0, 0, 0.2604]],
-            )
-        ],
-    ),
-    "Al2O3": (
-        10,
-        [("R-3c", Lattice.hexagonal(4.76, 12.99), ["Al", "O"], [[0, 0, 0.352], [0.306, 0, 0.25]])],
-    ),
-    "ZrSiO4": (
-        12,
-        [
-            (
-                "I4_1/amd",
-                Lattice.tetragonal(6.607, 5.982),
-                ["Zr", "Si", "O"],
-                [[0, 0, 0], [0, 0, HALF], [0, 0.316, 0.07]],
-            )
-        ],
-    ),
-    "MgAl2O4": (
-        14,
-        [("Fd-3m", Lattice.cubic(8.083), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3])],
-    ),
-    "Li3PO4": (
-        16,
-        [
-            (
-                "Pmn2_1",
-                Lattice.orthorhombic(6.115, 5.239, 4.855),
-                ["Li", "Li", "P", "O", "O", "O"],
-                [
-                    [0.248, 0.328, 0.986],
-                    [0, 0.157, 0.489],
-                    [0, 0.824, 0],
-                    [0.209, 0.686, 0.896],
-                    [0, 0.105, 0.894],
-                    [0, 0.819, 0.319],
-                ],
-            )
-        ],
-    ),
-    GARNET: (20, []),
-}
 
 
 def elements_of(formula: str) -> dict[str, int]:
@@ -382,6 +289,28 @@ def table(lines: list[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def starts(names: list[str], n: int) -> None:
+    """Random cells alone: how many of n relax to what is known, by version."""
+    potential = load_potential(device="cpu")
+    print("| compound | atoms | before | after |\n|---|---|---|---|")
+    for name in names:
+        target, atoms = Target.of(name, potential), POLYMORPHS[name][0]
+        if target is None:
+            continue
+        row = f"| {name} | {atoms} "
+        for make in (uniform_cell, random_cell):
+            cells = [
+                make(elements_of(name), atoms, np.random.default_rng([77, k])) for k in range(n)
+            ]
+            relaxed = relax(Crystals.concatenate(cells), potential, max_steps=MAX_STEPS)
+            hits = sum(
+                math.isfinite(one.energy) and target.reached(one.energy, one.crystal)
+                for one in relaxed
+            )
+            row += f"| {hits} of {n} "
+        print(f"{row}|", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="searches for each compound")
@@ -389,7 +318,11 @@ def main() -> None:
     parser.add_argument("--most-garnet", type=int, default=32, help="the same of the garnet's")
     parser.add_argument("--log", type=Path, default=Path("csp.jsonl"))
     parser.add_argument("--only", action="append", choices=list(POLYMORPHS))
+    parser.add_argument("--starts", type=int, help="random cells alone, so many")
     args = parser.parse_args()
+    if args.starts:
+        starts(args.only or list(POLYMORPHS), args.starts)
+        return
     lines = [json.loads(line) for line in args.log.open()] if args.log.exists() else []
     done = {tuple(line["key"]) for line in lines}
     names = args.only or list(POLYMORPHS)

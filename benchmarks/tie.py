@@ -2,9 +2,9 @@
 
     python benchmarks/tie.py [--starts 4] [--seed 0]
 
-Every polymorph of benchmarks/csp.py is displaced by 0.1 Å, several times, relaxed to 0.05 eV/Å as a
-search does it, and again as `pigen csp-collect` does it: displaced by 0.05 Å, to 0.01 eV/Å. The
-figures are of all pairs of starts of one polymorph, meV/atom.
+Every polymorph of benchmarks/polymorphs.py is displaced by 0.1 Å, several times, relaxed to 0.05
+eV/Å as a search does it, and again as `pigen csp-collect` does it: displaced by 0.05 Å, to 0.01
+eV/Å. The figures are of all pairs of starts of one polymorph, meV/atom.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from itertools import combinations
 import numpy as np
 from pymatgen.core import Structure
 
-from csp import POLYMORPHS
 from pigen.crystal.crystals import Crystals
 from pigen.csp.cells import RATTLE, rattled
 from pigen.csp.decide import FMAX, STEPS
 from pigen.energy.potential import load_potential
 from pigen.energy.relax import Relaxed, relax
+from polymorphs import POLYMORPHS
 
 
 def main() -> None:
