@@ -97,6 +97,7 @@ def energy(
     from pigen.energy.stage import CHUNK, RelaxStage, source_of
     from pigen.io.sources import Sources
     from pigen.runtime.device import resolve_device
+    from pigen.runtime.files import sha256_of
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
@@ -113,6 +114,7 @@ def energy(
             **provenance_of("pigen energy", sources, limits=allowed, shard=shard),
             "relaxed_by": source,
             "reference": loaded.digest if loaded else "",
+            "calibration": sha256_of(calibration) if calibration else "",
             "device": device,
             "only_passed": str(only_passed),
         }
