@@ -106,10 +106,10 @@ def _group(stated: Stated) -> Group:
         group = _listed(tuple(op.triplet() for op in operations))
     for shown, number in numbers.items():
         if group.number and number != group.number:
-            made = "the operations listed" if stated.operations else _shown(stated)
+            made = "the operations listed" if stated.operations else f"those of {_shown(stated)}"
             raise Refused(
-                f"contradictory symmetry: {shown} is number {number}, {made} "
-                f"number {group.number} ({len(group)} operations)"
+                f"contradictory symmetry: {shown} is space group {number}, {made} "
+                f"make space group {group.number} ({len(group)} operations)"
             )
     return group
 
@@ -126,7 +126,7 @@ def _named(stated: Stated) -> list[tuple[str, int, list[gemmi.Op] | None]]:
     names = [stated.name] if stated.name else []
     if stated.number.isdecimal() and 1 <= int(stated.number[:4]) <= 230:
         number = int(stated.number)
-        found.append((f"the stated number {number}", number, None))
+        found.append(("_space_group_IT_number", number, None))
         if not stated.name or _settings(number) == 1:  # else the name is of some other setting
             names.append(gemmi.find_spacegroup_by_number(number).hm)
     for k, name in enumerate(names):
