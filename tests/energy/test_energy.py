@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import sys
 import warnings
+from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import torch
 from ase.filters import FrechetCellFilter
 from known_structures import displaced, known_structures
 
+from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.energy import (
     AsePotential,
@@ -23,6 +27,9 @@ from pigen.energy import (
     load_potential,
     relax,
 )
+from pigen.energy.hull import load_reference
+from pigen.energy.hull.stage import check_level
+from pigen.energy.potentials import NAMED
 from pigen.runtime.errors import PigenError, UsageError
 
 GPA = 160.21766208  # GPa in one eV/Å^3, as chgnet has it
@@ -253,7 +260,7 @@ def test_any_ase_calculator() -> None:
     np.testing.assert_allclose(found.energy[0], atoms.get_potential_energy() / len(atoms))
     np.testing.assert_allclose(found.stress[0], atoms.get_stress(voigt=False))
     assert found.problems[0] == ""
-    assert found.problems[1].startswith("ase.calculators.emt:EMT failed: ")
+    assert found.problems[1].startswith("potential failed: No EMT-potential for Si")
     (one,) = relax(copper, potential, fmax=0.01)
     assert one.converged
     np.testing.assert_allclose(one.crystal.volume / len(atoms), 3.59**3 / 4, rtol=0.01)
@@ -262,7 +269,7 @@ def test_any_ase_calculator() -> None:
 @pytest.mark.parametrize(
     ("model", "error", "text"),
     [
-        ("nosuch", UsageError, "expected chgnet or MODULE:CALLABLE"),
+        ("nosuch", UsageError, "expected chgnet, mace, .* or MODULE:CALLABLE"),
         ("no_such_module:Calc", UsageError, "no_such_module"),
         ("math:nothing", UsageError, "nothing"),
         ("builtins:dict", UsageError, "made dict, no ASE calculator"),
@@ -272,3 +279,31 @@ def test_any_ase_calculator() -> None:
 def test_models_that_are_none(model: str, error: type[PigenError], text: str) -> None:
     with pytest.raises(error, match=text):
         load_potential(model)
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_a_potential_by_name_asks_for_its_package(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = NAMED[name]
+    monkeypatch.setitem(sys.modules, named.module.split(".")[0], None)  # as if not installed
+    with pytest.raises(UsageError, match=f"`pip install {named.package}` brings it"):
+        load_potential(name)
+
+
+def test_a_potential_by_name_may_be_named_in_settings() -> None:
+    (field,) = (field for field in fields(RelaxConfig) if field.name == "potential")
+    named = field.metadata["note"].doc.replace(";", ",").split(", ")
+    assert {"chgnet", *NAMED} <= set(named)
+
+
+@pytest.mark.skipif(find_spec("sevenn") is None, reason="sevenn is not installed")
+@pytest.mark.filterwarnings("ignore")  # the package's own
+def test_sevennet_by_name() -> None:
+    potential = load_potential("sevennet", "cpu")
+    assert potential.name == "sevennet 7net-0"
+    (one,) = relax(real("Cu"), potential)
+    assert one.converged
+    np.testing.assert_allclose(one.crystal.volume / 4, 12.0, rtol=0.02)  # PBE
+    with pytest.raises(UsageError, match=r"'sevennet 7net-0' and a hull from 'chgnet 0\.3\.0'"):
+        check_level(potential.name, load_reference())

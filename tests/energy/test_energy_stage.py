@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def test_relaxed_bundle_names_its_parents() -> None:
     columns = {name: column.values for name, column in found.columns.items()}
     assert list(columns) == ["e_relaxed", "converged", "n_steps", "max_force", "rmsd", "status"]
     assert list(columns["converged"]) == [True, True, False]
-    assert columns["status"][2].startswith(f"{EMT} failed: ")
+    assert columns["status"][2].startswith("potential failed: ")
     assert np.isnan(columns["e_relaxed"][2])
     np.testing.assert_allclose(columns["e_relaxed"][:2], -0.0070, atol=2e-3)
     assert (columns["max_force"][:2] < 0.05).all()
@@ -95,6 +96,31 @@ def test_only_what_passed_in_sequence() -> None:
     )
     with pytest.raises(UsageError, match="no verdicts"):
         relax_bundle(replace(bundle, verdicts={}), settings, only_passed=True)
+
+
+def test_a_cause_that_all_share_is_the_message(tmp_path: Path) -> None:
+    uranium = Crystals.single(2.5 * np.eye(3), np.zeros((1, 3)), [92])
+    write_bundle(tmp_path / "u.h5", judged(Crystals.concatenate([uranium] * 3), [True] * 3))
+    output = tmp_path / "out.h5"
+    done = run(tmp_path / "u.h5", "-o", output, "--model", EMT, "--executor", "local:1")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"pigen: error: {output}: none of 3 structures has an energy; 3: potential failed: "
+        "No EMT-potential for U"
+    )
+    assert (
+        list(read_bundle(output).columns["status"].values)
+        == ["potential failed: No EMT-potential for U"] * 3
+    )
+
+
+def test_statuses_that_differ_are_counted_by_their_first_words() -> None:
+    counts: Counter[str] = Counter()
+    for i in range(50):
+        stage.count_status(counts, f"potential failed: atom {i}")
+        stage.count_status(counts, f"implausible: {i} eV/atom below the hull is no crystal")
+    assert counts["implausible"] == 50
+    assert counts["potential failed"] == 50 - (stage.MAX_STATUSES - 1)
 
 
 @pytest.mark.parametrize("wrong", [("--fmax", "0"), ("--max-steps", "0"), ("--device", "tpu")])

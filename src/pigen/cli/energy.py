@@ -119,6 +119,7 @@ def energy(
             "only_passed": str(only_passed),
         }
         written = opened.through(stage, executor, output, provenance, resume=resume)
+    stage.check_any(output)
     estimate = share_of(iter_bundle(output))
     notes = [f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"]
     if estimate:

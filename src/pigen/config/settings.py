@@ -314,7 +314,9 @@ class RelaxConfig:
     """How structures are relaxed."""
 
     potential: str = setting(
-        "chgnet", "chgnet, or MODULE:CALLABLE, which returns an ASE calculator."
+        "chgnet",
+        "chgnet; mace, mattersim, orb, sevennet, sevennet-l3i5, where its package is installed; or "
+        "MODULE:CALLABLE, which returns an ASE calculator.",
     )
     fmax: float = setting(
         0.05, "Largest force of a relaxation that has converged.", unit="eV/Å", above=0.0

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
+from pigen.energy.potentials import NAMED, calculator, level_of
+from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import PigenError, UsageError
 
 
@@ -72,7 +74,9 @@ class AsePotential:
                 )
             except Exception as error:  # a calculator may raise anything on an odd structure
                 text = " ".join(str(error).split())[:200]
-                problems.append(f"{self.name} failed: {text or type(error).__name__}")
+                problems.append(f"potential failed: {text or type(error).__name__}")
+                if hasattr(self._calculator, "reset"):
+                    self._calculator.reset()  # or it takes the next equal structure as done
                 continue
             start, stop = crystals.ptr[i : i + 2]
             energy[i], forces[start:stop], stress[i] = found
@@ -84,29 +88,32 @@ def load_potential(model: str = "chgnet", device: str = "auto") -> Potential:
     """The potential that ``--model`` names.
 
     Args:
-        model: "chgnet", or ``MODULE:CALLABLE``, whose call without arguments returns an ASE
-            calculator.
-        device: for CHGNet, "auto", "cpu" or "cuda".
+        model: "chgnet", a name of `pigen.energy.potentials.NAMED`, or ``MODULE:CALLABLE``, whose
+            call without arguments returns an ASE calculator.
+        device: "auto", "cpu" or "cuda"; a callable chooses its own.
 
     Raises:
-        UsageError: no such module or callable, or no such device.
-        PigenError: the callable raised.
+        UsageError: no such name, package, module or callable, or no such device.
+        PigenError: the callable raised, or a package could not load its weights.
     """
     if model == "chgnet":
         from pigen.energy.chgnet import CHGNetPotential
 
         return CHGNetPotential(device)
+    if model in NAMED:
+        return AsePotential(level_of(model), calculator(model, resolve_device(device).type))
     module, colon, attribute = model.partition(":")
     if not (module and colon and attribute):
-        raise UsageError(f"--model {model}: expected chgnet or MODULE:CALLABLE")
+        known = ", ".join(["chgnet", *NAMED])
+        raise UsageError(f"--model {model}: expected {known} or MODULE:CALLABLE")
     try:
         make: Callable[[], Any] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"--model {model}: {error}") from error
     try:
-        calculator = make()
+        made = make()
     except Exception as error:
         raise PigenError(f"--model {model}: {type(error).__name__}: {error}") from error
-    if not hasattr(calculator, "get_potential_energy"):
-        raise UsageError(f"--model {model} made {type(calculator).__name__}, no ASE calculator")
-    return AsePotential(model, calculator)
+    if not hasattr(made, "get_potential_energy"):
+        raise UsageError(f"--model {model} made {type(made).__name__}, no ASE calculator")
+    return AsePotential(model, made)

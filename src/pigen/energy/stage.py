@@ -20,12 +20,17 @@ from pigen.crystal.crystals import Crystals
 from pigen.energy.hull import Hull, Reference, with_energies_above_hull
 from pigen.energy.hull.stage import E_HULL_REASON, checked_calibration
 from pigen.energy.potential import Potential, load_potential
-from pigen.energy.relax import Relaxed, relax
+from pigen.energy.relax import CONVERGED, Relaxed, relax
+from pigen.runtime.errors import PigenError
 
 CHUNK = {"cpu": 32, "cuda": 1000}
 """Structures relaxed together: half a minute of work or less, which is all that a kill can lose."""
 STEP_LIMIT = 300.0
 """s that a step of the relaxer may take, the first included, which may have to compile."""
+MAX_STATUSES = 20
+"""Statuses that are counted apart."""
+WITH_ENERGY = (CONVERGED, "max_steps", "implausible")
+"""How statuses begin of structures whose potential gave an energy at the end."""
 SUFFIX = "-relaxed"
 """What the id of a relaxed structure adds to its parent's."""
 
@@ -130,9 +135,24 @@ class RelaxStage(Stage[Bundle]):
             )
             reasons = result.columns[E_HULL_REASON].values
             self.counts["no_hull"].update(r for r in reasons if r.startswith("no hull"))
-        statuses = result.columns["status"].values
-        self.counts["status"].update(status.split(":")[0] for status in statuses)
+        for status in result.columns["status"].values:
+            count_status(self.counts["status"], status)
         return result
+
+    def check_any(self, output: Path) -> None:
+        """PigenError with the commonest reason if no structure of all has an energy."""
+        failed: Counter[str] = self.counts["status"]
+        if failed and not any(name.startswith(WITH_ENERGY) for name in failed):
+            (reason, n), *_ = failed.most_common()
+            raise PigenError(
+                f"{output}: none of {failed.total()} structures has an energy; {n}: {reason}"
+            )
+
+
+def count_status(counts: Counter[str], status: str) -> None:
+    """Count a status, by its first words alone where the rest differs from case to case."""
+    apart = len(counts) < MAX_STATUSES and not status.startswith("implausible")
+    counts[status if status in counts or apart else status.split(": ")[0]] += 1
 
 
 @lru_cache(maxsize=2)

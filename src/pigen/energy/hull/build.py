@@ -22,7 +22,7 @@ from pigen.energy.hull.elements import ELEMENT, elemental_crystals
 from pigen.energy.hull.reference import PHASES, Entry, Reference
 from pigen.energy.hull.substitute import SUBSTITUTED, substitutes
 from pigen.energy.relax import CONVERGED
-from pigen.energy.stage import CHUNK, RelaxStage
+from pigen.energy.stage import CHUNK, RelaxStage, count_status
 from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import PigenError
 from pigen.runtime.files import sync
@@ -170,25 +170,22 @@ def _entries(relaxed: Sequence[Path], failed: Counter[str]) -> list[Entry]:
     """Entries of what converged; the reasons of the rest are counted."""
     entries: list[Entry] = []
     for chunk in _chunks(relaxed):
-        failed.update(f"not read, {_kind(reject.reason)}" for reject in chunk.rejects)
+        failed.update(f"not read, {reject.reason.split(': ')[0]}" for reject in chunk.rejects)
         formulas = chunk.crystals.reduced_formulas()
         energies, status = (chunk.columns[name].values for name in ("e_relaxed", "status"))
         for row in zip(formulas, energies, chunk.parents, status, strict=True):
             if row[3] == CONVERGED:
                 entries.append(Entry(row[0], float(row[1]), row[2]))
             else:
-                failed[_kind(row[3])] += 1
+                count_status(failed, row[3])
     if not entries:
-        raise PigenError(f"{relaxed[0]}: not one structure could be relaxed")
+        said = "".join(f"; {n}: {reason}" for reason, n in failed.most_common(1))
+        raise PigenError(f"{relaxed[0]}: not one structure could be relaxed{said}")
     return entries
 
 
 def _chunks(relaxed: Sequence[Path]) -> Iterator[Bundle]:
     return chain.from_iterable(iter_bundle(path) for path in relaxed)
-
-
-def _kind(reason: str) -> str:
-    return reason.split(": ")[0]
 
 
 def _write_phases(relaxed: Sequence[Path], path: Path, reference: Reference) -> None:
