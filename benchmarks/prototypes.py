@@ -21,8 +21,7 @@ import numpy as np
 
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors.prototypes.known import matches, structure_matcher
-from pigen.descriptors.prototypes.library import Library, library_file, load_library
-from pigen.descriptors.prototypes.match import match
+from pigen.descriptors.prototypes.library import Library, library_file, load_library, match
 from pigen.descriptors.prototypes.reduce import matcher_cells, ready
 from pigen.io import read
 

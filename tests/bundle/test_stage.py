@@ -12,8 +12,7 @@ from real_crystals import assert_same, bundle_of
 
 from pigen.bundle import Bundle, bundle_info, divide, read_bundle
 from pigen.bundle.counts import EVERY
-from pigen.bundle.dividing import over_structures
-from pigen.bundle.stage import Stage, skip_entries
+from pigen.bundle.stage import Stage, over_structures, skip_entries
 from pigen.runtime.errors import PigenError
 from pigen.runtime.executor import LocalPool
 

@@ -18,8 +18,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from pigen import __version__
-from pigen.cli import SECTIONS, VERBS, main
-from pigen.cli import checks as doctor
+from pigen.cli import SECTIONS, VERBS, doctor, main
 from pigen.cli.terminal import for_terminal
 from pigen.config import dump_experiment, load_experiment, shipped_experiments
 from pigen.config.settings import Experiment

@@ -19,7 +19,7 @@ from pigen.cli import main
 from pigen.config import DiffusionConfig, load_experiment
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import descriptor_names, load_descriptors, registry
-from pigen.descriptors import own as own_descriptors
+from pigen.descriptors import registry as own_descriptors
 from pigen.io import read_chunks
 from pigen.io.values import read_values
 from pigen.model.checkpoint import Header, load_checkpoint, read_header, save_checkpoint

@@ -26,13 +26,10 @@ from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors.prototypes.assignment import _assign, _is_unique, all_within_reach
 from pigen.descriptors.prototypes.build import Frameworks, Usage
-from pigen.descriptors.prototypes.invariant import average_distances
-from pigen.descriptors.prototypes.known import matches, structure_matcher
-from pigen.descriptors.prototypes.library import SHIPPED, Library, library_file, load_library
-from pigen.descriptors.prototypes.match import match
-from pigen.descriptors.prototypes.reduce import matcher_cells, prepare, ready
+from pigen.descriptors.prototypes.known import Distinct, matches, structure_matcher
+from pigen.descriptors.prototypes.library import SHIPPED, Library, library_file, load_library, match
+from pigen.descriptors.prototypes.reduce import average_distances, matcher_cells, prepare, ready
 from pigen.descriptors.prototypes.screen import may_fit
-from pigen.descriptors.prototypes.unique import Distinct
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.runtime.resources import PROTOTYPES

@@ -427,7 +427,7 @@ def test_files_to_convert_first(tmp_path: Path, name: str, content: bytes, words
 def test_the_two_lines_convert_what_diffcsp_saves(tmp_path: Path) -> None:
     import torch
 
-    from pigen.io.refused import pickle_advice
+    from pigen.io.files import pickle_advice
 
     structure = QUARTZ.to_pymatgen()[0]
     saved = {

@@ -1,9 +1,9 @@
 """The bundle: crystals with named columns, verdicts and provenance, in memory and as HDF5."""
 
 from pigen.bundle.columns import Column, strings
+from pigen.bundle.counts import Rate
 from pigen.bundle.criterion import Criterion
 from pigen.bundle.digest import content_digest
-from pigen.bundle.dividing import KeepingAll, OverStructures, divide, over_structures
 from pigen.bundle.memory import (
     EVERY_ONE,
     KEEPS,
@@ -13,8 +13,8 @@ from pigen.bundle.memory import (
     Verdict,
     count_rejects,
 )
-from pigen.bundle.rate import Rate
 from pigen.bundle.reading import BundleInfo, ColumnInfo, bundle_info, iter_bundle, read_bundle
+from pigen.bundle.stage import KeepingAll, OverStructures, divide, over_structures
 from pigen.bundle.writing import BundleWriter, write_bundle
 
 __all__ = [

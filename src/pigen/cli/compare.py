@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
-from pigen.cli.options import limit_options, limits_of
+from pigen.cli.options import EXISTING, executor_option, limit_options, limits_of
 from pigen.cli.terminal import show_markdown
 from pigen.runtime.errors import UsageError
 
@@ -117,7 +115,7 @@ _BOTH = ("samples", "reference")
 def _published(found: Fidelity) -> list[str]:
     """The samples beside what other generators publish."""
     from pigen.paper.cells import markdown
-    from pigen.paper.yardsticks import NOTE, PUBLISHED
+    from pigen.paper.published import YARDSTICKS, YARDSTICKS_NOTE
     from pigen.screening.compare import NO_SYMMETRY, SMACT
 
     distances = {one.quantity: one.distance for one in found.distances}
@@ -125,7 +123,7 @@ def _published(found: Fidelity) -> list[str]:
     names = ("density", "elements per cell")
     away = [f"{distances[name]:.3f}" if name in distances else "–" for name in names]
     rows = [("these samples", *shares, *away, f"n = {found.n_samples}")]
-    for one in PUBLISHED:
+    for one in YARDSTICKS:
         figures = (one.no_symmetry, one.smact, one.density, one.n_elements)
         shown = ["–" if figure is None else f"{figure:g}" for figure in figures]
         rows.append((one.model, *shown, one.source))
@@ -137,7 +135,7 @@ def _published(found: Fidelity) -> list[str]:
         *(f"distance of {d}" for d in distances_of),
         "source",
     )
-    return [*markdown(headings, rows), "", NOTE]
+    return [*markdown(headings, rows), "", YARDSTICKS_NOTE]
 
 
 def _middle(one: Distance) -> tuple[str, str]:

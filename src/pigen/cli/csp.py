@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.executor import executor_option
 from pigen.cli.options import (
+    executor_option,
     json_option,
     limit_options,
     limits_of,
     potential_options,
     setting_options,
+    shard_option,
     sources_argument,
 )
-from pigen.cli.shard import shard_option
 from pigen.cli.terminal import show_counts
 from pigen.config.searches import Request, Settings
 from pigen.runtime.checked import checked

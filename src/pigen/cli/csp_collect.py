@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.executor import executor_option
-from pigen.cli.options import force_option, json_option, potential_options
+from pigen.cli.options import executor_option, force_option, json_option, potential_options
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.csp.collect import Collected

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    EXISTING,
+    executor_option,
     force_option,
     json_option,
     limit_options,
@@ -217,7 +217,7 @@ def show(bundle: Path, as_json: bool) -> None:
 
 def _harmless(line: str) -> str:
     """A line in which a stranger's names and texts are no commands of the terminal's."""
-    from pigen.runtime.text import clean_text
+    from pigen.runtime.bounded import clean_text
 
     ours = heading(clean_text(click.unstyle(line)))
     return line if line == ours else clean_text(line)

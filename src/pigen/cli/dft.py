@@ -10,8 +10,14 @@ from typing import Any
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, limit_options, limits_of, sources_argument
+from pigen.cli.options import (
+    EXISTING,
+    force_option,
+    json_option,
+    limit_options,
+    limits_of,
+    sources_argument,
+)
 from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import UsageError
 

@@ -15,9 +15,10 @@ from pigen.cli.common import (
     provenance_of,
     stem_of,
 )
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    EXISTING,
+    bundle_shard_option,
+    executor_option,
     force_option,
     json_option,
     limit_options,
@@ -27,7 +28,6 @@ from pigen.cli.options import (
     setting_options,
     sources_argument,
 )
-from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_counts, show_markdown
 from pigen.config import RelaxConfig
 

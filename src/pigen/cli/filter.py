@@ -17,8 +17,9 @@ from pigen.cli.common import (
     settings_of,
     stem_of,
 )
-from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    EXISTING,
+    bundle_shard_option,
     descriptor_options,
     force_option,
     json_option,
@@ -26,7 +27,6 @@ from pigen.cli.options import (
     resume_option,
     sources_argument,
 )
-from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import heading
 from pigen.runtime.errors import UsageError
 

@@ -14,9 +14,9 @@ from pigen.cli.common import (
     origin_of,
     provenance_of,
 )
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    EXISTING,
+    executor_option,
     force_option,
     json_option,
     limit_options,

@@ -17,10 +17,11 @@ from pigen.cli.common import (
     provenance_of,
     settings_of,
 )
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    EXISTING,
+    bundle_shard_option,
     descriptor_options,
+    executor_option,
     force_option,
     json_option,
     limit_options,
@@ -29,7 +30,6 @@ from pigen.cli.options import (
     resume_option,
     sources_argument,
 )
-from pigen.cli.shard import bundle_shard_option
 from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import PigenError, UsageError
 

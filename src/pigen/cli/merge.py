@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from pigen.cli.common import check_output
-from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, output_option
+from pigen.cli.options import EXISTING, force_option, json_option, output_option
 
 
 @click.command()

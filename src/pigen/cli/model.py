@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, output_of
-from pigen.cli.executor import batch_executor_option
-from pigen.cli.experiment import experiment_options
-from pigen.cli.options import force_option, json_option, resume_option
-from pigen.cli.shard import bundle_shard_option
+from pigen.cli.options import (
+    batch_executor_option,
+    bundle_shard_option,
+    experiment_options,
+    force_option,
+    json_option,
+    resume_option,
+)
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs

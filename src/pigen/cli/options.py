@@ -3,17 +3,157 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import click
 
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.config.files import MIB, Limits
 from pigen.config.settings import RelaxConfig
 from pigen.runtime.checked import Note
+from pigen.runtime.errors import UsageError
+from pigen.runtime.shard import Shard
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from click.shell_completion import CompletionItem
+
+    from pigen.runtime.executor import Where
+
+
+class ShardType(click.ParamType[Shard]):
+    """What `Shard.parse` reads."""
+
+    name = "shard"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """How the help shows it."""
+        return "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        """Parse; BadParameter for what is no shard."""
+        if isinstance(value, Shard):
+            return value
+        try:
+            return Shard.parse(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def shard_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--shard`` with its help."""
+    return click.option("--shard", type=ShardType(), help=text)
+
+
+bundle_shard_option = shard_option(
+    "Do part I of N, as one of a job array; it goes to OUTPUT.I-of-N.h5, for `pigen merge`."
+)
+"""``--shard`` of a verb that writes a bundle."""
+
+
+class ExecutorType(click.ParamType["Where"]):
+    """What `pigen.runtime.executor.Where` reads."""
+
+    name = "executor"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """How the help shows it."""
+        return "local[:N]|dask://HOST:PORT|slurm:FILE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Where:
+        """Parse; BadParameter for what names no executor."""
+        from pigen.runtime.executor import Where
+
+        if isinstance(value, Where):
+            return value
+        try:
+            return Where.parse(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def executor_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--executor`` and ``--time-limit``, which a verb takes together as ``where``."""
+
+    @wraps(command)
+    def with_where(*args: Any, where: Where, time_limit: float | None, **options: Any) -> Any:
+        return command(*args, where=replace(where, time_limit=time_limit), **options)
+
+    for option in (
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="A structure that gives no result for so long is rejected; 60 by default, 300 in "
+            "relaxations.",
+        ),
+        click.option(
+            "--executor",
+            "where",
+            type=ExecutorType(),
+            default="local",
+            show_default=True,
+            help="Where the work runs: N processes here (one per core by default), the workers of "
+            "a Dask scheduler, or Slurm jobs; see docs/executors.md.",
+        ),
+    ):
+        with_where = option(with_where)
+    return with_where
+
+
+def batch_executor_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--executor`` to a verb that works in this process without it: ``where`` may be None."""
+    return click.option(
+        "--executor",
+        "where",
+        type=ExecutorType(),
+        help="Draw each batch (sample.batch_size) in a worker: of N processes here, of a Dask "
+        "scheduler, or of Slurm jobs; see docs/executors.md. By default all are drawn in this "
+        "process.",
+    )(command)
+
+
+class ExistingPath(click.Path):
+    """A file or folder that is there; the error for one that is not names the nearest."""
+
+    def __init__(self) -> None:
+        """Of any kind; converted to a `pathlib.Path`."""
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """The path; BadParameter if it isn't there or can't be read."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            message = error.message.rstrip(".") + _meant(Path(value))
+            raise click.BadParameter(message, ctx, param) from None
+
+
+def _meant(path: Path) -> str:
+    """The neighbour of a missing path whose name is most like its own, as the end of a message."""
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    names = [neighbour.name for neighbour in path.parent.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+EXISTING = ExistingPath()
+"""The type of an argument or option that names what is read."""
+
 
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
 
@@ -123,3 +263,41 @@ def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return limit_options(command)
+
+
+class ExperimentType(click.ParamType[str]):
+    """A TOML file, or the name of a shipped experiment; what it holds is checked by the verb."""
+
+    name = "experiment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is."""
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The shipped names that begin so, else files."""
+        from click.shell_completion import CompletionItem
+
+        from pigen.runtime import resources
+
+        names = sorted(path.stem for path in resources.EXPERIMENTS.glob("*.toml"))
+        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
+def experiment_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument EXPERIMENT, taken as ``experiment``, and ``--set``, as ``overrides``."""
+    for add in (
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Replace a setting, e.g. sample.n=200 or sample.targets.c=0.7. Repeatable.",
+        ),
+        click.argument("experiment", metavar="EXPERIMENT", type=ExperimentType()),
+    ):
+        command = add(command)
+    return command

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, resume_option
+from pigen.cli.options import EXISTING, executor_option, force_option, json_option, resume_option
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # heavy: imported when the verb runs

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.executor import executor_option
 from pigen.cli.options import (
+    executor_option,
     force_option,
     json_option,
     limit_options,
@@ -183,7 +183,7 @@ def unique(
     Example:
         pigen prototypes unique candidates.h5 -o marked.h5
     """
-    from pigen.descriptors.prototypes.unique import UniqueStage
+    from pigen.descriptors.prototypes.known import UniqueStage
     from pigen.io.sources import Sources
 
     check_output(output, sources, force=force)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
 from pigen.cli.options import (
+    EXISTING,
+    executor_option,
     force_option,
     json_option,
     limit_options,

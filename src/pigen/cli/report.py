@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, stem_of
-from pigen.cli.executor import executor_option
-from pigen.cli.existing import EXISTING
-from pigen.cli.options import force_option, json_option, limit_options, limits_of
+from pigen.cli.options import (
+    EXISTING,
+    executor_option,
+    force_option,
+    json_option,
+    limit_options,
+    limits_of,
+)
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.runtime.executor import Where

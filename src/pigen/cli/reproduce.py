@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.executor import executor_option
+from pigen.cli.options import executor_option
 from pigen.cli.terminal import show_markdown
 from pigen.paper.reproduce.scales import SCALES
 

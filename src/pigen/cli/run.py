@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.executor import executor_option
-from pigen.cli.experiment import experiment_options
+from pigen.cli.options import executor_option, experiment_options
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs

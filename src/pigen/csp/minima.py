@@ -15,8 +15,7 @@ from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import Search
-from pigen.descriptors.prototypes.library import Library
-from pigen.descriptors.prototypes.match import match
+from pigen.descriptors.prototypes.library import Library, match
 from pigen.energy.hull import E_HULL, Hull, Reference
 from pigen.energy.hull.stage import E_HULL_REASON, IMPLAUSIBLE, source_of
 

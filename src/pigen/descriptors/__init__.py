@@ -1,7 +1,6 @@
 """Descriptors: every module of this package that registers one is found by itself."""
 
 from pigen.descriptors.evaluate import Settings, column_source, evaluate, resolve_settings
-from pigen.descriptors.own import load_descriptors, loaded_files
 from pigen.descriptors.registry import (
     ColumnSpec,
     DescriptorFunction,
@@ -10,6 +9,8 @@ from pigen.descriptors.registry import (
     descriptor,
     descriptor_names,
     get_descriptor,
+    load_descriptors,
+    loaded_files,
     no_reasons,
 )
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from pigen.bundle import Bundle, Column
 from pigen.descriptors.registry import get_descriptor
 from pigen.runtime.errors import UsageError
-from pigen.runtime.file_cache import cached_file
-from pigen.runtime.files import sha256_of
+from pigen.runtime.files import cached_file, sha256_of
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Keyword settings by descriptor; a descriptor left out takes its defaults."""

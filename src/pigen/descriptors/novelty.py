@@ -15,8 +15,7 @@ from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_rea
 from pigen.runtime import resources
 from pigen.runtime.bounded import read_text
 from pigen.runtime.errors import UsageError
-from pigen.runtime.file_cache import cached_file
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import cached_file, write_atomically
 
 
 @descriptor("novel", ColumnSpec("novel", "", "reduced formula absent from the known compositions"))

@@ -6,8 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pigen.crystal.crystals import Crystals
-from pigen.descriptors.prototypes.library import Library, load_library
-from pigen.descriptors.prototypes.match import match
+from pigen.descriptors.prototypes.library import Library, load_library, match
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
 from pigen.runtime import resources
 

@@ -19,8 +19,7 @@ from typing import IO, Any
 
 from pigen.bundle import Reject
 from pigen.config.files import Limits
-from pigen.io.files import records_of, text_form, too_large
-from pigen.io.refused import pickle_advice
+from pigen.io.files import pickle_advice, records_of, text_form, too_large
 from pigen.io.source import Record, Source, clean_name, stem
 from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.runtime.errors import UsageError

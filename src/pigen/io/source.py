@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pigen.bundle import Bundle, Criterion, Reject
-from pigen.runtime.text import clean_text
+from pigen.runtime.bounded import clean_text
 
 Columns = tuple[tuple[str, str], ...]
 """(name, kind) of what a table says of each entry; the kind is "float64" or "str"."""

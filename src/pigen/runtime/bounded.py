@@ -1,4 +1,7 @@
-"""Reading files that strangers wrote: regular files only, of bounded size, zipped or not."""
+"""Reading files that strangers wrote: regular files only, of bounded size, zipped or not.
+
+And their text, made fit to print and to store.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 import json
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,3 +141,23 @@ def parse_json(text: str | bytes, most: int = MAX_VALUES) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def clean_text(text: str) -> str:
+    """Text that HDF5 and a terminal can take: no control characters, no half surrogates."""
+    if text.isprintable():
+        return text
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def numbered(name: str, taken: Container[str]) -> str:
+    """The name, or the first of name_2, name_3, … that is not taken, whatever its case.
+
+    ``taken`` holds names in lower case.
+    """
+    candidate, k = name, 1
+    while candidate.lower() in taken:
+        k += 1
+        candidate = f"{name}_{k}"
+    return candidate

@@ -1,4 +1,4 @@
-"""Files that are there whole and on disk, or not at all."""
+"""Files that are there whole and on disk, or not at all; kept in memory until they change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import TypeVar
 
 from pigen.runtime.errors import PigenError, UsageError
 
+_T = TypeVar("_T")
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -104,3 +107,30 @@ def sha256_of(path: Path, digits: int = 16) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()[:digits]
+
+
+def cached_file(maxsize: int) -> Callable[[Callable[[Path], _T]], Callable[[str | Path], _T]]:
+    """Decorate a function of a path: its results stay until the file is another.
+
+    That is one of another time, size or place on disk: the time alone tells little where a clock
+    was set back. The decorated function raises UsageError, with the system's reason, for a file
+    that isn't there or can't be looked at.
+    """
+
+    def decorate(load: Callable[[Path], _T]) -> Callable[[str | Path], _T]:
+        @lru_cache(maxsize=maxsize)
+        def cached(path: Path, mtime_ns: int, size: int, inode: int) -> _T:
+            return load(path)
+
+        @wraps(load)
+        def look_first(path: str | Path) -> _T:
+            path = Path(path)
+            try:
+                stamp = path.stat()
+            except OSError as error:
+                raise UsageError(f"{path}: {error.strerror}") from None
+            return cached(path, stamp.st_mtime_ns, stamp.st_size, stamp.st_ino)
+
+        return look_first
+
+    return decorate

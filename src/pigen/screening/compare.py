@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pigen.bundle import Bundle, Column, Rate, divide, over_structures
 from pigen.config import FilterConfig
 from pigen.descriptors import evaluate
-from pigen.descriptors.prototypes.known import KnownStructures
+from pigen.descriptors.prototypes.known import Distinct, KnownStructures
 from pigen.descriptors.prototypes.reduce import Reduced, prepare
-from pigen.descriptors.prototypes.unique import Distinct
 from pigen.runtime.executor import map_ordered
 from pigen.screening.composition import (
     densities,

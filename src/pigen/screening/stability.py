@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Rate, divide
+from pigen.descriptors.prototypes.known import Distinct
 from pigen.descriptors.prototypes.reduce import prepare
-from pigen.descriptors.prototypes.unique import Distinct
 
 STABLE: dict[str, float] = {"E100": 0.100, "E50": 0.050, "E35": 0.035, "E25": 0.025}
 """Name of a rate → eV/atom above the hull that structures must stay below."""

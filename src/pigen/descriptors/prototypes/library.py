@@ -1,4 +1,4 @@
-"""Libraries of frameworks: ranked, labelled, stored as a bundle of reduced cells."""
+"""Libraries of frameworks, ranked and labelled, and which framework of one a structure has."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, bundle_info, read_bundle, strings, write_bundle
+from pigen.crystal.crystals import Crystals
 from pigen.descriptors.prototypes.known import KnownStructures
 from pigen.descriptors.prototypes.reduce import matcher_cells, ready
 from pigen.io import read
 from pigen.runtime.errors import PigenError, UsageError
-from pigen.runtime.file_cache import cached_file
+from pigen.runtime.files import cached_file
 from pigen.runtime.resources import PROTOTYPES
 
 SHIPPED = ("aflow", "reference")
@@ -143,3 +144,36 @@ def load_library(path: Path) -> Library:
         if name not in bundle.columns or bundle.columns[name].kind != kind:
             raise UsageError(f"{path}: a damaged library: no column {name!r} of {kind}")
     return Library(bundle)
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Frameworks of B crystals.
+
+    Attributes:
+        labels: (B,) "" where there is none.
+        ranks: (B,) 0 where there is none, -1 where there is a reason.
+        reasons: (B,) why a crystal could not be compared, else "".
+    """
+
+    labels: NDArray[np.object_]
+    ranks: NDArray[np.int64]
+    reasons: NDArray[np.object_]
+
+
+def match(crystals: Crystals, library: Library) -> Matched:
+    """The highest-ranked framework of the library that the matcher fits each crystal to."""
+    cells, reasons = matcher_cells(crystals)
+    labels, ranks = [""] * len(crystals), np.zeros(len(crystals), dtype=np.int64)
+    ranks[reasons != ""] = -1
+    for i, one in enumerate(ready(cells)):
+        if reasons[i]:
+            continue
+        try:
+            found = library.known.first_fit(one)
+        except ValueError as error:
+            ranks[i], reasons[i] = -1, str(error)
+            continue
+        if found is not None:
+            labels[i], ranks[i] = library.labels[found], library.ranks[found]
+    return Matched(strings(labels), ranks, reasons)

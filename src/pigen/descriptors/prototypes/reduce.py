@@ -1,4 +1,7 @@
-"""Structures in the cells in which the matcher compares them, reduced once each."""
+"""Structures in the cells in which the matcher compares them, reduced once each.
+
+Beside each its invariant, which says what is worth comparing first.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,70 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, OverStructures
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.lattice import MIN_VOLUME, degenerate_reason, minkowski_reduce, reduced_coords
-from pigen.crystal.neighbours import shortest_distances
-from pigen.descriptors.prototypes.invariant import average_distances
+from pigen.crystal.lattice import (
+    MIN_VOLUME,
+    degenerate_reason,
+    inverse_heights,
+    minkowski_reduce,
+    reduced_coords,
+)
+from pigen.crystal.neighbours import images_within, shortest_distances
 from pigen.runtime.executor import map_ordered
 
 if TYPE_CHECKING:  # heavy: imported when something is matched
     from pymatgen.core import Structure
+
+N_NEIGHBOURS = 32
+"""Distances in the invariant: two or three shells."""
+
+F64 = NDArray[np.float64]
+
+
+def average_distances(crystals: Crystals, k: int = N_NEIGHBOURS) -> F64:
+    """Mean distance to the 1st … k-th nearest neighbour, (B, k), in (volume per atom)^(1/3).
+
+    NaN for a degenerate or empty cell.
+    """
+    return np.asarray(
+        _batch(crystals.lattice, crystals.frac_coords, crystals.ptr, crystals.volume, k)
+    )
+
+
+@njit(cache=True)
+def _batch(lattice: F64, frac_coords: F64, ptr: NDArray[np.int64], volume: F64, k: int) -> F64:
+    averages = np.full((len(lattice), k), np.nan)
+    for s in range(len(lattice)):
+        cell, transform, ok = minkowski_reduce(lattice[s])
+        if ok and ptr[s + 1] > ptr[s]:
+            coords = reduced_coords(frac_coords[ptr[s] : ptr[s + 1]], transform)
+            averages[s] = _average(cell, coords, volume[s], k)
+    return averages
+
+
+@njit(cache=True)
+def _average(cell: F64, coords: F64, volume: float, k: int) -> F64:
+    n = len(coords)
+    unit = (volume / n) ** (1 / 3)
+    per_height = inverse_heights(cell)
+    everything = np.full(3, np.inf)
+    # A ball of this radius holds 1.5 k atoms on average; the few that need more get it.
+    start = unit * (1.5 * k * 3 / (4 * np.pi)) ** (1 / 3)
+    total = np.zeros(k)
+    for i in range(n):
+        radius = start
+        while True:
+            found = images_within(cell, per_height, coords, i, -1.0, radius, everything)[0]
+            if len(found) >= k:
+                break
+            radius *= 1.3
+        total += found[:k]
+    return np.asarray(total / (n * unit))
+
 
 _MAX_VOLUME = 1e9
 """Å^3: pymatgen's Niggli reduction goes astray in cells of 10^6 Å."""

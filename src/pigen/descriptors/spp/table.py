@@ -22,8 +22,7 @@ from pigen.crystal.lattice import minkowski_reduce, reduced_coords
 from pigen.crystal.neighbours import minimum_image
 from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, READ_ERRORS, parse_json, read_whole
 from pigen.runtime.errors import UsageError
-from pigen.runtime.file_cache import cached_file
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import cached_file, write_atomically
 
 BIN = 0.05
 """Å, width of a distance bin; a bin's centre is its distance in a published table."""

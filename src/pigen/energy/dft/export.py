@@ -15,9 +15,9 @@ from pigen.crystal.elements import SYMBOLS
 from pigen.energy.dft.vasp import incar, potential_of, write_inputs
 from pigen.energy.hull import Hull, Reference
 from pigen.io.export import safe_name
+from pigen.runtime.bounded import numbered
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import check_writable, replaced, write_atomically
-from pigen.runtime.text import numbered
 
 EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
 """Bundle of what was exported, with its columns ``kind`` and ``folder``; the same to read."""
