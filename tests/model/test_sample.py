@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 from click.testing import CliRunner
 from models import CRYSTALS
 from real_crystals import assert_same
+from tqdm import tqdm
 
 from pigen.bundle import BundleWriter, read_bundle
 from pigen.cli import main
@@ -22,7 +24,7 @@ from pigen.crystal.crystals import Crystals
 from pigen.model.checkpoint import Header, load_checkpoint, save_checkpoint
 from pigen.model.diffusion.reverse import Draws, reverse_chain
 from pigen.model.request import check_request, plan
-from pigen.model.sample import guided, sample, sample_to_bundle
+from pigen.model.sample import _Steps, guided, sample, sample_to_bundle
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import Where, open_executor
 
@@ -246,3 +248,13 @@ def test_the_command(checkpoint: Path, tmp_path: Path) -> None:
     odd = runner.invoke(main, [*arguments, "--force", "--set", "sample.elements_required=['U']"])
     assert odd.exit_code == 2
     assert "U" in odd.output
+
+
+def test_the_bar_counts_structures() -> None:
+    with tqdm(total=40, initial=8, file=io.StringIO()) as bar:
+        on_step = _Steps(bar, steps=5)
+        shown = []
+        for _ in range(10):  # two batches of 16 take 5 steps each
+            on_step(16)
+            shown.append(bar.n)
+    assert shown == [11, 14, 17, 20, 24, 27, 30, 33, 36, 40]

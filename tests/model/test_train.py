@@ -25,7 +25,13 @@ from pigen.model.checkpoint import read_header
 from pigen.model.loss import NoisedBatch
 from pigen.model.train import train
 from pigen.model.trainer import CHECKPOINT, Trainer, learning_rate
-from pigen.model.training_set import Labelled, known_only, read_labelled, read_training_set
+from pigen.model.training_set import (
+    Labelled,
+    known_only,
+    read_labelled,
+    read_training_set,
+    split,
+)
 from pigen.runtime.distributed import Group
 from pigen.runtime.errors import PigenError, UsageError
 
@@ -35,9 +41,11 @@ LABELS = ("c", "mled", "e_hull", "k")
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A labelled bundle of 24 crystals."""
-    crystals = Crystals.concatenate([CRYSTALS] * 6)
+    return written(tmp_path / "train.h5", Crystals.concatenate([CRYSTALS] * 6))
+
+
+def written(path: Path, crystals: Crystals) -> Path:
     labels = labels_of(crystals)
-    path = tmp_path / "train.h5"
     columns = {name: Column(labels[:, i], "", "made up by a test") for i, name in enumerate(LABELS)}
     ids = np.array([f"s{i}" for i in range(len(crystals))], dtype=object)
     write_bundle(path, Bundle(crystals=crystals, ids=ids, columns=columns))
@@ -105,6 +113,45 @@ def assert_same_training(whole: Path, parts: Path) -> None:
         assert {k: v for k, v in a.items() if k != "seconds"} == {
             k: v for k, v in b.items() if k != "seconds"
         }
+
+
+@pytest.fixture
+def salts(tmp_path: Path) -> Path:
+    """A labelled bundle of 24 compositions in the structure of rock salt, all in one cell."""
+    fcc = np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
+    crystals = Crystals.concatenate(
+        [
+            Crystals.single(5.6 * fcc, [[0, 0, 0], [0.5, 0.5, 0.5]], [cation, anion])
+            for cation in (3, 11, 19, 37, 55, 12)
+            for anion in (9, 17, 35, 53)
+        ]
+    )
+    return written(tmp_path / "salts.h5", crystals)
+
+
+def test_a_tenth_is_held_out_where_no_validation_set_is_given(salts: Path, tmp_path: Path) -> None:
+    asked = replace(experiment(salts, epochs=2), data=DataConfig(train=(str(salts),)))
+    lines: list[str] = []
+    train(asked, tmp_path / "m", say=lines.append)
+    assert lines[0] == "train: 22 structures, 2 for validation, 6 steps"
+    assert lines[1].startswith("train: step 1 of 6, epoch 0.3, loss ")
+    assert lines[-1].startswith("train: step 6 of 6, epoch 2.0, loss ")
+    assert lines[-1].endswith(", 0:00:00 left")
+    assert "val_coords" in rows(tmp_path / "m")[0]
+    assert (tmp_path / "m" / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compositions_are_held_out_whole(salts: Path) -> None:
+    read = read_labelled([str(salts), str(salts)], LABELS, 20)
+    kept, held_out = split(read, 0.3, 0)
+    assert held_out is not None
+    both = [set(part.crystals.reduced_formulas()) for part in (kept, held_out)]
+    assert not both[0] & both[1]
+    assert len(kept.crystals) + len(held_out.crystals) == len(read.crystals)
+    assert 0 < len(held_out.crystals) <= 0.3 * len(read.crystals)
+    known = set(kept.crystals.atomic_numbers.tolist())
+    assert set(held_out.crystals.atomic_numbers.tolist()) <= known
+    assert split(read, 0.01, 0)[1] is None
 
 
 def test_nan_stops_with_the_last_good_checkpoint_kept(

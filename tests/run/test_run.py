@@ -51,6 +51,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "random"
     result = pigen("run", "pseudo_random", "--set", "sample.n=40", "--out", out)
     assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[-1] == (
+        f"{out} holds samples.h5, evaluated.h5, survivors.h5, table.json, table.md; "
+        f"`pigen report {out}` shows it"
+    )
     return out
 
 
@@ -191,6 +195,20 @@ def test_interrupted_run_resumes_to_the_same_result(finished: Path, tmp_path: Pa
         run(experiment, out, say=interrupt)
     assert not (out / "table.json").exists()
     assert run(experiment, out, resume=True) == RunTable.read(finished)
+
+
+def test_what_was_interrupted_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pigen.run.experiment.run", interrupted)
+    result = pigen("run", "pseudo_random", "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == (
+        "pigen: error: interrupted; the same command with --resume goes on"
+    )
 
 
 def test_half_written_samples_are_completed(
@@ -413,11 +431,15 @@ def test_table_as_csv_and_json_holds_what_the_markdown_holds(with_energies: Path
 def test_imported_structures_are_a_row_too(finished: Path, tmp_path: Path) -> None:
     source = tmp_path / "theirs.h5"
     write_bundle(source, read_bundle(finished / "samples.h5"))
-    sets = ("--set", f"imported.source='{source}'", "--set", "sample.n=30")
-    result = pigen("run", "mattergen", *sets, "--out", tmp_path / "out")
+    sets = ("--set", f"imported.source='{source}'")
+    result = pigen("run", "mattergen", *sets, "--out", tmp_path / "all")
     assert result.exit_code == 0, result.output
+    assert RunTable.read(tmp_path / "all").rates["A"].total == 40
+    command = ("run", "mattergen", *sets, "--set", "imported.n=30", "--out", tmp_path / "out")
+    assert pigen(*command).exit_code == 0
     table = RunTable.read(tmp_path / "out")
     assert (table.row, table.rates["A"].total) == ("MatterGen", 30)
+    assert "imported.n takes the first" in refusal("run", "mattergen", "--set", "sample.n=30")
     first = read_bundle(finished / "evaluated.h5").verdicts["c"].passed[:30]
     assert table.rates["C"].passed == first.sum()
     assert table.provenance["generator"] == "another program: theirs.h5"

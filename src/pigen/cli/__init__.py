@@ -26,6 +26,7 @@ __all__ = ["SECTIONS", "VERBS", "Verb", "main"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+RESUME_HINT = "; the same command with --resume goes on"
 BROKEN_PIPE = 141
 """Exit code when the reader of our output went away: 128 + SIGPIPE, as for any other tool."""
 
@@ -59,6 +60,16 @@ class LazyGroup(click.Group):
         if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(f"No such command {name!r}{_meant(name)}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _resumes(self, args: Sequence[str]) -> bool:
+        """Whether the verb that these arguments begin with has ``--resume``."""
+        ctx = click.Context(self)
+        command: click.Command | None = self
+        for arg in args:
+            if not isinstance(command, click.Group) or arg.startswith("-"):
+                break
+            command = command.get_command(ctx, arg)
+        return command is not None and any(one.name == "resume" for one in command.params)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs from the table, importing none of them, and the options."""
@@ -118,7 +129,8 @@ class LazyGroup(click.Group):
         except PigenError as error:
             _fail(str(error), error.exit_code)
         except click.Abort:
-            _fail("interrupted", INTERRUPTED)
+            goes_on = self._resumes(sys.argv[1:] if args is None else args)
+            _fail(f"interrupted{RESUME_HINT if goes_on else ''}", INTERRUPTED)
         except OSError as error:  # a full disk, a missing permission: not a bug, no traceback
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{where}", PigenError.exit_code)

@@ -51,17 +51,19 @@ def run(
     from pigen.io.sources import FEW
     from pigen.paper.tables import published_files, render
     from pigen.run.experiment import run as run_experiment
+    from pigen.run.folder import kept
     from pigen.runtime.errors import UsageError
     from pigen.runtime.executor import open_executor
 
     if resume and force:
         raise UsageError("--resume goes on with a run and --force starts over; give one of them")
     loaded = load_experiment(experiment, overrides)
-    few = loaded.sample.n <= FEW
+    out = out or Path("runs") / loaded.name
+    few = (loaded.n_structures or FEW + 1) <= FEW
     with open_executor(where.for_few() if few else where) as executor:
         table = run_experiment(
             loaded,
-            out or Path("runs") / loaded.name,
+            out,
             resume=resume,
             force=force,
             executor=executor,
@@ -72,6 +74,7 @@ def run(
         click.echo(published_files(table)["table.json"], nl=False)
     else:
         show_markdown(render(table))
+    click.echo(f"{out} holds {', '.join(kept(out))}; `pigen report {out}` shows it", err=True)
 
 
 @click.command()

@@ -43,6 +43,13 @@ class DataConfig:
         (), "Training sources: labelled bundles or anything `pigen import` reads.", path=True
     )
     val: tuple[str, ...] = setting((), "Validation sources, same kinds.", path=True)
+    val_share: float = setting(
+        0.1,
+        "Where val is empty, this share of train is held out for validation, 1,000 structures at "
+        "most, no composition in both; 0: none.",
+        lo=0.0,
+        hi=0.5,
+    )
     max_atoms: int = setting(20, "Structures with more atoms are left out.", lo=1)
 
 
@@ -154,11 +161,15 @@ class TrainConfig:
             raise ValueError(f"given: expected shares that add up to 1 at most, got {self.given}")
 
 
+N_SAMPLES = 64
+"""Structures to generate, unless an experiment says how many."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleConfig:
     """Sampling from a trained model."""
 
-    n: int = setting(64, "Structures to generate.", lo=1)
+    n: int = setting(N_SAMPLES, "Structures to generate; `imported.n` limits imported ones.", lo=1)
     steps: int = setting(100, "Denoising steps.", lo=1)
     guidance: float = setting(
         2.0, "Strength g of classifier-free guidance; 0 is plain conditioning.", lo=0.0
@@ -230,7 +241,12 @@ class SampleConfig:
     elements_required: tuple[str, ...] = setting(
         (), "Elements every structure must hold.", choices=SYMBOLS[1:]
     )
-    batch_size: int = setting(64, "Structures denoised together; no effect on results.", lo=1)
+    batch_size: int = setting(
+        16,
+        "Structures denoised together: what a kill can lose. No effect on results; on a GPU more "
+        "are faster, e.g. 256.",
+        lo=1,
+    )
     checkpoint: str = setting(
         "",
         "A checkpoint file, a shipped one (base, pi, cfg, pigen), or empty: train first.",
@@ -260,9 +276,10 @@ class PseudoRandomConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportConfig:
-    """Structures that another program generated; the first `sample.n` of them."""
+    """Structures that another program generated."""
 
     source: str = setting("", "Anything `pigen import` reads.", path=True)
+    n: int = setting(0, "Only the first so many; 0: all.", lo=0)
 
 
 CRITERION_LABELS = {
@@ -368,6 +385,10 @@ class Experiment:
         """The name must be one of a folder, and guidance needs a model that knows the labels."""
         if not self.name or set(self.name) & set("/\\\0") or self.name in (".", ".."):
             raise ValueError(f"name: expected the name of a folder, got {self.name!r}")
+        if self.generator == "import" and self.sample.n != N_SAMPLES:
+            raise ValueError(
+                "sample.n: nothing is sampled; imported.n takes the first so many of a source"
+            )
         if self.generator == "model" and not self.sample.checkpoint:
             for label in self.sample.targets:
                 if label not in self.model.labels:
@@ -376,3 +397,8 @@ class Experiment:
                         f"sample.targets.{label}: not among the labels of the model to train "
                         f"(model.labels: {known})"
                     )
+
+    @property
+    def n_structures(self) -> int | None:
+        """How many structures are made or taken; None for all of a source."""
+        return (self.imported.n or None) if self.generator == "import" else self.sample.n

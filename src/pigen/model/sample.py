@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from pigen.runtime.executor import map_ordered
 from pigen.runtime.memory import Halving
 from pigen.runtime.progress import progress_bar
 from pigen.runtime.shard import SHARD, Shard
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _GROUP = 32
 """Samples per network call; a batch is sorted by size first, so that little of it is padding."""
@@ -242,14 +245,13 @@ def sample_to_bundle(
         batches = list(shard.own(batches))
     with BundleWriter(out_path, provenance, resume=resume) as writer:
         done = writer.n_written + writer.n_rejected
-        total = sum(len(batch) for _, batch in batches) * config.steps
-        with progress_bar(
-            total, "step", title="sample", done=done * config.steps, delay=0, show=progress
-        ) as bar:
+        total = sum(len(batch) for _, batch in batches)
+        with progress_bar(total, title="sample", done=done, delay=0, show=progress) as bar:
             left = batches[-(-done // size) :]
             stream: Iterator[Bundle]
             if executor is None:
-                task = partial(_draw, (model, header, library), experiment, on_step=bar.update)
+                on_step = _Steps(bar, config.steps)
+                task = partial(_draw, (model, header, library), experiment, on_step=on_step)
                 stream = map(task, (batch for _, batch in left))
             else:
                 there = partial(_draw_there, checkpoint, experiment)
@@ -259,7 +261,20 @@ def sample_to_bundle(
                     drawn = marked(drawn, number)
                 writer.append(drawn)
                 if executor is not None:
-                    bar.update(len(batch) * config.steps)
+                    bar.update(len(batch))
+
+
+class _Steps:
+    """Moves a bar of structures on as their steps are done."""
+
+    def __init__(self, bar: tqdm[Any], steps: int) -> None:
+        """Of a bar, and the steps that a structure takes."""
+        self._bar, self._steps, self._done = bar, steps, bar.n * steps
+
+    def __call__(self, n: int) -> None:
+        """Count n steps, one each of n structures."""
+        self._done += n
+        self._bar.update(self._done // self._steps - self._bar.n)
 
 
 def _draw(
@@ -298,10 +313,11 @@ def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool
     library = library_of(config, checkpoint)
     check_request(config, header, str(checkpoint), library)
     parts = []
-    with progress_bar(config.n * config.steps, "step", delay=0, show=progress) as bar:
+    with progress_bar(config.n, title="sample", delay=0, show=progress) as bar:
+        on_step = _Steps(bar, config.steps)
         for first in range(0, config.n, config.batch_size):
             batch = range(first, min(first + config.batch_size, config.n))
-            parts.append(_draw((model, header, library), experiment, batch, bar.update))
+            parts.append(_draw((model, header, library), experiment, batch, on_step))
     drawn = Bundle.concatenate(parts)
     return replace(drawn, provenance=_provenance(experiment, checkpoint))
 

@@ -28,7 +28,8 @@ def train(
     """Train the experiment's model in ``out_dir``; returns the checkpoint.
 
     The folder holds ``model.safetensors`` (averaged weights, what sampling loads), ``state.pt``
-    (what ``resume`` needs) and ``metrics.csv`` (losses per epoch). ``say`` takes a line for people.
+    (what ``resume`` needs), ``metrics.csv`` (losses per epoch) and, at the end, their picture
+    ``losses.png``. ``say`` takes a line for people.
     Under torchrun all processes call this with the same arguments; the first one writes.
 
     Raises:
@@ -56,7 +57,10 @@ def train(
         state = group.from_first("state", begin)
         if not group.first:
             trainer.take(state)
-        return trainer.run(progress)
+        if group.first:
+            held_out = f"{len(data.val)} for validation" if data.val else "none for validation"
+            say(f"train: {len(data.train)} structures, {held_out}, {trainer.planned_steps} steps")
+        return trainer.run(progress, say)
 
 
 def _prepare(experiment: Experiment, out_dir: Path, resume: bool) -> TrainingSet:

@@ -11,7 +11,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ from pigen.model.data import TrainingData, batches, drop_labels
 from pigen.model.loss import GivenShares, Losses, NoisedBatch, losses
 from pigen.model.network import Denoiser
 from pigen.model.training_set import TrainingSet, check_same_settings, settings_of
+from pigen.model.watching import Log, draw_losses
 from pigen.runtime.device import fast_bf16
 from pigen.runtime.distributed import Group, OneProcessError
 from pigen.runtime.errors import PigenError, UsageError
@@ -46,7 +47,7 @@ SYMMETRY = "symmetry.npz"
 """What is known of the symmetry of the training set, kept so that it is found but once."""
 _MISFITS = (LookupError, ValueError, TypeError, AttributeError)
 """What a state raises that holds other things than ours."""
-_METRICS = "metrics.csv"
+_METRICS, LOSSES = "metrics.csv", "losses.png"
 _COMPONENTS = tuple(field.name for field in fields(Losses))
 
 
@@ -195,8 +196,11 @@ class Trainer:
         return values
 
     # -- the loop ------------------------------------------------------------------------------
-    def run(self, progress: bool = True) -> Path:
-        """Train to the end; saves every few minutes, at the end, and when interrupted."""
+    def run(self, progress: bool = True, say: Callable[[str], None] = lambda line: None) -> Path:
+        """Train to the end; saves every few minutes, at the end, and when interrupted.
+
+        Progress is a bar on a terminal, else a line for ``say`` now and then.
+        """
         saved = time.monotonic()
         bar = tqdm(
             total=self.n_steps,
@@ -204,7 +208,9 @@ class Trainer:
             unit="step",
             disable=None if progress and self.group.first else True,
             desc="train",
+            dynamic_ncols=True,
         )
+        log = Log(say if progress and bar.disable and self.group.first else lambda line: None)
         started, at_start = time.monotonic(), self.seconds
         # Half a step must not be in what is saved, and all processes have to stop after the same.
         with interrupts_noted() as self.interrupts, bar:
@@ -219,6 +225,7 @@ class Trainer:
                         self._train_step(rows)
                         self.seconds = at_start + time.monotonic() - started
                         bar.update()
+                        self._tell(log)
                         if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                             self.save()
                             saved = time.monotonic()
@@ -229,7 +236,15 @@ class Trainer:
                 self.save()
                 raise
             self.save()
+        if self.group.first:
+            draw_losses(self.rows, self.experiment.loss, self.out_dir / LOSSES)
         return self.out_dir / CHECKPOINT
+
+    def _tell(self, log: Log) -> None:
+        in_epoch = (self.step - 1) % self.steps_per_epoch + 1
+        loss = float(self.sums[0]) / in_epoch
+        epoch, rate = self.step / self.steps_per_epoch, self.step / max(self.seconds, 1e-9)
+        log.step(self.step, self.planned_steps, epoch, loss, rate)
 
     def _stop_if_interrupted(self) -> None:
         if self.group.any(bool(self.interrupts)):

@@ -32,6 +32,8 @@ from pigen.screening.label import E_HULL_COLUMNS
 
 _log = logging.getLogger(__name__)
 
+MAX_HELD_OUT = 1_000
+"""Structures held out for validation where no set is given for it."""
 _MAY_CHANGE = (
     "train.device",
     "train.accumulate",
@@ -96,13 +98,15 @@ def read_training_set(experiment: Experiment, cache: Path | None = None) -> Trai
     """
     data, labels = experiment.data, experiment.model.labels
     train = read_labelled(data.train, labels, data.max_atoms)
+    val = read_labelled(data.val, labels, data.max_atoms) if data.val else None
+    if val is None and data.val_share:
+        train, val = split(train, data.val_share, experiment.seed)
     spec = ModelSpec.fit(train.crystals, labels, train.labels, train.units)
     start = Start.load(experiment.train.init_from) if experiment.train.init_from else None
     if start:
         spec = start.spec(spec, labels)
     sets = {"data.train": train}
-    if data.val:
-        val = read_labelled(data.val, labels, data.max_atoms)
+    if val is not None:
         sets["data.val"] = known_only(val, spec.elements)
     for name, found in sets.items():
         for reason, count in found.left_out.items():
@@ -114,7 +118,37 @@ def read_training_set(experiment: Experiment, cache: Path | None = None) -> Trai
     if experiment.train.symmetric:
         symmetry = symmetry_of(train, labels, spec, cache, digests["data.train"])
         tensors[0] = replace(tensors[0], symmetry=symmetry)
-    return TrainingSet(spec, tensors[0], tensors[1] if data.val else None, digests, start)
+    return TrainingSet(spec, tensors[0], tensors[1] if val else None, digests, start)
+
+
+def split(found: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled | None]:
+    """Hold a share of the structures out for validation, `MAX_HELD_OUT` at most.
+
+    Whole compositions are drawn, so that no structure held out has one of its own in the training
+    set; those with an element that no other has stay in it. A set so small that the share is below
+    one structure, or of few compositions, stays whole.
+    """
+    formulas = np.array(found.crystals.reduced_formulas(), dtype=object)
+    wanted = min(round(share * len(formulas)), MAX_HELD_OUT)
+    names, counts = np.unique(formulas, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    drawn = names[order[np.cumsum(counts[order]) <= wanted]]
+    held_out = np.isin(formulas, drawn)
+    elements = np.unique(found.crystals[~held_out].atomic_numbers).tolist()
+    held_out &= ~_has_others(found.crystals, elements)
+    if not held_out.any():
+        return found, None
+    of_both = [
+        replace(found, crystals=found.crystals[rows], labels=found.labels[rows], left_out=left_out)
+        for rows, left_out in ((~held_out, found.left_out), (held_out, {}))
+    ]
+    return of_both[0], of_both[1]
+
+
+def _has_others(crystals: Crystals, elements: Sequence[int]) -> NDArray[np.bool_]:
+    """Which crystals (B,) hold an element outside ``elements``."""
+    strange = ~np.isin(crystals.atomic_numbers, list(elements))
+    return np.bincount(crystals.batch[strange], minlength=len(crystals)) > 0
 
 
 def symmetry_of(
@@ -224,10 +258,8 @@ def digest(found: Labelled) -> str:
 
 def known_only(found: Labelled, elements: Sequence[int]) -> Labelled:
     """Without the crystals that hold an element outside ``elements``."""
-    strange = ~np.isin(found.crystals.atomic_numbers, list(elements))
-    counts = np.zeros(len(found.crystals), dtype=np.int64)
-    np.add.at(counts, found.crystals.batch, strange)
-    return found.keep(counts == 0, "an element absent from the training set")
+    others = _has_others(found.crystals, elements)
+    return found.keep(~others, "an element absent from the training set")
 
 
 def _labelled_chunk(chunk: Bundle, units: dict[str, str]) -> tuple[Bundle, NDArray[np.float64]]:

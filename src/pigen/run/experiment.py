@@ -223,22 +223,23 @@ def _generate(
 
 
 def _import(experiment: Experiment, folder: RunFolder, executor: Executor) -> None:
-    """The first `sample.n` structures of a source; what could not be read counts too."""
+    """The structures of a source, or the first; what could not be read counts too."""
     source = Path(experiment.imported.source)
     digest = f" sha256 {sha256_of(source)}" if source.is_file() else ""
     provenance = {**_made_by(experiment), "source": f"{source.name}{digest}"}
     chunks = read_chunks([source], chunk_size=CHUNK, executor=executor)
-    first = _first(chunks, experiment.sample.n)
+    first = _first(chunks, experiment.n_structures)
     Stage[Bundle]().write(first, folder.samples, provenance, resume=True)
 
 
-def _first(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
-    """So many structures of a stream, without what their source says of them."""
+def _first(chunks: Iterable[Bundle], n: int | None) -> Iterator[Bundle]:
+    """All structures of a stream, or so many, without what their source says of them."""
     for chunk in chunks:
         yield replace(chunk.select(slice(n)), columns={}, verdicts={})
-        n -= min(n, len(chunk))
-        if not n:
-            break
+        if n is not None:
+            n -= min(n, len(chunk))
+            if not n:
+                break
 
 
 def _made_by(experiment: Experiment) -> dict[str, str]:
@@ -311,7 +312,7 @@ def _evaluate(
         provenance,
         executor=executor,
         resume=True,
-        total=experiment.sample.n,
+        total=experiment.n_structures,
         title="filter",
         show=progress,
     )

@@ -121,6 +121,11 @@ class RunFolder:
         return self.path / "known.txt.gz"
 
 
+def kept(path: Path) -> list[str]:
+    """Names of the files that a run has left in its folder."""
+    return [name for name in _FILES if (path / name).exists()]
+
+
 def is_complete(path: Path) -> bool:
     """Whether a stage has written its bundle to the end."""
     return path.exists() and bundle_info(path).complete

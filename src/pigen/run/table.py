@@ -125,7 +125,8 @@ def provenance_of_table(
     """What the figures rest on, for the head of the table."""
     said = {"structures": f"{experiment.sample.n}, seed {experiment.seed}"}
     if experiment.generator == "import":
-        said["structures"] = f"the first {experiment.sample.n}, as far as there are so many"
+        n = experiment.n_structures
+        said["structures"] = f"the first {n}, as far as there are so many" if n else "all there are"
         said["generator"] = f"another program: {Path(experiment.imported.source).name}"
     elif checkpoint is None:
         trained_on = ", ".join(experiment.data.train) or "the shipped model's training set"

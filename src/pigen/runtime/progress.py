@@ -36,4 +36,5 @@ def progress_bar(
         unit=unit,
         delay=delay,
         disable=None if show else True,
+        dynamic_ncols=True,
     )

@@ -44,9 +44,12 @@ class LatticeScale:
         raw = to_vector(
             torch.from_numpy(lattice.copy()), torch.from_numpy(n_atoms.copy()), UNSCALED
         )
-        return cls(float(raw[:, 0].mean()), float(raw[:, 0].std()), float(raw[:, 1:].std()))
+        deviations = (float(part.std()) for part in (raw[:, 0], raw[:, 1:]))
+        return cls(float(raw[:, 0].mean()), *(max(sd, LEAST_SD) for sd in deviations))
 
 
+LEAST_SD = 0.01
+"""Least deviation, a strain of 1 %: all cells of a training set may have one shape or volume."""
 UNSCALED = LatticeScale(0.0, 1.0, 1.0)
 
 

@@ -76,7 +76,7 @@ class Row:
             return 1.0
         if not samples.exists():
             return 0.0
-        drawn = bundle_info(samples).n_crystals / self.experiment.sample.n
+        drawn = bundle_info(samples).n_crystals / (self.experiment.n_structures or 1)
         return (2 * min(drawn, 1.0) + sum(map(is_complete, stages))) / 5
 
 
@@ -100,11 +100,11 @@ def plan(
     order = published_rows()
     rows, not_run = [], {}
     for name, shipped in sorted(experiments.items(), key=lambda item: order.index(item[1].row)):
-        experiment = replace(
-            shipped,
-            sample=replace(shipped.sample, n=scale.n),
-            energy=replace(shipped.energy, relax=True),
-        )
+        experiment = replace(shipped, energy=replace(shipped.energy, relax=True))
+        if shipped.generator == "import":
+            experiment = replace(experiment, imported=replace(shipped.imported, n=scale.n))
+        else:
+            experiment = replace(experiment, sample=replace(shipped.sample, n=scale.n))
         found: Experiment | str = experiment
         if shipped.generator == "import":
             found = _importing(experiment, given.get(name))
