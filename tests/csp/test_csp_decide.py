@@ -16,12 +16,12 @@ from pigen.bundle import Bundle, strings
 from pigen.cli import main
 from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.csp.cells import rattled
 from pigen.csp.decide import DECIDED, decide, deciding, undecided, with_decided
 from pigen.csp.outcome import Outcome, count, read_outcomes
 from pigen.csp.results import COLUMNS, Search, Step, read_search
 from pigen.csp.seed import csp_seed
 from pigen.energy.potential import AsePotential
+from pigen.energy.rattle import rattled
 from pigen.io.export import to_cif
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import SerialExecutor

@@ -74,7 +74,16 @@ def test_relaxed_bundle_names_its_parents() -> None:
     assert list(found.parents) == ["c0", "c1", "c2"]
     assert found.rejects == (Reject("broken", "no cell"), Reject("c3", "no atoms"))
     columns = {name: column.values for name, column in found.columns.items()}
-    assert list(columns) == ["e_relaxed", "converged", "n_steps", "max_force", "rmsd", "status"]
+    assert list(columns) == [
+        "e_relaxed",
+        "converged",
+        "n_steps",
+        "max_force",
+        "rmsd",
+        "status",
+        "rattle_gain",
+        "symmetry_lost",
+    ]
     assert list(columns["converged"]) == [True, True, False]
     assert columns["status"][2].startswith("potential failed: ")
     assert np.isnan(columns["e_relaxed"][2])

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option(
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
 )
-@setting_options(RelaxConfig, "fmax", "max_steps")
+@setting_options(RelaxConfig, "fmax", "max_steps", "rattle")
 @potential_options
 @click.option(
     "--reference",
@@ -65,6 +65,7 @@ def energy(
     output: Path | None,
     fmax: float,
     max_steps: int,
+    rattle: bool,
     potential: str,
     device: str,
     reference: Path | None,
@@ -103,7 +104,9 @@ def energy(
     check_output(output, sources, force=force, resume=resume)
     allowed = limits_of(**limits)
     device = resolve_device(device).type
-    settings = RelaxConfig(potential=potential, device=device, fmax=fmax, max_steps=max_steps)
+    settings = RelaxConfig(
+        potential=potential, device=device, fmax=fmax, max_steps=max_steps, rattle=rattle
+    )
     opened = Sources(sources, allowed, chunk_size=CHUNK[device], shard=shard)
     where = where.for_few() if device == "cuda" else where
     with opened.executor(where, few=CHUNK[device]) as executor:

@@ -204,7 +204,9 @@ def _setting_option(cls: type[Any], name: str, flag: str | None) -> Callable[[_V
         name, default = f"{name.removesuffix('_bytes')}_mib", default // MIB
     flag = flag or f"--{name.replace('_', '-')}"
     if kind is bool:
-        return click.option(flag, name, is_flag=True, help=text)
+        # What is on by default has a flag that turns it off, and the other way round.
+        both = f"{flag}/--no-{flag.removeprefix('--')}" if default else flag
+        return click.option(both, name, default=default, help=text)
     accepted: click.ParamType[Any]
     if note.choices:
         accepted = click.Choice(note.choices)

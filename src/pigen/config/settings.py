@@ -339,6 +339,9 @@ class RelaxConfig:
         0.05, "Largest force of a relaxation that has converged.", unit="eV/Å", above=0.0
     )
     max_steps: int = setting(500, "Evaluations before a structure is given up.", lo=1)
+    rattle: bool = setting(
+        True, "Rattle what has relaxed with symmetry, and relax it again; the lower one stays."
+    )
     device: str = setting("auto", _WHERE, choices=DEVICES)
 
 

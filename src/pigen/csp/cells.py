@@ -19,6 +19,7 @@ from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import Z_OF, atomic_radii
 from pigen.crystal.symmetry import primitive_cells
 from pigen.csp.space_groups import draw_group
+from pigen.energy.rattle import rattled
 
 COMPACTNESS = (0.3, 0.8)
 """Range of the share of a random cell that its atoms fill. Oxides and fluorides lie in it, metals
@@ -123,13 +124,6 @@ def symmetric_cell(
     if reasons[0] or cells.n_atoms[0] > sum(counts):
         return None
     return sorted_atoms(rattled(cells, RATTLE, rng))
-
-
-def rattled(crystal: Crystals, distance: float, rng: Generator) -> Crystals:
-    """Every atom displaced by a normal deviate of ``distance`` Å along each axis."""
-    moves = rng.normal(scale=distance, size=crystal.frac_coords.shape)
-    frac = crystal.frac_coords + moves @ np.linalg.inv(crystal.lattice[0])
-    return Crystals.single(crystal.lattice[0], frac, crystal.atomic_numbers)
 
 
 def sorted_atoms(crystal: Crystals) -> Crystals:

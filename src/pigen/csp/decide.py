@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
-from pigen.csp.cells import RATTLE, rattled
+from pigen.csp.cells import RATTLE
 from pigen.csp.results import Search, Step, read_structure_text, text_of
 from pigen.energy.elsewhere import Relaxing
 from pigen.energy.potential import Potential
+from pigen.energy.rattle import rattled
 from pigen.runtime.checked import read_checked
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import map_ordered

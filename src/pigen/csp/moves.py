@@ -16,7 +16,8 @@ import numpy as np
 from numpy.random import Generator
 
 from pigen.crystal.crystals import Crystals
-from pigen.csp.cells import RATTLE, random_cell, rattled, sorted_atoms
+from pigen.csp.cells import RATTLE, random_cell, sorted_atoms
+from pigen.energy.rattle import rattled
 
 EXPECTED: dict[str, float] = {
     "rattle": 0.3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pigen.crystal.crystals import Crystals
 from pigen.energy.graph import closest_approach
 from pigen.energy.minimise import Fire, Lbfgs
 from pigen.energy.potential import Evaluation, Potential
+from pigen.energy.rattle import LEAST_GAIN, off_the_saddle, operations
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import alive
 
@@ -48,6 +49,9 @@ class Relaxed:
             divided by the number of atoms, as in ASE's FrechetCellFilter.
         status: "converged"; "max_steps": not in so many; "exploded", "collapsed": the volume or a
             distance became impossible; else the potential's problem, such as "isolated atom".
+        rattle_gain: eV/atom by which it is lower than before it was rattled, 0 where that led no
+            lower; NaN where it was not rattled.
+        symmetry_lost: whether it has fewer symmetry operations than before it was rattled.
     """
 
     key: Hashable
@@ -57,6 +61,8 @@ class Relaxed:
     n_steps: int
     max_force: float
     status: str
+    rattle_gain: float = np.nan
+    symmetry_lost: bool = False
 
 
 class Relaxer:
@@ -74,6 +80,7 @@ class Relaxer:
         fmax: float = 0.05,
         max_steps: int = 500,
         max_atoms: int = MAX_ATOMS,
+        rattle: bool = False,
     ) -> None:
         """No crystals yet.
 
@@ -82,6 +89,8 @@ class Relaxer:
             fmax: eV/Å; a crystal has converged when `Relaxed.max_force` is below it.
             max_steps: evaluations before it is given up.
             max_atoms: atoms under way at a time; a larger crystal goes alone.
+            rattle: a crystal that has converged with symmetry is rattled and relaxed once more, in
+                so many steps again; the lower of both is the result.
 
         Raises:
             UsageError: a limit that is not positive.
@@ -91,6 +100,7 @@ class Relaxer:
                 raise UsageError(f"{name} must be positive, got {value}")
         self._potential = potential
         self._fmax, self._max_steps, self._max_atoms = fmax, max_steps, max_atoms
+        self._rattle = rattle
         self._waiting: deque[_Task] = deque()
         self._active: list[_Task] = []
 
@@ -116,8 +126,11 @@ class Relaxer:
             done = task.advance(_one(found, batch, i), self._fmax, self._max_steps)
             if done is None:
                 going.append(task)
+            elif self._rattle and task.before is None and _may_be_saddle(done):
+                again = off_the_saddle(done.crystal, task.start)
+                going.append(_Task(task.key, again, before=done))
             else:
-                finished.append(done)
+                finished.append(done if task.before is None else _lower(task.before, done))
         self._active = going
         return finished
 
@@ -137,9 +150,10 @@ def relax(
     fmax: float = 0.05,
     max_steps: int = 500,
     max_atoms: int = MAX_ATOMS,
+    rattle: bool = False,
 ) -> list[Relaxed]:
     """Relax a batch; results in its order, keys 0 … B − 1. Arguments as of `Relaxer`."""
-    relaxer = Relaxer(potential, fmax=fmax, max_steps=max_steps, max_atoms=max_atoms)
+    relaxer = Relaxer(potential, fmax=fmax, max_steps=max_steps, max_atoms=max_atoms, rattle=rattle)
     for i, crystal in enumerate(crystals):
         relaxer.add(i, crystal)
     done: dict[Hashable, Relaxed] = {}
@@ -157,14 +171,16 @@ class _Task:
     cell is H0 exp(S).
     """
 
-    def __init__(self, key: Hashable, crystal: Crystals) -> None:
-        self.key, self.crystal = key, crystal
+    def __init__(self, key: Hashable, crystal: Crystals, before: Relaxed | None = None) -> None:
+        """``before``: as it was when it was rattled, where it has been."""
+        self.key, self.start, self.crystal, self.before = key, crystal, crystal, before
         self.n_atoms = int(crystal.n_atoms[0])
         self._volume = float(crystal.volume[0])
         self._lattice = crystal.lattice[0]
         self._n_steps = 0
         x = np.concatenate([crystal.frac_coords @ self._lattice, np.zeros((3, 3))])
-        self._minimiser: Fire | Lbfgs = Fire(x)
+        # A rattled crystal is near a minimum already.
+        self._minimiser: Fire | Lbfgs = Fire(x) if before is None else self._lbfgs(x)
 
     def advance(self, found: Evaluation, fmax: float, max_steps: int) -> Relaxed | None:
         """Take an evaluation of `crystal`; move it on, or say how it ended."""
@@ -184,10 +200,13 @@ class _Task:
         if self._n_steps >= max_steps:
             return self._finished("max_steps", energy, max_force)
         if max_force < NEAR and isinstance(self._minimiser, Fire):
-            self._minimiser = Lbfgs(self._minimiser.x, ENERGY_NOISE * self.n_atoms)
+            self._minimiser = self._lbfgs(self._minimiser.x)
         self._minimiser.tell(energy * self.n_atoms, self._gradient(found.forces, virial))
         self.crystal = self._crystal()
         return None
+
+    def _lbfgs(self, x: NDArray[np.float64]) -> Lbfgs:
+        return Lbfgs(x, ENERGY_NOISE * self.n_atoms)
 
     def _finished(self, status: str, energy: float, max_force: float) -> Relaxed:
         if status in (CONVERGED, "max_steps") and self._overlaps():
@@ -231,6 +250,19 @@ class _Task:
         )
         by_log = vectors @ (rotated * quotient) @ vectors.T
         return np.concatenate([-forces @ stretch, by_log / self.n_atoms])
+
+
+def _may_be_saddle(done: Relaxed) -> bool:
+    return done.converged and operations(done.crystal) > 1
+
+
+def _lower(before: Relaxed, after: Relaxed) -> Relaxed:
+    """The lower of a crystal that has converged and what became of it when it was rattled."""
+    n_steps, gain = before.n_steps + after.n_steps, before.energy - after.energy
+    if not (after.converged and gain > LEAST_GAIN):
+        return replace(before, n_steps=n_steps, rattle_gain=0.0)
+    lost = operations(after.crystal) < operations(before.crystal)
+    return replace(after, n_steps=n_steps, rattle_gain=gain, symmetry_lost=lost)
 
 
 def _one(found: Evaluation, batch: Crystals, i: int) -> Evaluation:

@@ -50,6 +50,8 @@ def level_of(settings: RelaxConfig, executor: Executor) -> str:
 
 def _source(settings: RelaxConfig) -> str:
     limits = f"fmax={settings.fmax:g}, max_steps={settings.max_steps}"
+    if settings.rattle:
+        limits += ", rattled"
     return f"pigen {__version__} relax(model={_level(settings)}, {limits})"
 
 
@@ -71,9 +73,10 @@ def relax_bundle(
         A bundle of the relaxed crystals, in order: id ``<parent>-relaxed``, parent the id in the
         input, and the columns ``e_relaxed`` (eV/atom; NaN where the status says there is none),
         ``converged``, ``n_steps``, ``max_force`` (eV/Å), ``rmsd`` (to the input, by pymatgen's
-        matcher, over (V/n)^(1/3); NaN if they do not match) and ``status``. What describes the
-        geometry of the input stays there. The input's rejects, and with ``only_passed`` the
-        structures that failed a criterion, are rejects, so kept + rejected = read.
+        matcher, over (V/n)^(1/3); NaN if they do not match), ``status``, ``rattle_gain`` (eV/atom)
+        and ``symmetry_lost``, as of `Relaxed`. What describes the geometry of the input stays
+        there. The input's rejects, and with ``only_passed`` the structures that failed a
+        criterion, are rejects, so kept + rejected = read.
 
     Raises:
         UsageError: ``only_passed`` for structures that have not been judged.
@@ -87,7 +90,13 @@ def relax_bundle(
     rejects = (*rejects, *(Reject(str(i), "no atoms") for i in bundle.ids[empty]))
     start = bundle.crystals[~empty]
     potential = _potential(settings.potential, settings.device)
-    found = relax(start, potential, fmax=settings.fmax, max_steps=settings.max_steps)
+    found = relax(
+        start,
+        potential,
+        fmax=settings.fmax,
+        max_steps=settings.max_steps,
+        rattle=settings.rattle,
+    )
     crystals = Crystals.concatenate([one.crystal for one in found])
     return Bundle(
         crystals=crystals,
@@ -171,6 +180,8 @@ def _columns(
         "max_force": Column(_floats(one.max_force for one in found), "eV/Å", source),
         "rmsd": Column(rms_displacements(start, relaxed, converged), "", source),
         "status": Column(strings(one.status for one in found), "", source),
+        "rattle_gain": Column(_floats(one.rattle_gain for one in found), "eV/atom", source),
+        "symmetry_lost": Column(np.array([one.symmetry_lost for one in found], bool), "", source),
     }
 
 
