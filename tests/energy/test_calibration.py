@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pigen.bundle import Bundle, Column, read_bundle, strings, write_bundle
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.energy.calibration import ESTIMATE_COLUMNS, load_calibration, with_estimate
-from pigen.energy.calibration.estimate import calibration_of, share_of
+from pigen.energy.calibration.estimate import calibration_of, expected_sums, share_of
 from pigen.energy.calibration.features import (
     ERROR_FEATURES,
     MEAN_FEATURES,
@@ -113,13 +114,17 @@ def test_shipped_calibration_goes_with_the_shipped_hull() -> None:
     reference, bundle = load_reference(), relaxed()
     found = with_energies_above_hull(bundle, reference, Hull(reference))
     assert set(ESTIMATE_COLUMNS) <= found.columns.keys()
-    value, sd, p050, p100 = (found.columns[name].values for name in ESTIMATE_COLUMNS)
+    value, sd, common, p050, p100 = (found.columns[name].values for name in ESTIMATE_COLUMNS)
     assert ((p050 >= 0) & (p050 <= p100) & (p100 <= 1)).all()
     assert (sd > 0.02).all()
+    assert (common == load_calibration().systematic).all()
     assert (value > found.columns["e_hull"].values).all()  # CHGNet's are biased low
-    said = share_of([found])
+    said = share_of(found)
     assert said is not None
     assert said["p_hull_050"] == pytest.approx(p050.sum())
+    parts = Counter(expected_sums(found.select(slice(0, 1))))
+    parts.update(expected_sums(found.select(slice(1, None))))
+    assert parts == pytest.approx(expected_sums(found))  # chunk by chunk
     assert float(said["error_p_hull_050"]) > np.sqrt((p050 * (1 - p050)).sum())
 
 

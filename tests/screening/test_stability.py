@@ -69,7 +69,9 @@ def test_expected_shares_are_means_of_probabilities() -> None:
     assert found.estimate == "a calibration"
     assert found.rates["E100"].passed == 3  # by the potential alone
     assert set(found.systematic.values()) == {0.0}
-    off = stability(survivors, mled, 10, frozenset(), [], SerialExecutor(), off=0.03)
+    common = Column(np.full(4, 0.03), "eV/atom", "a calibration")
+    shifted = replace(survivors, columns={**columns, "e_hull_est_common": common})
+    off = stability(shifted, mled, 10, frozenset(), [], SerialExecutor())
     moved = sum(
         NormalDist(m, s).cdf(0.13) - NormalDist(m, s).cdf(0.07)
         for m, s in ((0.05, 0.05), (0.2, 0.05), (0.0, 0.1))

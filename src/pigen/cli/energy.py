@@ -92,8 +92,6 @@ def energy(
         pigen energy good.h5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
-    from pigen.bundle import iter_bundle
-    from pigen.energy.calibration.estimate import share_of
     from pigen.energy.hull.stage import reference_for
     from pigen.energy.stage import CHUNK, RelaxStage, source_of
     from pigen.io.sources import Sources
@@ -123,7 +121,7 @@ def energy(
         }
         written = opened.through(stage, executor, output, provenance, resume=resume)
     stage.check_any(output)
-    estimate = share_of(iter_bundle(output))
+    estimate = stage.expected
     notes = [f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"]
     if estimate:
         notes.append(str(estimate["text"]))
@@ -134,7 +132,7 @@ def energy(
         "relaxed": written.crystals,
         "rejected": written.rejects,
         "resumed_after": written.resumed_after,
-        **{name: dict(counter.most_common()) for name, counter in stage.counts.items()},
+        **{name: dict(stage.counts[name].most_common()) for name in ("status", "no_hull")},
         "hull": loaded.note if loaded else None,
         "estimate": estimate,
         "output": str(output),

@@ -117,7 +117,7 @@ def rank(
             per_system=per_system,
         )
     best = found.bundle
-    expected = share_of([best])
+    expected = share_of(best)
     made = {**best.provenance, **provenance_of("pigen rank", sources)}
     write_bundle(output, replace(best, rejects=(), provenance=made))
     _write_table(table, best)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column, Reject, over_structures, strings
+from pigen.bundle.counts import EVERY
 from pigen.bundle.stage import Stage
 from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
+from pigen.energy.calibration.estimate import calibration_of, expected_share, expected_sums
 from pigen.energy.hull import Hull, Reference, with_energies_above_hull
 from pigen.energy.hull.stage import E_HULL_REASON, checked_calibration
 from pigen.energy.potential import Potential, load_potential
@@ -113,8 +115,11 @@ class RelaxStage(Stage[Bundle]):
 
     A chunk's result depends on the chunk alone, to the last bit on a CPU, so a stream that is
     taken up again after some chunks ends in the same bundle. A structure that hangs or kills a
-    worker becomes a reject. Counted are how relaxations ended, and why there is no hull.
+    worker becomes a reject. Counted are how relaxations ended, why there is no hull, and what
+    `expected` is made of.
     """
+
+    like: Mapping[str, Any] = {EVERY: {EVERY: 0}, "expected": {EVERY: 0.0}}
 
     def __init__(
         self,
@@ -131,7 +136,7 @@ class RelaxStage(Stage[Bundle]):
         """
         super().__init__()
         self._calibration = checked_calibration(calibration, reference)
-        self.counts = {"status": Counter(), "no_hull": Counter()}
+        self.counts = {"status": Counter(), "no_hull": Counter(), "expected": Counter()}
         self._reference, self._hull = reference, Hull(reference) if reference else None
         task = partial(relax_bundle, settings=settings, only_passed=only_passed)
         self.task = over_structures(task, time_limit=STEP_LIMIT)
@@ -144,9 +149,18 @@ class RelaxStage(Stage[Bundle]):
             )
             reasons = result.columns[E_HULL_REASON].values
             self.counts["no_hull"].update(r for r in reasons if r.startswith("no hull"))
+            self.counts["expected"].update(expected_sums(result))
         for status in result.columns["status"].values:
             count_status(self.counts["status"], status)
         return result
+
+    @property
+    def expected(self) -> dict[str, float | str] | None:
+        """How many structures DFT is expected to put near the hull, as of `expected_share`."""
+        if self._reference is None:
+            return None
+        found = calibration_of(self._reference, self._calibration)
+        return expected_share(self.counts["expected"], found.said) if found else None
 
     def check_any(self, output: Path) -> None:
         """PigenError with the commonest reason if no structure of all has an energy."""

@@ -16,7 +16,7 @@ from pigen.run.folder import RunFolder, is_complete
 from pigen.run.table import RunTable
 from pigen.runtime.device import resolve_device
 from pigen.runtime.executor import Where, open_executor
-from pigen.screening.stability import ESTIMATE, stability
+from pigen.screening.stability import stability
 
 
 def check_energies(config: EnergyConfig) -> None:
@@ -83,15 +83,11 @@ def with_energies(
         known: sources of known structures.
         executor: where structures are compared.
     """
-    from pigen.energy.calibration.estimate import systematic_error
-
     values = survivors.columns["mled"].values if len(survivors) else ()
     mled = dict(zip(survivors.ids, values, strict=True))
     relaxed = read_bundle(folder.relaxed)
     formulas, structures = read_formulas(known_formulas), read_chunks(known, executor=executor)
-    estimated = relaxed.columns.get(ESTIMATE)
-    off = 0.0 if estimated is None else systematic_error(estimated.source)
-    found = stability(relaxed, mled, total, formulas, structures, executor, off=off)
+    found = stability(relaxed, mled, total, formulas, structures, executor)
     estimate = {"estimate": found.estimate} if found.estimate else {}
     return replace(
         table,

@@ -19,6 +19,8 @@ SUN = "SUN"
 """Name of a rate: stable (as E100), unique, of novel structure."""
 ESTIMATE = "e_hull_est"
 """Column of an estimate of DFT's energy above the hull, eV/atom."""
+COMMON = "e_hull_est_common"
+"""Column of the part of its error that all structures have in common, eV/atom."""
 _CHUNK = 250
 """Structures in a task for a worker."""
 
@@ -53,20 +55,17 @@ def stability(
     known_formulas: frozenset[str],
     known: Iterable[Bundle],
     executor: Executor,
-    *,
-    off: float = 0.0,
 ) -> Stability:
     """Count what is near the hull among relaxed survivors of the filters.
 
     Args:
         relaxed: survivors as `pigen energy` leaves them, with column ``e_hull``; without a value
-            they count as unstable.
+            they count as unstable. `COMMON`, where there is one, moves all estimates together.
         mled: bits, by the id of a survivor before it was relaxed.
         total: structures generated.
         known_formulas: compositions of known structures.
         known: known structures themselves, as far as they are at hand.
         executor: where structures are prepared for comparison.
-        off: eV/atom, by which all estimates may be off together.
     """
     column = relaxed.columns["e_hull"]
     below = {name: column.values < threshold for name, threshold in STABLE.items()}
@@ -83,6 +82,7 @@ def stability(
     new = new_and_unique(relaxed, known_formulas, known, executor)
     expected = {name: float(chance.sum()) / max(total, 1) for name, chance in chances.items()}
     expected[SUN] = float(chances["E100"][new].sum()) / max(total, 1)
+    off = relaxed.columns[COMMON].values if COMMON in relaxed.columns else 0.0
     moved = {
         name: abs(_normal(relaxed, height + off) - _normal(relaxed, height - off)) / 2
         for name, height in STABLE.items()
@@ -112,7 +112,7 @@ def chance_below(relaxed: Bundle, threshold: float) -> NDArray[np.float64]:
     return np.clip(np.nan_to_num(given.values.astype(np.float64)), 0.0, 1.0)
 
 
-def _normal(relaxed: Bundle, threshold: float) -> NDArray[np.float64]:
+def _normal(relaxed: Bundle, threshold: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """(B,) probability of the estimate, as a normal distribution; 0 where there is none."""
     from scipy.special import ndtr
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,9 +29,12 @@ from pigen.runtime.files import write_atomically
 
 FORMAT = "pigen-calibration-1"
 E_HULL_EST, E_HULL_EST_SD = "e_hull_est", "e_hull_est_sd"
+E_HULL_EST_COMMON = "e_hull_est_common"
+"""Column of the part of the error that all estimates of a kind of structures have in common."""
 P_HULL = {"p_hull_050": 0.050, "p_hull_100": 0.100}
 """Columns of probabilities → threshold, eV/atom."""
-ESTIMATE_COLUMNS = (E_HULL_EST, E_HULL_EST_SD, *P_HULL)
+ESTIMATE_COLUMNS = (E_HULL_EST, E_HULL_EST_SD, E_HULL_EST_COMMON, *P_HULL)
+_N, _VARIANCE, _SHIFT = "n", "variance of ", "shift of "
 _DIGITS = 6
 _ARRAYS = (
     *("centre", "spread", "weights"),
@@ -60,6 +62,14 @@ class Calibration:
     systematic: float
     model: Model
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """What stands as the source of the columns of `with_estimate`."""
+        return (
+            f"pigen {__version__} calibration of {self.level} on {self.source}, systematic error "
+            f"{1000 * self.systematic:.0f} meV/atom"
+        )
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -165,65 +175,71 @@ def with_estimate(bundle: Bundle, reference: Reference, calibration: Calibration
         predicted = calibration.model.predict(features)
         found[E_HULL_EST][have] = predicted.value
         found[E_HULL_EST_SD][have] = predicted.sd
+        found[E_HULL_EST_COMMON][have] = calibration.systematic
         for name, threshold in P_HULL.items():
             found[name][have] = predicted.below(threshold)
-    source = (
-        f"pigen {__version__} calibration of {calibration.level} on {calibration.source}, "
-        f"systematic error {1000 * calibration.systematic:.0f} meV/atom"
-    )
+    source = calibration.said
     units = {name: "" if name in P_HULL else "eV/atom" for name in ESTIMATE_COLUMNS}
     return bundle.with_columns(
         {name: Column(values, units[name], source) for name, values in found.items()}
     )
 
 
-def share_of(chunks: Iterable[Bundle]) -> dict[str, float | str] | None:
-    """How many structures DFT is expected to put below each threshold, with the error.
+def expected_sums(bundle: Bundle) -> dict[str, float]:
+    """What `expected_share` is made of; the sums of chunks add up to those of all.
 
     Args:
-        chunks: of a bundle with the columns of `with_estimate`.
+        bundle: with the columns of `with_estimate`; without them there is nothing to sum.
+    """
+    if not set(ESTIMATE_COLUMNS) <= bundle.columns.keys():
+        return {}
+    have = np.isfinite(bundle.columns[E_HULL_EST].values)
+    columns = {name: bundle.columns[name].values[have] for name in ESTIMATE_COLUMNS}
+    value, sd, common = (columns[c] for c in (E_HULL_EST, E_HULL_EST_SD, E_HULL_EST_COMMON))
+    sums = {_N: float(have.sum())}
+    for name, threshold in P_HULL.items():
+        p = columns[name]
+        slope = np.exp(-0.5 * ((threshold - value) / sd) ** 2) / (np.sqrt(2 * np.pi) * sd)
+        sums[name] = float(p.sum())
+        sums[_VARIANCE + name] = float((p * (1.0 - p)).sum())
+        sums[_SHIFT + name] = float((common * slope).sum())
+    return sums
+
+
+def expected_share(sums: Mapping[str, float], source: str) -> dict[str, float | str] | None:
+    """How many structures DFT is expected to put below each threshold, with the error.
+
+    The error is of chance, and of what all structures have in common (`E_HULL_EST_COMMON`): the
+    probability of each moves with that.
+
+    Args:
+        sums: of `expected_sums`.
+        source: of the estimate.
 
     Returns:
-        Numbers by threshold, ``error_…`` beside each, and ``text`` that says so; None where no
-        structure has an estimate.
+        Numbers by name of the probability, ``error_…`` beside each, and ``text`` that says so; None
+        where no structure has an estimate.
     """
-    parts = [chunk for chunk in chunks if len(chunk) and E_HULL_EST in chunk.columns]
-    if not parts:
+    if not sums.get(_N):
         return None
     found: dict[str, float | str] = {}
-    said, n = [], 0
+    said = []
     for name, threshold in P_HULL.items():
-        p = np.concatenate([chunk.columns[name].values for chunk in parts])
-        p = p[np.isfinite(p)]
-        n = len(p)
-        found[name], error = float(p.sum()), expected_error(p, name, parts)
-        found[f"error_{name}"] = error
-        said.append(f"{p.sum():.1f} ± {error:.1f} below {1000 * threshold:.0f} meV/atom")
-    source = parts[0].columns[E_HULL_EST].source
-    found["text"] = f"DFT is expected to put {' and '.join(said)} of {n} (estimate: {source})"
+        number, error = (
+            sums[name],
+            float(np.sqrt(sums[_VARIANCE + name] + sums[_SHIFT + name] ** 2)),
+        )
+        found[name], found[f"error_{name}"] = number, error
+        said.append(f"{number:.1f} ± {error:.1f} below {1000 * threshold:.0f} meV/atom")
+    whole = f"{' and '.join(said)} of {sums[_N]:.0f}"
+    found["text"] = f"DFT is expected to put {whole} (estimate: {source})"
     return found
 
 
-def expected_error(p: Array, name: str, parts: Sequence[Bundle]) -> float:
-    """Standard error of Σ p: chance, and what all structures of a kind have in common.
-
-    The latter is the calibration's systematic error: p of each structure moves with it.
-    """
-    value, sd = (
-        np.concatenate([chunk.columns[column].values for chunk in parts])
-        for column in (E_HULL_EST, E_HULL_EST_SD)
-    )
-    have = np.isfinite(value)
-    at = (P_HULL[name] - value[have]) / sd[have]
-    slope = np.exp(-0.5 * at**2) / (np.sqrt(2 * np.pi) * sd[have])
-    shift = systematic_error(parts[0].columns[E_HULL_EST].source) * slope.sum()
-    return float(np.sqrt((p * (1.0 - p)).sum() + shift**2))
-
-
-def systematic_error(source: str) -> float:
-    """eV/atom, by which all estimates of a column may be off together, from its ``source``."""
-    found = re.search(r"systematic error (\d+) meV/atom", source)
-    return float(found[1]) / 1000 if found else 0.0
+def share_of(bundle: Bundle) -> dict[str, float | str] | None:
+    """`expected_share` of a bundle with the columns of `with_estimate`; None without them."""
+    sums = expected_sums(bundle)
+    return expected_share(sums, bundle.columns[E_HULL_EST].source) if sums else None
 
 
 def known_compositions(reference: Reference) -> KnownCompositions:
