@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from pigen.bundle import KEEPS, Bundle, divide
 from pigen.bundle.stage import CHUNK
-from pigen.config import Experiment
+from pigen.config import ChemistryConfig, Experiment
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
 from pigen.io import Limits, open_source, stream
@@ -143,6 +143,7 @@ def filter(
     settings: Settings | None = None,
     keep_all: bool = False,
     executor: Executor | None = None,
+    **chemistry: Any,
 ) -> Bundle:
     """The structures that pass the criteria, as `pigen filter` keeps them.
 
@@ -156,6 +157,9 @@ def filter(
         settings: by descriptor.
         keep_all: return every structure with its verdicts.
         executor: where descriptors are computed; None for this process.
+        chemistry: what compositions must be: ``elements_required``, ``elements_allowed``,
+            ``elements_excluded``, ``elements_one_of``, ``n_elements`` (a number, or both ends,
+            included), ``charge_balanced``, ``stoichiometry``.
 
     Returns:
         The survivors; the others are among `rejects`, each with the reason of the first criterion
@@ -182,7 +186,8 @@ def filter(
         "e_hull": ehull,
         "k": k,
     }
-    for name in (where or {}).keys() & {*windows, "novel", "prototype"}:
+    apart = {*windows, "novel", "prototype", *ChemistryConfig.__slots__}
+    for name in (where or {}).keys() & apart:
         raise UsageError(f"where: {name} has an argument of its own")
     runs = executor or SerialExecutor()
     with tempfile.TemporaryDirectory() as folder:
@@ -193,6 +198,7 @@ def filter(
             },
             Path(folder),
             runs,
+            chemistry=checked(ChemistryConfig, _plain(chemistry), "pigen.filter"),
             novel=novel,
             prototypes=prototypes,
             top=top,

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from known_structures import every_element, known_structures
 
+from pigen import api
 from pigen.bundle import Bundle, BundleWriter, bundle_info, read_bundle, strings, write_bundle
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
@@ -106,6 +107,31 @@ def test_without_criteria_the_papers_apply(known_bundle: Path, tmp_path: Path) -
         "mled": True,
         "k": False,
     }
+
+
+def test_chemistry_is_asked_for_by_options(known_bundle: Path, tmp_path: Path) -> None:
+    asked = ["--elements", "O", "--elements-one-of", "Ti,Si", "--n-elements", "2:3"]
+    asked += ["--charge-balanced", "--stoichiometry", "metal,Si : O = 1:2"]
+    out = tmp_path / "out.h5"
+    found = as_json("filter", known_bundle, *asked, "-o", out)
+    assert [one["text"] for one in found["criteria"]] == [
+        "elements with O, Ti or Si",
+        "2 ≤ n_elements ≤ 3",
+        "charge_balanced",
+        "metal,Si : O = 1:2",
+    ]
+    kept = read_bundle(out)
+    assert kept.crystals.reduced_formulas() == ["O2Ti1"]
+    assert found["kept"] == 1
+    from_python = api.filter(
+        known_bundle,
+        elements_required=["O"],
+        elements_one_of=[["Ti", "Si"]],
+        n_elements=(2, 3),
+        charge_balanced=True,
+        stoichiometry="metal,Si : O = 1:2",
+    )
+    assert from_python.ids.tolist() == kept.ids.tolist()
 
 
 def test_survivors_have_a_name_of_their_own(

@@ -11,13 +11,15 @@ import pytest
 from known_structures import every_element, known_structures, mp20_crystals, nasty_crystals
 
 from pigen.bundle import KEEPS, SURVIVORS, Bundle, Column, Criterion, Reject, strings
-from pigen.config import FilterConfig
+from pigen.config import ChemistryConfig, FilterConfig
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import evaluate
+from pigen.descriptors.chemistry import compositions
 from pigen.descriptors.novelty import read_formulas
 from pigen.runtime.errors import UsageError
 from pigen.screening.criteria import (
     check_criteria,
+    chemistry_criteria,
     heading_of,
     in_paper_order,
     known_compositions,
@@ -54,6 +56,10 @@ def simple(names: Sequence[str]) -> Bundle:
         (Criterion("n", low=3, high=4, inclusive=True), "3 ≤ n ≤ 4"),
         (Criterion("n", low=3, inclusive=True), "n ≥ 3"),
         (Criterion("elements", among=("Cl", "Na")), "elements among Cl, Na"),
+        (
+            Criterion("elements", holding=(("Li",), ("O", "S")), without=("Pb",)),
+            "elements with Li, O or S; without Pb",
+        ),
         (Criterion("prototype", absent=True), "no prototype"),
     ],
 )
@@ -120,6 +126,53 @@ def test_ends_are_excluded() -> None:
     value = float(evaluate(mgo, ["c"])[0].columns["c"].values[0])
     for window in ({"low": value}, {"high": value}):
         assert not apply_filters(mgo, [Criterion("c", **window)]).verdicts["c"].passed[0]
+
+
+def test_both_ends_of_whole_numbers_are_included() -> None:
+    bundle = simple(["CsCl", "SrTiO3"])
+    window = window_on("n_elements", (2, 3))
+    assert (window.inclusive, window.text) == (True, "2 ≤ n_elements ≤ 3")
+    assert apply_filters(bundle, [window]).passed().all()
+    alone = apply_filters(bundle, [window_on("n_elements", (3, 3))]).verdicts["n_elements"]
+    assert alone.passed.tolist() == [False, True]
+    assert alone.reasons.tolist() == ["n_elements below 3: 2", ""]
+    with pytest.raises(UsageError, match="lower end 4 must be below"):
+        window_on("n_elements", (4, 3))
+    with pytest.raises(UsageError, match="charge_balanced has no numbers"):
+        window_on("charge_balanced", (0, 1))
+
+
+def test_criteria_on_compositions_agree_with_the_rules_of_sampling(shared_data: Path) -> None:
+    crystals = mp20_crystals(shared_data, "test")
+    config = ChemistryConfig(
+        elements_one_of=(("O", "S", "F", "Cl"),),
+        elements_excluded=("Cs", "Ba"),
+        n_elements=(2, 3),
+        charge_balanced=True,
+        stoichiometry="metal:nonmetal = 1:2",
+    )
+    criteria = chemistry_criteria(config)
+    assert [one.name for one in criteria] == [
+        *("elements", "n_elements", "charge_balanced", "stoichiometry")
+    ]
+    judged = apply_filters(bundle_of(crystals), criteria)
+    chemistry = config.chemistry()
+    failures = [chemistry.failure(counts) for counts in compositions(crystals)]
+    assert judged.passed().tolist() == [not failure for failure in failures]
+    assert 20 < judged.passed().sum() < len(crystals) / 2
+    assert chemistry_criteria(ChemistryConfig()) == ()
+
+
+def test_alloys_are_counted_apart() -> None:
+    alloy = Crystals.single(3.8 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [28, 13])
+    salt = known_structures()["CsCl"].crystals
+    places = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]
+    odd = Crystals.single(5.0 * np.eye(3), places, [11, 11, 17])
+    funnel = Funnel((Criterion("charge_balanced"),))
+    crystals = Crystals.concatenate([alloy, salt, odd])
+    kept = funnel.add(apply_filters(bundle_of(crystals), funnel.criteria))
+    assert kept.ids.tolist() == ["s1"]
+    assert funnel.reasons == {"no charge_balanced, an alloy": 1, "not charge_balanced": 1}
 
 
 def test_novelty_names_the_composition(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def attributes_of(criterion: Criterion) -> dict[str, Any]:
     }
     optional = {"low": criterion.low, "high": criterion.high, "among": criterion.among}
     given |= {key: value for key, value in optional.items() if value is not None}
+    listed = {"holding": tuple(map("|".join, criterion.holding)), "without": criterion.without}
+    given |= {key: value for key, value in listed.items() if value}
     return given | ({"wording": criterion.wording} if criterion.wording else {})
 
 
@@ -42,12 +44,6 @@ def criteria_in(file: h5py.File) -> dict[str, Criterion]:
 
 def _read(name: str, attributes: Any) -> Criterion:
     """The criterion that `attributes_of` wrote. ValueError or KeyError if it is no such thing."""
-    among = None
-    if "among" in attributes:
-        names = np.atleast_1d(attributes["among"])
-        if names.ndim > 1 or len(names) > MAX_NAMES or sum(map(len, names)) > MAX_SOURCE:
-            raise ValueError(f"the criterion {name!r} lists too much")
-        among = tuple(map(str, names))
     return Criterion(
         name,
         low=_end(name, attributes, "low"),
@@ -56,9 +52,19 @@ def _read(name: str, attributes: Any) -> Criterion:
         in_sequence=bool(attributes["in_sequence"]),
         unit=said(attributes, "unit"),
         inclusive=bool(attributes["inclusive"]),
-        among=among,
+        among=_names(name, attributes, "among") if "among" in attributes else None,
+        holding=tuple(tuple(one.split("|")) for one in _names(name, attributes, "holding")),
+        without=_names(name, attributes, "without"),
         wording=said(attributes, "wording") if "wording" in attributes else "",
     )
+
+
+def _names(name: str, attributes: Any, key: str) -> tuple[str, ...]:
+    """A list of names; empty where there is none."""
+    names = np.atleast_1d(attributes.get(key, ()))
+    if names.ndim > 1 or len(names) > MAX_NAMES or sum(map(len, names)) > MAX_SOURCE:
+        raise ValueError(f"the criterion {name!r} lists too much")
+    return tuple(map(str, names))
 
 
 def _end(name: str, attributes: Any, which: str) -> float | None:

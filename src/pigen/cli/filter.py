@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pigen.cli.chemistry import chemistry_options, chemistry_settings
 from pigen.cli.common import (
     check_output,
     output_of,
@@ -40,6 +41,7 @@ Window = tuple[float | None, float | None]
 _OWN_OPTION = (
     *("min_distance", "spp", "novel", "c", "mled", "e_hull"),
     *("p_hull_050", "p_hull_100", "prototype", "k"),
+    *("elements", "n_elements", "charge_balanced", "stoichiometry"),
 )
 
 
@@ -90,6 +92,7 @@ class WindowType(click.ParamType[Window]):
 
 @click.command("filter")
 @sources_argument
+@chemistry_options
 @click.option(
     "--min-distance",
     type=WindowType("low"),
@@ -175,7 +178,8 @@ def filter(
 ) -> None:
     """Keep the structures that pass the criteria, and count what each takes out.
 
-    A window is LO:HI with either end open; ends are excluded. Without criteria: the paper's A′, A,
+    A window is LO:HI with either end open; ends are excluded, but those of whole numbers, such as
+    n_elements and space_group, are included. Without criteria: the paper's A′, A,
     B, C, D and K each alone, and A to D in sequence. SRC is anything that `pigen import` reads.
     Columns that are missing are computed, but for e_hull and p_hull_050, p_hull_100, which `pigen
     energy` makes. Survivors go to SRC_passed.h5 in this folder unless -o says otherwise, and with
@@ -184,10 +188,13 @@ def filter(
     \b
     Examples:
         pigen filter all.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
+        pigen filter all.csv --elements Li,O --n-elements 3:4 --charge-balanced -o oxides.h5
         pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
+    from pigen.config import ChemistryConfig
     from pigen.descriptors import load_descriptors
     from pigen.io.sources import Sources
+    from pigen.runtime.checked import checked
     from pigen.screening.criteria import criteria_of
     from pigen.screening.filter import FilterStage
 
@@ -195,6 +202,7 @@ def filter(
     check_output(output, sources, force=force, resume=resume)
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     load_descriptors(own)
+    chemistry = checked(ChemistryConfig, chemistry_settings(options), "pigen filter")
     windows: dict[str, Window | None] = {**options, "e_hull": ehull, **_named(named)}
     settings = settings_of(assignments)
     opened = Sources(sources, limits, shard=shard)
@@ -203,6 +211,7 @@ def filter(
             windows,
             Path(folder),
             executor,
+            chemistry=chemistry,
             novel=novel,
             prototypes=prototypes,
             top=top,

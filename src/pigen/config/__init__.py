@@ -1,5 +1,6 @@
 """Experiments: one TOML file → frozen, validated dataclasses."""
 
+from pigen.config.chemistry import ChemistryConfig
 from pigen.config.dump import dump_experiment
 from pigen.config.load import load_experiment, shipped_experiments
 from pigen.config.settings import (
@@ -22,6 +23,7 @@ from pigen.config.settings import (
 __all__ = [
     "CRITERION_LABELS",
     "LABELS",
+    "ChemistryConfig",
     "DataConfig",
     "DiffusionConfig",
     "EnergyConfig",

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pigen.config.chemistry import ChemistryConfig
 from pigen.crystal.elements import SYMBOLS
 from pigen.runtime.checked import REQUIRED, setting
 from pigen.runtime.resources import SHIPPED_CHECKPOINTS
@@ -166,7 +167,7 @@ N_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleConfig:
+class SampleConfig(ChemistryConfig):
     """Sampling from a trained model."""
 
     n: int = setting(N_SAMPLES, "Structures to generate; `imported.n` limits imported ones.", lo=1)
@@ -235,12 +236,6 @@ class SampleConfig:
         above=0.0,
         hi=1.0,
     )
-    elements_allowed: tuple[str, ...] = setting(
-        (), "Only these elements; empty allows all.", choices=SYMBOLS[1:]
-    )
-    elements_required: tuple[str, ...] = setting(
-        (), "Elements every structure must hold.", choices=SYMBOLS[1:]
-    )
     batch_size: int = setting(
         16,
         "Structures denoised together: what a kill can lose. No effect on results; on a GPU more "
@@ -295,7 +290,7 @@ CRITERION_LABELS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilterConfig:
+class FilterConfig(ChemistryConfig):
     """The criteria of the paper's filters."""
 
     min_distance: float = setting(
@@ -320,6 +315,7 @@ class FilterConfig:
 
     def __post_init__(self) -> None:
         """A criterion with a key of its own is set there."""
+        ChemistryConfig.__post_init__(self)  # what super() gives is not found in a class with slots
         own = {field.name for field in dataclasses.fields(self)} - {"where", "spp_table", "known"}
         for name in self.where:
             if name in own:

@@ -18,7 +18,9 @@ from pigen.runtime.errors import UsageError
 from pigen.runtime.files import cached_file, write_atomically
 
 
-@descriptor("novel", ColumnSpec("novel", "", "reduced formula absent from the known compositions"))
+@descriptor(
+    "novel", ColumnSpec("novel", "", "reduced formula absent from the known compositions", "flag")
+)
 def novel(crystals: Crystals, known: Path = resources.KNOWN_COMPOSITIONS) -> Evaluated:
     """Whether the reduced formula of each crystal is absent from a list.
 

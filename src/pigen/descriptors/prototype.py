@@ -13,8 +13,8 @@ from pigen.runtime import resources
 
 @descriptor(
     "prototype",
-    ColumnSpec("prototype", "", "highest-ranked known framework that the structure has, if any"),
-    ColumnSpec("prototype_rank", "", "its rank in the library, 0 if the structure has none"),
+    ColumnSpec("prototype", "", "highest-ranked known framework the structure has, if any", "text"),
+    ColumnSpec("prototype_rank", "", "its rank in the library, 0 if it has none", "whole"),
 )
 def prototype(
     crystals: Crystals, library: Path = resources.PROTOTYPES / "aflow.h5", top: int = 100

@@ -11,13 +11,13 @@ import hashlib
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,20 @@ from pigen.runtime.files import sha256_of
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """What a column is: its name, unit, one-line meaning, and whether it has a value per atom."""
+    """What a column is.
+
+    Attributes:
+        name, unit: of the column.
+        meaning: in one line.
+        kind: of its values: ``real`` or ``whole`` numbers, ``text``, or a ``flag``.
+        per_atom: whether it has a value per atom.
+    """
 
     name: str
     unit: str
     meaning: str
-    per_atom: bool = False
+    kind: Literal["real", "whole", "text", "flag"] = "real"
+    per_atom: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from pigen.crystal.symmetry import space_group_number, symmetry_of_each
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor
 
 
-@descriptor("space_group", ColumnSpec("space_group", "", "number in the International Tables"))
+@descriptor(
+    "space_group", ColumnSpec("space_group", "", "number in the International Tables", "whole")
+)
 def space_group(crystals: Crystals, symprec: float = 0.1) -> Evaluated:
     """Number of the space group, 1 … 230, as spglib finds it in the primitive cell.
 

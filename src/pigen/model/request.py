@@ -92,9 +92,6 @@ def check_request(
         for symbol in getattr(config, key):
             _check_element(symbol, header, f"{where}: sample.{key}")
     required = set(config.elements_required)
-    if config.elements_allowed and not required <= set(config.elements_allowed):
-        odd = sorted(required - set(config.elements_allowed))[0]
-        raise UsageError(f"{where}: sample.elements_required: {odd} is not among elements_allowed")
     largest = len(header.spec.sizes.frequency)
     sizes = sizes_asked(config)
     if sizes and not len(required) <= min(sizes) <= max(sizes) <= largest:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pigen.crystal.charges import published_rules
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF
+from pigen.crystal.formulas import formula_amounts
 
 ANIONS = ("N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I")
 """Elements that count as anions in the share of cells with one."""
@@ -17,25 +18,15 @@ _GRAMS = 1.66053906660
 """g/cm³ of one atomic mass unit per Å³."""
 
 
-@lru_cache(maxsize=100_000)
 def smact_valid(formula: str) -> bool:
-    """Whether charges can balance in a composition, as published figures count it.
-
-    The rules of SMACT with Pauling's test and with alloys valid, and its oxidation states of 2014,
-    which were the only ones when these figures were made (Davies et al., J. Open Source Softw. 4,
-    1361, 2019). A composition with an element that SMACT does not know is not valid.
+    """Whether a composition is an alloy or its charges can balance, as published figures count it.
 
     Args:
-        formula: like ``Mg1O1``.
+        formula: as `Crystals.reduced_formulas` writes it, like ``Mg1O1``.
     """
-    from smact.screening import smact_validity
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of elements without an electronegativity
-            return bool(smact_validity(formula, oxidation_states_set="smact14"))
-    except (KeyError, NameError):
-        return False
+    counts = {Z_OF.get(symbol, 0): n for symbol, n in formula_amounts(formula).items()}
+    rules = published_rules()
+    return bool(counts) and (rules.is_alloy(counts) or rules.balances(counts))
 
 
 def element_counts(crystals: Crystals) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Bundle, Criterion
-from pigen.config import CRITERION_LABELS, FilterConfig
+from pigen.config import CRITERION_LABELS, ChemistryConfig, FilterConfig
 from pigen.descriptors import column_source, descriptor_names, get_descriptor
 from pigen.descriptors.novelty import write_formulas
 from pigen.io import read_chunks
@@ -18,11 +18,14 @@ from pigen.runtime.errors import UsageError
 
 Ends = tuple[float | None, float | None]
 
+_CHEMISTRY = ("elements", "n_elements", "charge_balanced", "stoichiometry")
 _ORDER = (
+    *_CHEMISTRY,
     *("min_distance", "spp", "novel", "c", "mled"),
     *("e_hull", "p_hull_050", "p_hull_100", "prototype", "k"),
 )
-"""The paper's order, and frameworks after motifs: the matcher takes the most time."""
+"""What needs a composition alone, the paper's order, and frameworks after motifs: the matcher takes
+the most time."""
 IN_SEQUENCE = ("spp", "novel", "c", "mled")
 """Criteria of an experiment that take structures out; its others are counted alone."""
 
@@ -66,6 +69,7 @@ def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
     said = {}
     for criterion in criteria:
         name, ends = criterion.name, f"low={criterion.low}, high={criterion.high}"
+        ends = criterion.text if criterion.is_on_names else ends
         made = "" if is_made_before(criterion) else column_source(name, criterion.settings)
         where = "in sequence" if criterion.in_sequence else "alone"
         said[f"criterion {name}"] = "; ".join(filter(None, (ends, where, made)))
@@ -75,8 +79,8 @@ def provenance_of(criteria: Iterable[Criterion]) -> dict[str, str]:
 def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
     """The paper's A′ A B C D K with the thresholds of a config, in the paper's order.
 
-    A–D are in sequence, as in its Table 1; A′, K and those of ``config.where`` are counted alone.
-    Without ``config.novel`` there is no B.
+    A–D are in sequence, as in its Table 1, and before them what is asked of compositions; A′, K
+    and those of ``config.where`` are counted alone. Without ``config.novel`` there is no B.
 
     Raises:
         UsageError: a window of ``config.where`` that is none.
@@ -92,25 +96,62 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
         Criterion("mled", low=config.mled),
         Criterion("k", low=config.k),
     ]
-    return tuple(
-        with_unit(replace(criterion, in_sequence=criterion.name in IN_SEQUENCE))
-        for criterion in criteria
-        if config.novel or criterion.name != "novel"
-    ) + tuple(window_on(name, ends, in_sequence=False) for name, ends in config.where.items())
+    return (
+        *chemistry_criteria(config),
+        *(
+            with_unit(replace(criterion, in_sequence=criterion.name in IN_SEQUENCE))
+            for criterion in criteria
+            if config.novel or criterion.name != "novel"
+        ),
+        *(window_on(name, ends, in_sequence=False) for name, ends in config.where.items()),
+    )
+
+
+def chemistry_criteria(config: ChemistryConfig) -> tuple[Criterion, ...]:
+    """Criteria on compositions, in sequence; none where nothing is asked of them."""
+    found = []
+    groups = (*((symbol,) for symbol in config.elements_required), *config.elements_one_of)
+    on_elements = Criterion(
+        "elements",
+        among=config.elements_allowed or None,
+        holding=groups,
+        without=config.elements_excluded,
+    )
+    if on_elements.is_on_names:
+        found.append(on_elements)
+    chemistry, free = config.chemistry(), ChemistryConfig().chemistry()
+    if (chemistry.fewest, chemistry.most) != (free.fewest, free.most):
+        found.append(
+            Criterion("n_elements", low=chemistry.fewest, high=chemistry.most, inclusive=True)
+        )
+    if config.charge_balanced:
+        found.append(Criterion("charge_balanced"))
+    if config.stoichiometry:
+        amounts = config.stoichiometry
+        settings = {"amounts": amounts}
+        found.append(Criterion("stoichiometry", settings=settings, wording=amounts))
+    return tuple(found)
 
 
 def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:
     """The criterion that a descriptor or column lies between two ends; an infinite one is open.
 
+    Ends are excluded, but those of a descriptor of whole numbers belong to the window.
+
     Raises:
-        UsageError: both ends are open, or the lower one is not below the upper.
+        UsageError: both ends are open, the lower one is not below the upper, or the descriptor has
+            no numbers.
     """
+    made = None if is_made_before(Criterion(name)) else get_descriptor(name).columns[0].kind
+    if made in ("text", "flag"):
+        raise UsageError(f"{name} has no numbers: it takes no window")
     low, high = (None if end is None or math.isinf(end) else end for end in ends)
     if low is None and high is None:
         raise UsageError(f"{name}: neither a lower nor an upper end")
-    if low is not None and high is not None and not low < high:
+    whole = made == "whole"
+    if low is not None and high is not None and not (low <= high if whole else low < high):
         raise UsageError(f"{name}: the lower end {low:g} must be below the upper, {high:g}")
-    return with_unit(Criterion(name, low, high, in_sequence=in_sequence))
+    return with_unit(Criterion(name, low, high, in_sequence=in_sequence, inclusive=whole))
 
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
@@ -153,6 +194,7 @@ def criteria_of(
     folder: Path,
     executor: Executor,
     *,
+    chemistry: ChemistryConfig | None = None,
     novel: bool = False,
     prototypes: str | None = None,
     top: int | None = None,
@@ -163,9 +205,10 @@ def criteria_of(
     """The criteria asked for, in one order; the paper's, counted alone and in sequence, of none.
 
     Args:
-        windows: descriptor or column → its ends, excluded; None where there is no criterion.
+        windows: descriptor or column → its ends; None where there is no criterion.
         folder: where lists and libraries made for the criteria are written.
         executor: where structures are read for these.
+        chemistry: what is asked of compositions.
         novel: criterion B.
         prototypes, top: no framework of this library, as far as that rank.
         spp_table, known: files of A and B, if not those shipped.
@@ -178,6 +221,7 @@ def criteria_of(
     from pigen.descriptors.prototypes.library import library_file
 
     given = [window_on(name, ends) for name, ends in windows.items() if ends is not None]
+    given += chemistry_criteria(chemistry or ChemistryConfig())
     chosen = {name: dict(some) for name, some in (settings or {}).items()}
     if novel:
         given.append(Criterion("novel"))
@@ -196,7 +240,7 @@ def criteria_of(
     unused = chosen.keys() - {criterion.name for criterion in criteria}
     if unused:
         raise UsageError(f"settings for {', '.join(sorted(unused))}, which is no criterion here")
-    criteria = tuple(replace(c, settings=chosen.get(c.name, {})) for c in criteria)
+    criteria = tuple(replace(c, settings=chosen.get(c.name, c.settings)) for c in criteria)
     check_criteria(criteria)
     return criteria
 

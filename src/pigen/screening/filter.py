@@ -73,10 +73,10 @@ def _judge(
     name, low, high = criterion.name, criterion.low, criterion.high
     if criterion.absent:
         return values == "", [f"known {name}: {value}" for value in values]
-    if criterion.among is not None:
-        others = [sorted(set(str(value).split("-")) - {*criterion.among}) for value in values]
-        passed = np.array([not found for found in others], dtype=bool)
-        return passed, [f"{name} not allowed: {', '.join(found)}" for found in others]
+    if criterion.is_on_names:
+        wrong = [criterion.names_wrong(str(value).split("-")) for value in values]
+        passed = np.array([not found for found in wrong], dtype=bool)
+        return passed, [f"{name} not as asked: {'; '.join(found)}" for found in wrong]
     if not criterion.has_window:
         return values.astype(bool), [f"not {name}: {f}" for f in bundle.crystals.reduced_formulas()]
     passed, why = np.ones(len(values), dtype=bool), [""] * len(values)
