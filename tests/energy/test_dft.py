@@ -168,6 +168,59 @@ def test_incar_can_be_changed(tmp_path: Path) -> None:
     assert (incar["ISPIN"], incar["ENCUT"], incar["KSPACING"]) == (2, 520, 0.3)
 
 
+@pytest.mark.parametrize(("preset", "moves"), [("mp", 0), ("mp-relax", 99)])
+def test_inputs_of_the_materials_project(
+    tmp_path: Path, reference: Path, preset: str, moves: int
+) -> None:
+    from pymatgen.io.vasp import Incar, Kpoints, Poscar
+
+    oxide = Crystals.single(4.3 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [8, 26])
+    source, folder = tmp_path / "fe.h5", tmp_path / "vasp"
+    write_bundle(
+        source, replace(CANDIDATES.select([0, 1]), crystals=Crystals.concatenate([oxide] * 2))
+    )
+    args = ("--competing", "--reference", reference, "--preset", preset, "--incar", "NELM=150")
+    result = pigen("dft-export", source, *args, "-o", folder)
+    assert "2 competing phases for 2 candidates\n" in result.stderr  # Fe and O, each once
+    place = folder / "candidate" / "cand_1"
+    incar = Incar.from_file(place / "INCAR")
+    assert (incar["ISPIN"], incar["NSW"], incar["LDAUU"], incar["NELM"]) == (
+        2,
+        moves,
+        [5.3, 0],
+        150,
+    )
+    poscar = Poscar.from_file(place / "POSCAR", check_for_potcar=False)
+    assert poscar.site_symbols == ["Fe", "O"]  # as MAGMOM and +U are listed
+    assert (place / "POTCAR.spec").read_text().split() == ["Fe_pv", "O"]
+    assert Kpoints.from_file(place / "KPOINTS").kpts[0][0] > 3
+    metal = Incar.from_file(folder / "competing" / "fe" / "INCAR")
+    assert "LDAUU" not in metal
+    assert metal["ISPIN"] == 2
+
+
+def test_many_competing_phases_are_asked_for(
+    tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pigen.cli.dft.MANY", 2)
+    source = tmp_path / "near.h5"
+    write_bundle(source, CANDIDATES)
+    args = ("dft-export", source, "--competing", "--reference", reference, "-o", tmp_path / "v")
+    said = pigen(*args, expect=2).stderr.splitlines()
+    assert said[0] == "3 competing phases for 3 candidates"
+    assert "3 competing phases are as many calculations; --yes writes them" in said[1]
+    assert not (tmp_path / "v").exists()
+    pigen(*args, "--yes")
+
+
+def test_the_verb_offers_every_preset() -> None:
+    from pigen.cli.dft import dft_export
+    from pigen.energy.dft.vasp import PRESETS
+
+    (option,) = (one for one in dft_export.params if one.name == "preset")
+    assert list(getattr(option.type, "choices", ())) == list(PRESETS)
+
+
 def test_potcar_is_written_from_the_users_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from pigen.cli.options import (
 from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import UsageError
 
+MANY = 100
+"""Competing phases above which `pigen dft-export` asks."""
+
 
 @click.command("dft-export")
 @sources_argument
@@ -38,6 +42,15 @@ from pigen.runtime.errors import UsageError
     type=EXISTING,
     help="Reference with those phases, by `pigen hull build`; the shipped one by default.",
 )
+@click.option("--yes", is_flag=True, help=f"Write more than {MANY} competing phases unasked.")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "mp", "mp-relax"]),
+    default="paper",
+    show_default=True,
+    help="Settings: the paper's; the Materials Project's for single points or for relaxations, "
+    "spin polarised, with +U where it has it.",
+)
 @click.option(
     "--incar", "changes", multiple=True, metavar="TAG=VALUE", help="An INCAR tag, e.g. ISPIN=2."
 )
@@ -48,19 +61,24 @@ def dft_export(
     output: Path,
     competing: bool,
     reference: Path | None,
+    yes: bool,
+    preset: str,
     changes: tuple[str, ...],
     as_json: bool,
     **limits: int,
 ) -> None:
-    """Write VASP single points of relaxed candidates: INCAR, POSCAR, POTCAR.
+    """Write VASP inputs of relaxed candidates: INCAR, POSCAR, POTCAR.
 
-    PBE PAW, ENCUT 600, KSPACING 0.3 around Γ, EDIFF 1e-6, NSW 0. Where pymatgen finds no library of
-    potentials (PMG_VASP_PSP_DIR), POTCAR.spec names those to take. manifest.csv lists the folders.
-    SRC is anything that `pigen import` reads, best the survivors of `pigen filter --ehull`.
+    The paper's settings are PBE PAW, ENCUT 600, KSPACING 0.3 around Γ, EDIFF 1e-6, NSW 0; those of
+    --preset mp and mp-relax are pymatgen's MPStaticSet and MPRelaxSet. Where pymatgen finds no
+    library of potentials (PMG_VASP_PSP_DIR), POTCAR.spec names those to take. manifest.csv lists
+    the folders. SRC is anything that `pigen import` reads, best the survivors of `pigen filter
+    --ehull`.
 
     \b
-    Example:
+    Examples:
         pigen dft-export near_hull.h5 --competing -o vasp
+        pigen dft-export best.h5 --preset mp -o vasp
     """
     from pigen.bundle import Bundle
     from pigen.energy.dft.export import LACKING, export
@@ -74,11 +92,23 @@ def dft_export(
     opened = Sources(sources, limits_of(**limits))
     with opened.executor(Where()) as executor:
         candidates = Bundle.concatenate(list(opened.chunks(executor)))
+
+    def agree(n: int) -> None:
+        click.echo(f"{n} competing phases for {len(candidates)} candidates", err=True)
+        if n > MANY and not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(
+                    f"{n} competing phases are as many calculations; --yes writes them"
+                )
+            click.confirm("Write them all?", abort=True, err=True)
+
     exported = export(
         candidates,
         output,
         reference=load_reference(reference) if competing else None,
+        preset=preset,
         changes=tags,
+        agree=agree,
         provenance=provenance_of("pigen dft-export", sources),
     )
     counts = {

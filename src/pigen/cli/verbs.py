@@ -46,8 +46,8 @@ SECTIONS: dict[str, dict[str, Verb]] = {
         "csp-seed": Verb("pigen.cli.csp:csp_seed", "Write folders for structure prediction."),
         "csp-run": Verb("pigen.cli.csp:csp_run", "Search for structures by basin hopping."),
         "csp-collect": Verb("pigen.cli.csp_collect:csp_collect", "Read what the searches reached."),
-        "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP single points of candidates."),
-        "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP single points."),
+        "dft-export": Verb("pigen.cli.dft:dft_export", "Write VASP inputs of candidates."),
+        "dft-collect": Verb("pigen.cli.dft:dft_collect", "Read finished VASP calculations."),
     },
     "Tables of the paper": {
         "table": Verb("pigen.cli.run:table", "Print a table of the paper from finished runs."),

@@ -1,1 +1,1 @@
-"""A door to DFT: VASP single points out, energies back in."""
+"""A door to DFT: VASP inputs out, energies back in."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from pigen.bundle import Bundle, Column, read_bundle, strings
-from pigen.energy.dft.export import CANDIDATE, EXPORTED
-from pigen.energy.dft.vasp import read_energy
+from pigen.energy.dft.export import CANDIDATE, EXPORTED, PRESET
+from pigen.energy.dft.vasp import PAPER, PRESETS, read_energy
 from pigen.energy.hull import Hull, Reference
 from pigen.energy.hull.reference import Entry
 from pigen.runtime.errors import UsageError
 
-SOURCE = "VASP single point, vasprun.xml"
+SOURCE = "VASP, vasprun.xml"
 
 
 def collect(folder: Path, reference: Reference | None = None) -> tuple[Bundle, Bundle]:
@@ -40,10 +40,13 @@ def collect(folder: Path, reference: Reference | None = None) -> tuple[Bundle, B
     for name in ("kind", "folder"):
         if name not in exported.columns or exported.columns[name].kind != "str":
             raise UsageError(f"{folder / EXPORTED}: no text column {name!r}")
+    preset = exported.provenance.get(PRESET, PAPER)
+    if preset not in PRESETS:
+        raise UsageError(f"{folder / EXPORTED}: unknown preset {preset[:40]!r}")
     energies, status = np.full(len(exported), np.nan), [""] * len(exported)
     for i, crystal in enumerate(exported.crystals):
         try:
-            energies[i] = read_energy(_inside(folder, exported, i), crystal)
+            energies[i] = read_energy(_inside(folder, exported, i), crystal, preset)
         except (ValueError, OSError) as error:
             status[i] = str(error)
     bundle = exported.with_columns(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pigen.bundle import Bundle, Column, iter_bundle, strings, write_bundle
 from pigen.crystal.elements import SYMBOLS
-from pigen.energy.dft.vasp import incar, potential_of, write_inputs
+from pigen.energy.dft.vasp import PAPER, potential_of, tags_of, write_inputs
 from pigen.energy.hull import Hull, Reference
 from pigen.io.export import safe_name
 from pigen.runtime.bounded import numbered
@@ -23,6 +23,8 @@ EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
 """Bundle of what was exported, with its columns ``kind`` and ``folder``; the same to read."""
 LACKING = "phases_without_structure.txt"
 """Formulas of competing phases to be brought by the user, one a line; only where there are any."""
+PRESET = "preset"
+"""Key of the provenance of `EXPORTED`."""
 CANDIDATE, COMPETING = "candidate", "competing"
 
 
@@ -48,8 +50,10 @@ def export(
     folder: Path,
     *,
     reference: Reference | None = None,
+    preset: str = PAPER,
     changes: Mapping[str, str] | None = None,
     provenance: Mapping[str, str] | None = None,
+    agree: Callable[[int], None] = lambda n: None,
 ) -> Exported:
     """Write a folder for each candidate and each phase it competes with, and the manifest.
 
@@ -58,8 +62,11 @@ def export(
         folder: must not exist.
         reference: the phases on its hull in the candidates' chemical systems, elements included,
             are exported too; None for no competing phases.
-        changes: INCAR tags in place of, or beside, those of `SETTINGS`.
+        preset: whose settings, of `pigen.energy.dft.vasp.PRESETS`.
+        changes: INCAR tags in place of, or beside, the preset's.
         provenance: how the candidates came about.
+        agree: called with the number of competing phases, before anything is written; what it
+            raises ends the export.
 
     Raises:
         UsageError: the folder exists; no candidates; an element that VASP has no potential for.
@@ -75,16 +82,18 @@ def export(
     if reference is not None:
         competing, lacking, no_hull = competing_phases(candidates, reference)
         parts.append(_only_structures(competing, COMPETING))
+        agree(len(competing))
     exported = Bundle.concatenate(parts)
     for z in np.unique(exported.crystals.atomic_numbers):
-        potential_of(SYMBOLS[z])
-    incar_text = incar(changes or {})
-    exported = replace(_with_folders(exported), provenance=dict(provenance or {}))
+        potential_of(SYMBOLS[z], preset)
+    tags = tags_of(changes or {})
+    made = {**(provenance or {}), PRESET: preset}
+    exported = replace(_with_folders(exported), provenance=made)
     folder.mkdir(parents=True)
     n_potcars = 0
     for i, crystal in enumerate(exported.crystals):
         place = folder / exported.columns["folder"].values[i]
-        n_potcars += write_inputs(place, crystal, exported.ids[i], incar_text)
+        n_potcars += write_inputs(place, crystal, exported.ids[i], preset, tags)
     write_bundle(folder / EXPORTED, exported)
     _write_manifest(folder / MANIFEST, exported)
     if lacking:
