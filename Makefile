@@ -18,16 +18,18 @@ reproduce: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Whole runs, training, CHGNet against its makers' code, the built wheel; kills are in test-faults.
+# Whole runs, training, CHGNet against its makers' code, the built wheel; not what is in test-faults.
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow --ignore=tests/faults -k "not first_hour"
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow -k "not first_hour" $(FAULTS:%=--ignore=%)
 
 test-all: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m ""
 
-# Kills, full disks, hostile files (docs/resilience.md); minutes. PIGEN_KILLS=100 kills more often.
+# Kills, full disks, hostile files, Dask workers that are lost (docs/resilience.md); minutes, on a
+# quiet machine. PIGEN_KILLS=100 kills more often.
+FAULTS := tests/faults tests/runtime/test_cluster.py
 test-faults: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests/faults -m slow
+	$(BIN)/python -m pytest $(FAULTS) -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
