@@ -26,7 +26,7 @@ from pigen.io.values import read_values
 from pigen.runtime.checked import checked
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
-from pigen.screening.criteria import criteria_of
+from pigen.screening.criteria import LESS_IS_BETTER, MORE_IS_BETTER, criteria_of
 from pigen.screening.filter import FilterStage
 from pigen.screening.label import DEFAULT_LABELS, LabelStage
 
@@ -177,7 +177,6 @@ def filter(
         >>> pigen.filter(salt, c=(0.55, 0.85), k=3.9).rejects
         (Reject(id='crystal-0', reason='k not above 3.9: 1'),)
     """
-    bounds = {"min_distance": 0, "spp": 1, "mled": 0, "e_hull": 1, "k": 0}
     windows: dict[str, Window | None] = {
         "min_distance": min_distance,
         "spp": spp,
@@ -192,10 +191,7 @@ def filter(
     runs = executor or SerialExecutor()
     with tempfile.TemporaryDirectory() as folder:
         criteria = criteria_of(
-            {
-                **{name: _ends(name, one, bounds.get(name)) for name, one in windows.items()},
-                **{name: _ends(name, one, None) for name, one in (where or {}).items()},
-            },
+            {name: _ends(name, one) for name, one in {**windows, **(where or {})}.items()},
             Path(folder),
             runs,
             chemistry=checked(ChemistryConfig, _plain(chemistry), "pigen.filter"),
@@ -274,14 +270,14 @@ def _flat(sources: Iterable[Any]) -> Iterable[Any]:
             open_objects([one], Limits())  # says what it is
 
 
-def _ends(
-    name: str, window: Window | None, bound: int | None
-) -> tuple[float | None, float | None] | None:
-    """Both ends of a window; ``bound`` is which of them a bare number is."""
+def _ends(name: str, window: Window | None) -> tuple[float | None, float | None] | None:
+    """Both ends of a window; a bare number is the natural bound of a quantity that has one."""
     if window is None or isinstance(window, tuple | list):
         if window is not None and len(window) != 2:
             raise UsageError(f"{name}: expected (lo, hi), got {window}")
         return None if window is None else (window[0], window[1])
-    if bound is None:
-        raise UsageError(f"{name}: give a window, like (0.55, 0.85) or (0.55, None)")
-    return (window, None) if bound == 0 else (None, window)
+    if name in MORE_IS_BETTER:
+        return window, None
+    if name in LESS_IS_BETTER:
+        return None, window
+    raise UsageError(f"{name}: give a window, like (0.55, 0.85) or (0.55, None)")

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from pigen.bundle import Bundle, Column, read_bundle, strings, write_bundle
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
+from pigen.run.best import best_of
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
 from pigen.screening.rank import Key, rank
@@ -98,13 +99,16 @@ def test_any_column_up_or_down(candidates: Bundle) -> None:
     keys = [Key.parse("e_hull_est:desc")]
     found = rank(candidates, 3, keys, SerialExecutor())
     assert found.bundle.ids.tolist() == ["small", "tan", "cscl"]
+    assert Key.parse("mled") == Key("mled", descending=True)
+    assert Key.parse("e_hull") == Key("e_hull", descending=False)
+    assert Key.parse("mled:asc").text == "mled, least first"
     with pytest.raises(UsageError, match="expected NAME, NAME:asc or NAME:desc"):
         Key.parse("c:down")
     with pytest.raises(UsageError, match="no column of numbers 'c' to rank by; there are p_hull"):
         rank(candidates, 3, [Key.parse("c")], SerialExecutor())
 
 
-def test_verb_writes_bundle_and_table(candidates: Bundle, tmp_path: Path) -> None:
+def test_verb_writes_bundle_table_cifs_and_sheet(candidates: Bundle, tmp_path: Path) -> None:
     write_bundle(tmp_path / "relaxed.h5", candidates)
     (tmp_path / "known.txt").write_text("MgO\n")
     args = ["rank", tmp_path / "relaxed.h5", "--n", "2", "--known", tmp_path / "known.txt"]
@@ -119,6 +123,26 @@ def test_verb_writes_bundle_and_table(candidates: Bundle, tmp_path: Path) -> Non
     with (tmp_path / "best.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2"]
-    assert rows[0]["formula"] == "Cl1Na1"
+    assert [row["formula"] for row in rows] == ["NaCl", "NaCl"]
+    assert [row["space_group"] for row in rows] == ["Fm-3m (225)", "Pm-3m (221)"]
+    assert float(rows[1]["volume (Å^3)"]) == pytest.approx(3.4**3, rel=1e-4)
+    mass = (22.990 + 35.45) / 6.02214076e23  # g in one formula unit
+    assert float(rows[1]["density (g/cm^3)"]) == pytest.approx(mass / 3.4e-8**3, rel=1e-3)
+    cifs = sorted(path.name for path in (tmp_path / "best").iterdir())
+    assert cifs == ["1_ClNa_large.cif", "2_ClNa_cscl.cif"]
+    assert "Pm-3m (221)" in (tmp_path / "best.svg").read_text("utf-8")
+    assert (tmp_path / "best.png").read_bytes().startswith(b"\x89PNG")
     again = CliRunner().invoke(main, [str(arg) for arg in args])
     assert again.exit_code == 2
+    again = CliRunner().invoke(main, [str(arg) for arg in (*args, "--force")])
+    assert again.exit_code == 0, again.output + again.stderr
+
+
+def test_facts_and_descriptors_are_keys(candidates: Bundle) -> None:
+    found = best_of(candidates, 2, SerialExecutor(), by=("density:desc",), keep_known=True)
+    assert found.bundle.ids.tolist() == ["tan", "cas"]
+    assert [key.text for key in found.keys] == ["density, greatest first"]
+    found = best_of(candidates, 1, SerialExecutor(), by=("k",), keep_known=True)
+    assert np.isfinite(found.bundle.columns["k"].values).all()
+    bare = Bundle(crystals=candidates.crystals, ids=candidates.ids)
+    assert best_of(bare, 1, SerialExecutor(), keep_known=True).keys == (Key("mled", True),)

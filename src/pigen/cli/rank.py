@@ -1,10 +1,8 @@
-"""The verb rank: what to calculate first."""
+"""The verb rank: the best structures, as files and as a picture."""
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +21,6 @@ from pigen.cli.options import (
 from pigen.cli.terminal import show_counts, show_markdown
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from collections.abc import Iterable
-    from concurrent.futures import Executor
-
-    from pigen.bundle import Bundle
     from pigen.runtime.executor import Where
 
 
@@ -39,9 +33,10 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     "--by",
     "by",
     multiple=True,
-    metavar="NAME[:asc|desc]",
-    help="Column to sort by, least first unless :desc; p_hull_050:desc by default. Repeatable: "
-    "further ones decide between equals.",
+    metavar="NAME[:asc|desc],…",
+    help="Columns or descriptors to sort by, the better end first unless :asc or :desc says "
+    "which; further ones decide between equals. By default the first there is of p_hull_050, "
+    "e_hull and mled.",
 )
 @click.option(
     "--per-system",
@@ -61,7 +56,8 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     "output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Bundle of the best, in order (.h5 is added); a CSV of the same name lies beside it.",
+    metavar="BEST",
+    help="How the names of the outputs begin.",
 )
 @executor_option
 @limit_options
@@ -80,92 +76,58 @@ def rank(
     as_json: bool,
     **limits: int,
 ) -> None:
-    """Rank relaxed structures: what to calculate first, and how many hits to expect.
+    """Rank structures: the best N as bundle, table, CIFs and one picture.
 
     Sorted by the probability that DFT puts a structure below 50 meV/atom, or by --by. Duplicates
     are left out by pymatgen's matcher, and known compounds by composition and structure: the
     compounds of the shipped hull, those of the Materials Project. One of a known composition whose
-    structure is not at hand counts as known.
+    structure is not at hand counts as known. SRC is anything that `pigen import` reads.
+
+    BEST.h5 and BEST.csv hold them in order, with space group, volume, density and all their
+    columns; the folder BEST their CIFs, named by rank; BEST.svg and BEST.png show the first 24.
 
     \b
-    Example:
+    Examples:
         pigen rank relaxed.h5 --n 50 --per-system 3 -o best
-        pigen dft-export best.h5 --competing -o vasp
+        pigen rank cifs/ --by mled,density:desc --keep-known -o best
     """
-    from pigen.bundle import Bundle, write_bundle
+    from pigen.bundle import Bundle
     from pigen.energy.calibration.estimate import share_of
     from pigen.io.sources import Sources
-    from pigen.screening.rank import BY, Key
-    from pigen.screening.rank import rank as ranked_of
+    from pigen.report.best import BestFiles
+    from pigen.run.best import best_of
 
-    output = output if output.suffix == ".h5" else output.with_name(output.name + ".h5")
-    table = output.with_suffix(".csv")
-    check_output(output, sources, force=force)
-    check_output(table, sources, force=force)
-    keys = [Key.parse(text) for text in by or (BY,)]
+    files = BestFiles.at(output)
+    for path in files.files:
+        check_output(path, sources, force=force)
+    files.check(force=force)
+    keys = [key for text in by for key in text.split(",")]
     opened = Sources(sources, limits_of(**limits))
     with opened.executor(where) as executor:
-        bundle = Bundle.concatenate(list(opened.chunks(executor)))
-        formulas, structures = (frozenset[str](), ()) if keep_known else _known(known, executor)
-        found = ranked_of(
-            bundle,
-            n,
-            keys,
-            executor,
-            known_formulas=formulas,
-            known=structures,
-            per_system=per_system,
+        bundle = Bundle.concatenate(list(opened.watched(executor)))
+        found = best_of(
+            bundle, n, executor, by=keys, per_system=per_system, known=known, keep_known=keep_known
         )
     best = found.bundle
-    expected = share_of(best)
     made = {**best.provenance, **provenance_of("pigen rank", sources)}
-    write_bundle(output, replace(best, rejects=(), provenance=made))
-    _write_table(table, best)
+    files.write(found, bundle.n_entries, made)
+    expected = share_of(best)
     counts = {
         "read": bundle.n_entries,
         "ranked": len(best),
+        "by": "; ".join(key.text for key in found.keys),
         "left_out": dict(found.left_out.most_common()),
         "expected": expected,
-        "output": str(output),
-        "table": str(table),
+        "output": str(files.bundle),
+        "table": str(files.table),
+        "picture": str(files.picture),
+        "cifs": str(files.cifs),
     }
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(f"{output} and {table}: the best {len(best)} of {bundle.n_entries}")
+    click.echo(f"the best {len(best)} of {bundle.n_entries} by {counts['by']}")
     show_counts(found.left_out)
     if expected:
         show_markdown(f"{expected['text']}\n")
-
-
-def _known(path: Path | None, executor: Executor) -> tuple[frozenset[str], Iterable[Bundle]]:
-    """Formulas and structures of known compounds."""
-    from pigen.bundle import iter_bundle
-    from pigen.descriptors.novelty import read_formulas
-    from pigen.energy.hull import load_reference
-    from pigen.io import read_chunks
-    from pigen.screening.criteria import lists_formulas
-
-    if path is None:
-        reference = load_reference()
-        formulas = frozenset(entry.formula for entry in reference.entries)
-        return formulas, iter_bundle(reference.phases) if reference.phases else ()
-    if lists_formulas(path):
-        return read_formulas(path), ()
-    chunks = list(read_chunks([str(path)], executor=executor))
-    return frozenset(f for c in chunks for f in c.crystals.reduced_formulas()), chunks
-
-
-def _write_table(path: Path, best: Bundle) -> None:
-    """One line for each structure: rank, id, formula, and its columns of one value."""
-    from pigen.runtime.files import replaced
-
-    columns = {n: c for n, c in best.columns.items() if not c.per_atom and n != "rank"}
-    crystals = best.crystals
-    with replaced(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["rank", "id", "parent", "formula", "n_atoms", "volume (Å^3)", *columns])
-        for i, formula in enumerate(crystals.reduced_formulas()):
-            values = [c.values[i] for c in columns.values()]
-            fixed = [i + 1, best.ids[i], best.parents[i], formula, int(crystals.n_atoms[i])]
-            rows.writerow([*fixed, f"{crystals.volume[i]:.3f}", *values])
+    click.echo(f"{', '.join(map(str, files.files))} and the folder {files.cifs}")

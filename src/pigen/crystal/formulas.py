@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from math import gcd, isfinite
 
 from pigen.crystal.elements import Z_OF
@@ -47,3 +48,18 @@ def canonical_formula(text: str) -> str:
 def formula_amounts(formula: str) -> dict[str, int]:
     """Symbol → number of atoms in a formula as `canonical_formula` writes it."""
     return {symbol: int(count) for symbol, count in TERM.findall(formula)}
+
+
+def usual_formula(formula: str) -> str:
+    """A reduced formula with its elements in the usual order and without ones, e.g. ``SrTiO3``.
+
+    Args:
+        formula: as `canonical_formula` writes it; "–" stands for an empty one.
+    """
+    from pymatgen.core import Composition
+
+    if not formula:
+        return "–"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No Pauling electronegativity")  # Ar goes last
+        return str(Composition(formula).reduced_formula)

@@ -119,6 +119,15 @@ def space_group_number(
 _Cell = tuple[Any, Any, Any]  # lattice, coordinates, numbers, as spglib takes them
 
 
+def space_group_name(number: int) -> str:
+    """Short symbol and number of a space group, e.g. ``Fm-3m (225)``."""
+    import gemmi
+
+    # gemmi tells hexagonal axes of rhombohedral groups by an H.
+    symbol = gemmi.find_spacegroup_by_number(number).short_name().replace("H", "R", 1)
+    return f"{symbol} ({number})"
+
+
 def spglib_dataset(cell: _Cell, symprec: float) -> Any:
     """What spglib finds of a cell (lattice, coordinates, numbers).
 

@@ -37,6 +37,10 @@ SUFFIX = "-relaxed"
 """What the id of a relaxed structure adds to its parent's."""
 
 
+PARENT = "parent_"
+"""What begins the name of a column that describes the parent."""
+
+
 def source_of(settings: RelaxConfig, executor: Executor) -> str:
     """How the columns are made, with the name and version of the potential, from a worker.
 
@@ -76,9 +80,10 @@ def relax_bundle(
         input, and the columns ``e_relaxed`` (eV/atom; NaN where the status says there is none),
         ``converged``, ``n_steps``, ``max_force`` (eV/Å), ``rmsd`` (to the input, by pymatgen's
         matcher, over (V/n)^(1/3); NaN if they do not match), ``status``, ``rattle_gain`` (eV/atom)
-        and ``symmetry_lost``, as of `Relaxed`. What describes the geometry of the input stays
-        there. The input's rejects, and with ``only_passed`` the structures that failed a
-        criterion, are rejects, so kept + rejected = read.
+        and ``symmetry_lost``, as of `Relaxed`. What was known of the input is there
+        as ``parent_<column>``, for it describes that geometry. The input's rejects, and with
+        ``only_passed`` the structures that failed a criterion, are rejects, so kept + rejected =
+        read.
 
     Raises:
         UsageError: ``only_passed`` for structures that have not been judged.
@@ -104,7 +109,10 @@ def relax_bundle(
         crystals=crystals,
         ids=strings(f"{i}{SUFFIX}" for i in bundle.ids[~empty]),
         parents=bundle.ids[~empty],
-        columns=_columns(start, crystals, found, _source(settings)),
+        columns={
+            **_of_parents(bundle.select(~empty)),
+            **_columns(start, crystals, found, _source(settings)),
+        },
         rejects=rejects,
         provenance=bundle.provenance,
     )
@@ -181,6 +189,13 @@ def count_status(counts: Counter[str], status: str) -> None:
 @lru_cache(maxsize=2)
 def _potential(model: str, device: str) -> Potential:
     return load_potential(model, device)
+
+
+def _of_parents(bundle: Bundle) -> dict[str, Column]:
+    """Columns of the input, of one value for each crystal; what it says of its own parents too."""
+    own = {n: c for n, c in bundle.columns.items() if not c.per_atom}
+    older = {n: c for n, c in own.items() if n.startswith(PARENT)}
+    return older | {f"{PARENT}{n}": c for n, c in own.items() if n not in older}
 
 
 def _columns(

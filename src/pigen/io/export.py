@@ -89,7 +89,7 @@ def export_bundle(
             with replaced(target) as path:
                 _write_zip(path, files)
         else:
-            _write_folder(target, files)
+            write_folder(target, files)
     return n
 
 
@@ -257,7 +257,12 @@ def _write_zip(path: Path, files: Iterable[tuple[str, str]]) -> None:
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), text, zipfile.ZIP_DEFLATED)
 
 
-def _write_folder(target: Path, files: Iterable[tuple[str, str]]) -> None:
+def write_folder(target: Path, files: Iterable[tuple[str, str]]) -> None:
+    """A folder of files, each a name and its text; one that is there is replaced, when all is well.
+
+    Raises:
+        PigenError: the disk is full, or another reason why nothing can be written.
+    """
     partial = _partial(target)
     shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
     partial.mkdir()

@@ -41,6 +41,11 @@ class Quantity:
     error: str = ""
     computed: bool = False
 
+    def text(self, value: float, error: float = np.nan) -> str:
+        """A value of the column as it is shown, with its error where there is one."""
+        said = f"{self.scale * value:.{self.digits}f}".replace("-", "−")
+        return said if np.isnan(error) else f"{said} ± {self.scale * error:.{self.digits}f}"
+
 
 N_ATOMS = Quantity("n_atoms", "Atoms in the cell", "N", "atoms", 0)
 ESTIMATE = Quantity(

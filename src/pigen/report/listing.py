@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, atomic_radii
-from pigen.crystal.symmetry import space_group_number, symmetry_of_each
+from pigen.crystal.formulas import usual_formula
+from pigen.crystal.symmetry import space_group_name, space_group_number, symmetry_of_each
 from pigen.io.cif_text import to_cif
 from pigen.io.export import safe_name
 from pigen.report.content import Entry, Heading, Listing
@@ -57,37 +57,26 @@ def listing_of(survivors: Sequence[Survivor], total: int) -> Listing:
 
 
 def _formula(crystal: Crystals) -> Entry:
-    """In the usual order of elements, e.g. ``SrTiO3``; sorts by it."""
-    from pymatgen.core import Composition
-
-    key = crystal.reduced_formulas()[0]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "No Pauling electronegativity")  # Ar goes last
-        formula = Composition(key).reduced_formula if key else "–"
+    formula = usual_formula(crystal.reduced_formulas()[0])
     return Entry(formula, formula)
 
 
 def _space_group(crystal: Crystals) -> Entry:
     """Symbol and number at `SYMPREC`; sorts by number."""
-    import gemmi
-
     found, reasons = symmetry_of_each(crystal, SYMPREC, space_group_number)
     if reasons[0]:
         return Entry("–", None, str(reasons[0]))
-    group = gemmi.find_spacegroup_by_number(found[0])
-    symbol = group.short_name().replace("H", "R", 1)  # gemmi tells hexagonal axes by an H
-    return Entry(f"{symbol} ({found[0]})", float(found[0]))
+    return Entry(space_group_name(found[0]), float(found[0]))
 
 
 def _figure(survivor: Survivor, quantity: Quantity) -> Entry:
     """A value with its error, where it has one; why it lacks, where that is known."""
-    value = quantity.scale * survivor.values.get(quantity.name, np.nan)
+    value = survivor.values.get(quantity.name, np.nan)
     if isnan(value):
         reason = survivor.texts.get("e_hull_reason", "") if quantity.unit == "meV/atom" else ""
         return Entry("–", None, reason)
-    error = quantity.scale * survivor.values.get(quantity.error, np.nan)
-    text = f"{value:.{quantity.digits}f}".replace("-", "−")
-    return Entry(text if isnan(error) else f"{text} ± {error:.{quantity.digits}f}", value)
+    error = survivor.values.get(quantity.error, np.nan)
+    return Entry(quantity.text(value, error), quantity.scale * value)
 
 
 def _views(survivor: Survivor, relaxed: bool) -> Iterator[dict[str, str]]:

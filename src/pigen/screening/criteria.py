@@ -38,6 +38,12 @@ MADE_BEFORE = {
 """Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
 
 
+MORE_IS_BETTER = frozenset(("min_distance", "mled", "k", "p_hull_050", "p_hull_100"))
+"""Quantities of which a bare number in a criterion is the least, and rankings have most first."""
+LESS_IS_BETTER = frozenset(("spp", "e_hull"))
+"""Those of which it is the most; of any other a criterion wants a window."""
+
+
 def letter_of(criterion: Criterion) -> str:
     """What tables call a criterion, "" for one that has its name alone."""
     return CRITERION_LABELS.get(criterion.name, "")

@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column
 from pigen.runtime.errors import UsageError
+from pigen.screening.criteria import MORE_IS_BETTER
 from pigen.screening.stability import new_and_unique
 
-BY = "p_hull_050:desc"
-"""What structures are ranked by, unless somebody says otherwise."""
 RANK = "rank"
+FACTS = ("n_atoms", "volume", "density")
+"""Columns that every crystal can have: atoms in its cell, Å^3 and g/cm^3."""
+_GRAMS = 1.66053906660
+"""g/cm^3 in one atomic mass unit per Å^3."""
+_LOOK = 10
+"""Times n: how many of the first are compared with each other before more of them are."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,20 @@ class Key:
 
     @classmethod
     def parse(cls, text: str) -> Key:
-        """From ``NAME``, ``NAME:asc`` or ``NAME:desc``; UsageError for another end."""
-        name, _, end = text.partition(":")
+        """From ``NAME``, ``NAME:asc`` or ``NAME:desc``; UsageError for another end.
+
+        Without an end, the better one comes first: the most of what a criterion wants at least,
+        such as a probability or M_LED, the least of anything else.
+        """
+        name, _, end = text.strip().partition(":")
         if not name or end not in ("", "asc", "desc"):
             raise UsageError(f"--by {text}: expected NAME, NAME:asc or NAME:desc")
-        return cls(name, end == "desc")
+        return cls(name, end == "desc" or (not end and name in MORE_IS_BETTER))
+
+    @property
+    def text(self) -> str:
+        """In words, e.g. ``mled, greatest first``."""
+        return f"{self.column}, {'greatest' if self.descending else 'least'} first"
 
 
 @dataclass(frozen=True)
@@ -41,10 +55,12 @@ class Ranked:
 
     Attributes:
         bundle: in order, with the column ``rank`` from 1 on.
+        keys: what it is sorted by.
         left_out: structures by reason.
     """
 
     bundle: Bundle
+    keys: tuple[Key, ...]
     left_out: Counter[str]
 
 
@@ -66,8 +82,8 @@ def rank(
         keys: columns to sort by, the first decides.
         executor: where structures are prepared for comparison.
         known_formulas: compositions of known compounds.
-        known: structures of known compounds, as far as they are at hand. A structure of a known
-            composition of which none is at hand counts as known.
+        known: structures of known compounds, as far as they are at hand, to be gone through again
+            at will. A structure of a known composition of which none is at hand counts as known.
         per_system: most of one chemical system.
 
     Raises:
@@ -80,6 +96,32 @@ def rank(
     # numpy's last key decides first; a stable order keeps equal ones as they came.
     sorted_by = [-v[rows] if k.descending else v[rows] for k, v in zip(keys, columns, strict=True)]
     ordered = bundle.select(rows[np.lexsort(sorted_by[::-1])])
+    looked = max(_LOOK * n, 250)
+    while True:
+        chosen, why = _choose(
+            ordered.select(slice(0, looked)), known_formulas, known, per_system, executor
+        )
+        if len(chosen) >= n or looked >= len(ordered):
+            break
+        looked *= 4
+    left_out += why
+    left_out["lower rank"] = max(len(ordered) - looked, 0) + max(len(chosen) - n, 0)
+    chosen = chosen.select(slice(0, n))
+    ranks = np.arange(1, len(chosen) + 1)
+    said = "; ".join(key.text for key in keys)
+    chosen = chosen.with_columns({RANK: Column(ranks, "", f"pigen rank by {said}")})
+    return Ranked(chosen, tuple(keys), +left_out)
+
+
+def _choose(
+    ordered: Bundle,
+    known_formulas: frozenset[str],
+    known: Iterable[Bundle],
+    per_system: int | None,
+    executor: Executor,
+) -> tuple[Bundle, Counter[str]]:
+    """Those that are new, the first of their kind and of few enough in their chemical system."""
+    left_out: Counter[str] = Counter()
     first = new_and_unique(ordered, frozenset(), (), executor)
     left_out["duplicate of one with a better rank"] = int((~first).sum())
     ordered = ordered.select(first)
@@ -90,12 +132,26 @@ def rank(
         few = _first_of_each(ordered, per_system)
         left_out[f"more than {per_system} of its chemical system"] = int((~few).sum())
         ordered = ordered.select(few)
-    left_out["lower rank"] = max(len(ordered) - n, 0)
-    chosen = ordered.select(slice(0, n))
-    ranks = np.arange(1, len(chosen) + 1)
-    said = ", ".join(f"{k.column}:{'desc' if k.descending else 'asc'}" for k in keys)
-    chosen = chosen.with_columns({RANK: Column(ranks, "", f"pigen rank by {said}")})
-    return Ranked(chosen, +left_out)
+    return ordered, left_out
+
+
+def with_facts(bundle: Bundle) -> Bundle:
+    """The bundle with the columns `FACTS`; those that it has stay."""
+    from ase.data import atomic_masses
+
+    crystals = bundle.crystals
+    mass = np.bincount(
+        crystals.batch, np.asarray(atomic_masses)[crystals.atomic_numbers], len(crystals)
+    )
+    values = (crystals.n_atoms, crystals.volume, _GRAMS * mass / crystals.volume)
+    units = ("", "Å^3", "g/cm^3")
+    return bundle.with_columns(
+        {
+            name: Column(one, unit, "pigen rank")
+            for name, unit, one in zip(FACTS, units, values, strict=True)
+            if name not in bundle.columns
+        }
+    )
 
 
 def _numbers(bundle: Bundle, key: Key) -> NDArray[np.float64]:
