@@ -39,14 +39,16 @@ def test_templates_and_labels_come_back(library: TemplateLibrary) -> None:
         assert library.multiplicities[row] == tuple(template.multiplicities)
 
 
-def test_compositions_know_how_many_atoms_an_element_has_and_not_which(
+def test_structures_are_found_by_how_many_atoms_their_elements_have(
     library: TemplateLibrary,
 ) -> None:
     spinel = list(SYMMETRIC).index("Fd-3m")
-    assert library.compositions[spinel] == (2, 4, 8)  # Mg, Al, O: metals first
+    rows, elements = library.of_counts[2, 4, 8]
+    assert elements[rows.tolist().index(spinel)].tolist() == [12, 13, 8]  # Mg, Al, O
     layered = list(SYMMETRIC).index("I4/mmm")  # two orbits of oxygen
-    assert library.compositions[layered] == (2, 1, 4)
     assert sorted(library.multiplicities[layered]) == [1, 2, 2, 2]
+    assert sorted(library.elements(layered).tolist())[:2] == [8, 8]
+    assert layered in library.of_counts[1, 2, 4][0]
 
 
 def test_what_is_no_library_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pigen.model.checkpoint import Header, find_checkpoint, read_header
 from pigen.model.drawn import can_fill, draw_template
 from pigen.model.request import Plan, check_request, library_of, plan
 from pigen.model.sample import sample
+from pigen.model.template_prior import elements_of, relatives
 from pigen.runtime.errors import UsageError
 
 PATH = find_checkpoint("pigen")
@@ -109,6 +110,30 @@ def test_metals_go_where_metals_were() -> None:
         assert one.template is not None
         assert sorted(one.template.multiplicities) == [1, 1, 3]
         assert list(composition("O3TiSr")) == [38, 22, 8]
+
+
+def test_a_composition_gets_the_templates_of_its_relatives() -> None:
+    """Most of a spinel's are those of spinels: 14 atoms, two metals on sites of their own."""
+    found = [one.template for one in plans(asked(composition="MgGa2O4"), 40)]
+    spinels = [t for t in found if t is not None and (t.space_group, t.n_atoms) == (227, 14)]
+    assert len(spinels) > 20
+    for one in plans(asked(composition="ZnGa2O4", space_group=227), 5):
+        assert one.template is not None
+        two = one.elements[one.template.representative[one.template.multiplicities == 2]]
+        assert 30 in two.tolist()  # zinc is where the magnesium was, of which there are two
+
+
+def test_many_elements_alike_are_exchanged_in_order() -> None:
+    library = library_of(SYMMETRIC, PATH)
+    assert library is not None
+    found = relatives(library, dict.fromkeys(range(21, 29), 1), ())
+    assert len(found.others)  # no structure of eight metals is known
+    counts = {3: 1, 11: 1, 19: 1, 9: 1}
+    four = relatives(library, counts, (1, 2))
+    assert len(four.row) == 24 * len(np.unique(four.row))
+    chosen = four.row[np.argmin(four.unlikeliness)]
+    numbers = elements_of(library, chosen, counts, four, np.random.default_rng(0))
+    assert sorted(set(numbers.tolist())) == [3, 9, 11, 19]
 
 
 def test_formula_units_are_those_of_the_training_set_unless_asked() -> None:

@@ -60,3 +60,13 @@ def mendeleev_numbers() -> NDArray[np.float64]:
     places = np.array([0.0, *(Element(symbol).mendeleev_no for symbol in SYMBOLS[1:])])
     places.setflags(write=False)
     return places
+
+
+@lru_cache(maxsize=1)
+def groups() -> NDArray[np.int64]:
+    """Groups of the periodic table, 1 … 18, (104,), by pymatgen; f elements are in the third."""
+    from pymatgen.core import Element
+
+    found = np.array([0, *(Element(symbol).group for symbol in SYMBOLS[1:])])
+    found.setflags(write=False)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import mendeleev_numbers
+from pigen.crystal.elements import MAX_Z, mendeleev_numbers
 from pigen.crystal.templates import Template
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import write_atomically
 
-FORMAT = "pigen-templates-1"
+FORMAT = "pigen-templates-2"
 FILE_NAME = "templates.npz"
 """Of the library of a training set, beside the model that was trained on it."""
 
 _SHAPES = {
     "number": 1, "operations_ptr": 1, "rotations": 3, "translations": 2, "group": 1, "atoms_ptr": 1,
     "orbit": 1, "operation": 1, "orbits_ptr": 1, "projector": 1, "projectors": 3, "special": 1,
-    "specials": 2, "kind": 1, "labels": 2,
+    "specials": 2, "element": 1, "labels": 2,
 }  # fmt: skip
 """Dimensions of each array."""
 
@@ -42,8 +43,8 @@ class TemplateLibrary:
         rotations: (K, 3, 3). translations: (K, 3).
         group: (M,). atoms_ptr, orbits_ptr: (M + 1,). orbit, operation: (N,), see `Template`.
         projector, special: (O,) rows of ``projectors`` and ``specials``.
-        kind: (O,) rank of the orbit's element among those of its structure, from metals to
-            non-metals; which element it is, is not known.
+        element: (O,) atomic number on the orbit in the structure that the template is of: no part
+            of the template, it says how likely the template is for a composition.
         labels: (M, n_labels), NaN where missing. names: of the labels.
     """
 
@@ -60,7 +61,7 @@ class TemplateLibrary:
     projectors: NDArray[np.float64]
     special: NDArray[np.int64]
     specials: NDArray[np.float64]
-    kind: NDArray[np.int64]
+    element: NDArray[np.int64]
     labels: NDArray[np.float64]
     names: tuple[str, ...]
 
@@ -78,8 +79,7 @@ class TemplateLibrary:
         """
         groups: dict[bytes, int] = {}
         operations: list[Template] = []
-        rows, group, kinds = [], [], []
-        places = mendeleev_numbers()
+        rows, group, elements = [], [], []
         for i, template in enumerate(templates):
             if template is None:
                 continue
@@ -88,8 +88,7 @@ class TemplateLibrary:
             group.append(groups.setdefault(key, len(groups)))
             if len(groups) > len(operations):
                 operations.append(template)
-            numbers = crystals.atomic_numbers[crystals.ptr[i] + template.representative]
-            kinds.append(np.unique(places[numbers], return_inverse=True)[1])
+            elements.append(crystals.atomic_numbers[crystals.ptr[i] + template.representative])
         kept = [template for template in templates if template is not None]
         projectors, projector = _once([t.projector.reshape(-1, 9) for t in kept], 9)
         specials, special = _once([t.special for t in kept], 3)
@@ -109,7 +108,7 @@ class TemplateLibrary:
             projectors=projectors.reshape(-1, 3, 3),
             special=special,
             specials=specials,
-            kind=np.concatenate(kinds),
+            element=np.concatenate(elements).astype(np.int64),
             labels=labels[rows],
             names=tuple(names),
         )
@@ -152,14 +151,27 @@ class TemplateLibrary:
         counts = np.bincount(starts + self.orbit, minlength=self.orbits_ptr[-1])
         return [tuple(part.tolist()) for part in np.split(counts, self.orbits_ptr[1:-1])]
 
+    def elements(self, row: int) -> NDArray[np.int64]:
+        """Atomic number on each orbit in the structure that a template is of."""
+        return self.element[self.orbits_ptr[row] : self.orbits_ptr[row + 1]]
+
     @cached_property
-    def compositions(self) -> list[tuple[int, ...]]:
-        """Atoms of each element of each template, in the order of ``kind``."""
-        found = []
-        for row, counts in enumerate(self.multiplicities):
-            kind = self.kind[self.orbits_ptr[row] : self.orbits_ptr[row + 1]]
-            found.append(tuple(np.bincount(kind, weights=counts).astype(int).tolist()))
-        return found
+    def of_counts(self) -> dict[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Sorted numbers of atoms of k elements → rows (R,) of the structures that have them.
+
+        With their elements (R, k): those with fewer atoms first, of as many metals first.
+        """
+        place = mendeleev_numbers()
+        found: dict[tuple[int, ...], tuple[list[int], list[list[int]]]] = {}
+        for row, sizes in enumerate(self.multiplicities):
+            counts: Counter[int] = Counter()
+            for z, size in zip(self.elements(row).tolist(), sizes, strict=True):
+                counts[z] += size
+            ordered = sorted(counts, key=lambda z: (counts[z], place[z]))
+            rows, elements = found.setdefault(tuple(counts[z] for z in ordered), ([], []))
+            rows.append(row)
+            elements.append(ordered)
+        return {key: (np.array(rows), np.array(zs)) for key, (rows, zs) in found.items()}
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` without pickles."""
@@ -192,6 +204,7 @@ class TemplateLibrary:
             (self.group, len(self.number)),
             (self.projector, len(self.projectors)),
             (self.special, len(self.specials)),
+            (self.element, MAX_Z + 1),
         )
         fine = all(getattr(self, name).ndim == ndim for name, ndim in _SHAPES.items())
         fine = fine and all(not len(a) or (a.min() >= 0 and a.max() < n) for a, n in into)
@@ -200,7 +213,7 @@ class TemplateLibrary:
         ends = (
             (self.atoms_ptr, len(self.orbit)),
             (self.atoms_ptr, len(self.operation)),
-            (self.orbits_ptr, len(self.kind)),
+            (self.orbits_ptr, len(self.element)),
             (self.operations_ptr, len(self.rotations)),
         )
         fine = fine and all(p[0] == 0 and p[-1] == n and (np.diff(p) > 0).all() for p, n in ends)

@@ -212,14 +212,17 @@ def _symmetric_plan(
     header: Header,
     library: TemplateLibrary,
 ) -> Plan:
-    counts = composition(config.composition) if config.composition else {}
     if config.symmetry == "drawn":
         template, orbits = _drawn(rng, targets, config, header, library)
     else:
         row = _chosen(rng, targets, config, header, library)
         template = library[row]
-        wanted = {z: template.n_atoms // sum(counts.values()) * n for z, n in counts.items()}
-        orbits = template_prior.elements_of(library, row, wanted, rng)
+        orbits = np.zeros(len(template.representative), dtype=np.uint8)
+        if config.composition:
+            counts = _counts(config, template.n_atoms)
+            orbits = template_prior.elements_of(
+                library, row, counts, _relatives(config, library), rng
+            )
     for orbit, symbol in zip(rng.permutation(len(orbits)), config.elements_required, strict=False):
         orbits[orbit] = Z_OF[symbol]
     return Plan(index, template.n_atoms, targets, orbits[template.orbit], template, rng)
@@ -236,7 +239,9 @@ def _chosen(
     rows = _candidates(config, header, library)
     weights = template_prior.weights(library, header, targets) * rows
     asked = sizes_asked(config)
-    if asked or config.composition or config.n_atoms == "train":
+    if config.composition:
+        weights *= _relatives(config, library).weights(len(library))
+    if asked or units_asked(config) or (config.n_atoms == "train" and not config.composition):
         sizes = np.unique(library.n_atoms[rows])
         p = np.ones(len(sizes)) if asked else _sizes(targets, config, header)[sizes - 1]
         n_atoms = int(rng.choice(sizes, p=p / p.sum()))
@@ -314,9 +319,13 @@ def _candidates(
     if asked:
         rows &= np.isin(library.n_atoms, asked)
     if config.composition:
-        counts = list(composition(config.composition).values())
-        rows &= template_prior.fitting(library, counts, units_asked(config))
+        rows &= _relatives(config, library).weights(len(library)) > 0
     return rows
+
+
+def _relatives(config: SampleConfig, library: TemplateLibrary) -> template_prior.Relatives:
+    """The templates that can hold the composition asked for."""
+    return template_prior.relatives(library, composition(config.composition), units_asked(config))
 
 
 def _sizes(

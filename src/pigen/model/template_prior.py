@@ -1,19 +1,22 @@
-"""Which template a sample gets: p(template | targets), and compositions that fit one.
+"""Which template a sample gets: p(template | targets), p(template | composition).
 
 A target is reached only if the template allows it: how many different sites there are bounds what a
 structure's diversity of local environments can be. So templates are weighted by how near the labels
-of the structures they came from are to the targets.
+of the structures they came from are to the targets. For a composition they are weighted by how like
+its elements are to those of the structures of the same formula type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby, permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystal.elements import mendeleev_numbers
+from pigen.crystal.elements import atomic_radii, groups, mendeleev_numbers
 from pigen.crystal.template_library import TemplateLibrary
 from pigen.model.checkpoint import Header
 
@@ -26,6 +29,20 @@ of what the template's own structure had."""
 
 _UNKNOWN = 2.0
 """Widths that a template without a label counts as being away from its target."""
+
+EXCHANGE = (0.08, 3.8, 1.8, 4.4)
+"""What makes an exchange of elements unlikely, for each of `exchange_features`: weights of a
+logit model of which training structure shares its template with a structure of the validation
+set, by maximum likelihood (``benchmarks/template_prior.py``)."""
+
+SHARPNESS = 2.0
+"""Factor on the unlikeliness. At 1 the model's own probabilities; more keeps to the likeliest."""
+
+_UNLIKE = 10.0
+"""Unlikeliness of a template whose structure had another formula type."""
+
+_MOST_ALIKE = 6
+"""Elements with as many atoms as each other of which every exchange is looked at."""
 
 
 def weights(
@@ -43,37 +60,103 @@ def weights(
     return np.asarray(np.exp(log_weight - log_weight.max()))
 
 
-def fitting(
-    library: TemplateLibrary, counts: Sequence[int], units: Sequence[int]
-) -> NDArray[np.bool_]:
-    """(M,) the templates whose orbits can hold a composition; ``units`` of it, or any number.
+@dataclass(frozen=True)
+class Relatives:
+    """Templates that can hold a composition, and the elements on their orbits, K ways in all.
 
-    Where structures of the same formula, but for what its elements are, are among those of a size,
-    only theirs are: those with the same count for each rank from metals to non-metals, else those
-    with the same counts.
+    Attributes:
+        row: (K,) place in the library.
+        old: (K, k) elements of the template's own structure; new: those that take their places.
+        unlikeliness: (K,) minus the logarithm of its weight at sharpness 1.
+        others: rows whose structures had another formula type but whose orbits can be divided.
+    """
+
+    row: NDArray[np.int64]
+    old: NDArray[np.int64]
+    new: NDArray[np.int64]
+    unlikeliness: NDArray[np.float64]
+    others: NDArray[np.int64]
+
+    def weights(self, n: int) -> NDArray[np.float64]:
+        """Weights (n,) of all templates of the library."""
+        found = np.zeros(n)
+        np.add.at(found, self.row, np.exp(-SHARPNESS * self.unlikeliness))
+        found[self.others] = np.exp(-SHARPNESS * _UNLIKE)
+        return found
+
+
+def relatives(
+    library: TemplateLibrary, counts: Mapping[int, int], units: Sequence[int]
+) -> Relatives:
+    """The templates that can hold ``units`` of a composition, or any number of it.
+
+    Of each size, those of structures with the same formula type (as many atoms of each element,
+    whatever the elements are); where there are none, those whose orbits can be divided so.
 
     Args:
         library: M templates.
-        counts: atoms of each element in the formula, from metals to non-metals.
+        counts: atoms of each element in the formula, by atomic number.
         units: how often the cell may hold it; empty: as often as it likes.
     """
-    n_atoms, unit = library.n_atoms, sum(counts)
-    found = np.zeros(len(library), dtype=bool)
-    for size in np.unique(n_atoms):
-        times = int(size) // unit
+    return _relatives(library, tuple(counts.items()), tuple(units))
+
+
+@lru_cache(maxsize=256)
+def _relatives(
+    library: TemplateLibrary, formula: tuple[tuple[int, int], ...], units: tuple[int, ...]
+) -> Relatives:
+    place = mendeleev_numbers()
+    ordered = sorted(formula, key=lambda item: (item[1], place[item[0]]))
+    numbers = np.array([z for z, _ in ordered])
+    counts = np.array([count for _, count in ordered])
+    same = [list(places) for _, places in groupby(range(len(counts)), key=counts.__getitem__)]
+    ways = numbers[None]  # the order of metals and non-metals kept
+    if max(map(len, same)) <= _MOST_ALIKE:
+        ways = numbers[[sum(way, ()) for way in product(*map(permutations, same))]]
+    none, nothing = np.zeros(0, dtype=np.int64), np.zeros((0, len(counts)), dtype=np.int64)
+    rows, old, new, unlike, others = [none], [nothing], [nothing], [np.zeros(0)], [none]
+    unit = counts.sum()
+    for size in np.unique(library.n_atoms):
+        times = size // unit
         if size % unit or (units and times not in units):
             continue
-        wanted = tuple(times * count for count in counts)
-        rows = np.flatnonzero(n_atoms == size).tolist()
-        of_row, sites = library.compositions, library.multiplicities
-        same = [row for row in rows if of_row[row] == wanted]
-        same = same or [row for row in rows if sorted(of_row[row]) == sorted(wanted)]
-        found[same or [row for row in rows if _fits(sites[row], wanted)]] = True
-    return found
+        wanted = tuple((times * counts).tolist())
+        found = library.of_counts.get(wanted)
+        if found is None:
+            of_size = np.flatnonzero(library.n_atoms == size)
+            sites = (sorted(library.multiplicities[row], reverse=True) for row in of_size)
+            fits = [_divide(tuple(each), wanted) is not None for each in sites]
+            others.append(of_size[fits])
+            continue
+        row, elements = found
+        rows.append(np.repeat(row, len(ways)))
+        old.append(np.repeat(elements, len(ways), axis=0))
+        new.append(np.tile(ways, (len(row), 1)))
+        unlike.append(exchange_features(old[-1], new[-1], counts / unit) @ EXCHANGE)
+    return Relatives(
+        row=np.concatenate(rows),
+        old=np.concatenate(old),
+        new=np.concatenate(new),
+        unlikeliness=np.concatenate(unlike),
+        others=np.concatenate(others),
+    )
 
 
-def _fits(multiplicities: tuple[int, ...], counts: tuple[int, ...]) -> bool:
-    return _divide(tuple(sorted(multiplicities, reverse=True)), counts) is not None
+def exchange_features(
+    old: NDArray[np.int64], new: NDArray[np.int64], share: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How much an exchange of elements changes, (K, 4).
+
+    Means over the atoms of the change of the Mendeleev number, of another group, of another
+    element; and the largest change of a radius, Å.
+
+    Args:
+        old, new: (K, k) atomic numbers. share: (k,) of the atoms.
+    """
+    place, group, radius = mendeleev_numbers(), groups(), np.nan_to_num(atomic_radii(), nan=1.5)
+    means = (np.abs(place[old] - place[new]), group[old] != group[new], old != new)
+    largest = np.abs(radius[old] - radius[new]).max(axis=1)
+    return np.stack([*(each @ share for each in means), largest], axis=1)
 
 
 @lru_cache(maxsize=100_000)
@@ -94,36 +177,34 @@ def _divide(multiplicities: tuple[int, ...], counts: tuple[int, ...]) -> tuple[i
 
 
 def elements_of(
-    library: TemplateLibrary, row: int, counts: Mapping[int, int], rng: np.random.Generator
+    library: TemplateLibrary,
+    row: int,
+    counts: Mapping[int, int],
+    found: Relatives,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """An element for each orbit of a template that `fitting` found, (m,) atomic numbers.
-
-    All 0 where there are no counts.
+    """An element for each orbit of one of a composition's `relatives`, (m,) atomic numbers.
 
     Args:
         library: where the template is. row: its place there.
         counts: atoms of each element in the cell, by atomic number.
-        rng: chooses where the template's own structure had another formula.
+        found: the composition's `relatives`.
+        rng: chooses among the ways to exchange the elements of the template's own structure, or,
+            where that had another formula type, among those to divide its orbits.
     """
+    ways = np.flatnonzero(found.row == row)
+    if len(ways):
+        p = np.exp(-SHARPNESS * (found.unlikeliness[ways] - found.unlikeliness[ways].min()))
+        way = rng.choice(ways, p=p / p.sum())
+        taken = dict(zip(found.old[way].tolist(), found.new[way].tolist(), strict=True))
+        return np.array([taken[z] for z in library.elements(row).tolist()], dtype=np.uint8)
     sizes = np.array(library.multiplicities[row])
-    if not counts:
-        return np.zeros(len(sizes), dtype=np.uint8)
-    places = mendeleev_numbers()
-    numbers = sorted(counts, key=lambda z: places[z])
-    kinds = library.kind[library.orbits_ptr[row] : library.orbits_ptr[row + 1]]
-    of_kind = library.compositions[row]
-    if sorted(of_kind) == sorted(counts.values()):
-        elements = np.zeros(len(sizes), dtype=np.uint8)
-        for kind, size in enumerate(of_kind):  # the first of the ranks that have this count
-            z = next(z for z in numbers if counts[z] == size)
-            numbers.remove(z)
-            elements[kinds == kind] = z
-        return elements
+    numbers = list(counts)
     rng.shuffle(numbers)
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    found = _divide(tuple(sizes[order].tolist()), tuple(counts[z] for z in numbers))
-    assert found is not None, "`fitting` lets no other template through"
+    divided = _divide(tuple(sizes[order].tolist()), tuple(counts[z] for z in numbers))
+    assert divided is not None, "`relatives` lets no other template through"
     elements = np.zeros(len(sizes), dtype=np.uint8)
-    elements[order] = [numbers[place] for place in found]
+    elements[order] = [numbers[place] for place in divided]
     return elements
