@@ -114,7 +114,10 @@ def _inputs(
         warnings.simplefilter("ignore")  # of settings that the Materials Project knows better
         made: Any = getattr(sets, PRESETS[preset])(structure, user_incar_settings=dict(tags))
         poscar = Poscar(made.poscar.structure, comment=" ".join(name.split()))
-        texts = {"INCAR": made.incar.get_str() + "\n", "POSCAR": poscar.get_str(significant_figures=16)}
+        texts = {
+            "INCAR": made.incar.get_str() + "\n",
+            "POSCAR": poscar.get_str(significant_figures=16),
+        }
         if made.kpoints is not None:  # KSPACING among the tags stands for it
             texts["KPOINTS"] = f"{made.kpoints}\n"
     return texts, list(poscar.site_symbols)
