@@ -56,7 +56,7 @@ bench: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m pigen.config.reference > docs/experiments.md
 	$(BIN)/python -m pigen.cli.reference > docs/cli.md
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Wheel and sdist, in dist.
 dist: $(VENV)/installed-dev

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sysconfig
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,23 @@ def check(page: Path, step: Step, printed: str, *, numbers: bool = True) -> None
 
 def run_page(page: Path, folder: Path, *, numbers: bool = True) -> None:
     """Run every command of a page in the folder, in order; fail at the first that differs."""
+    run_steps(page, steps_of(page), folder, numbers=numbers)
+
+
+def run_steps(
+    page: Path,
+    steps: Iterable[Step],
+    folder: Path,
+    *,
+    numbers: bool = True,
+    change: Callable[[str], str] = str,
+) -> None:
+    """Run some commands of a page, changed before; fail at the first that fails or differs."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIGEN")}
     environment["PATH"] = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
-    for step in steps_of(page):
+    for step in steps:
         done = subprocess.run(
-            ["bash", "-c", step.command],
+            ["bash", "-c", change(step.command)],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
