@@ -20,10 +20,10 @@ from real_crystals import ALL, COPPER, NACL, PEROVSKITE, QUARTZ, assert_same, bu
 from pigen.bundle import Bundle, count_rejects, write_bundle
 from pigen.crystal.crystals import Crystals
 from pigen.io import Limits, read, read_chunks
-from pigen.io.cif import parse_cif
 from pigen.io.cif_text import to_cif
 from pigen.io.entry import NOTE, Refused, Structure, checked
 from pigen.io.export import to_poscar
+from pigen.io.forms.cif import parse_cif
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import Where, open_executor
 

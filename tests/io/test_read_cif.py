@@ -9,9 +9,9 @@ import pytest
 
 from pigen.crystal.elements import SYMBOLS
 from pigen.io import Limits
-from pigen.io.cif import parse_cif
 from pigen.io.cif_symmetry import find_by_name
 from pigen.io.entry import NOTE, Refused, Structure, checked
+from pigen.io.forms.cif import parse_cif
 from pigen.io.species import atomic_number, label_number
 
 CELL = """data_x

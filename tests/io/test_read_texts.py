@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pigen.crystal.elements import SYMBOLS
-from pigen.io import Limits
-from pigen.io.entry import Refused, Structure
-from pigen.io.formats import parse
+from pigen.io import Limits, formats
+from pigen.io.entry import Parsed, Refused, Structure
+from pigen.io.formats import parse, text_form
 
 
 def found(text: str, form: str) -> Structure:
@@ -22,6 +22,25 @@ def found(text: str, form: str) -> Structure:
 
 def amounts(structure: Structure) -> dict[str, int]:
     return dict(Counter(SYMBOLS[z] for z in structure.atomic_numbers))
+
+
+def test_a_form_of_the_user_is_read_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert text_form("x.cif") == "cif"
+    monkeypatch.setattr(formats, "_FORMS", dict(formats._FORMS))
+
+    @formats.reader("sides", ".sides", names="SIDES")
+    def parse_sides(text: str, limits: Limits) -> Parsed:
+        sides = np.diag([float(word) for word in text.split()])
+        return [("", Structure(sides, np.zeros((1, 3)), np.array([29])))]
+
+    assert [text_form(name) for name in ("a/b.Sides.gz", "SIDES", "SIDES2")] == ["sides"] * 2 + [
+        None
+    ]
+    np.testing.assert_array_equal(found("2 3 4", "sides").lattice, np.diag([2.0, 3.0, 4.0]))
+    ((_, refused),) = parse("2 3", "sides", Limits())
+    assert isinstance(refused, Refused)
+    ((_, unread),) = parse("two", "sides", Limits())
+    assert "unreadable sides" in str(unread)
 
 
 # -- POSCAR --------------------------------------------------------------------------------------

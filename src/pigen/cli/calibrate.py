@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.options import EXISTING, executor_option, force_option, json_option
+from pigen.cli.options import EXISTING, executor_option, force_option, json_option, output_as
 from pigen.cli.terminal import show_markdown
 from pigen.runtime.errors import UsageError
 
@@ -30,9 +30,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option("--group", help="Column of what is left out together; generator, if there is one.")
 @click.option("--origin", help="What DATA is, to stand beside every figure; its name by default.")
 @click.option("--reference", type=EXISTING, help="Reference of the hull; the shipped by default.")
-@click.option(
-    "-o", "--out", "output", type=click.Path(path_type=Path), required=True, help="JSON file."
-)
+@output_as("JSON file.")
 @executor_option
 @force_option
 @json_option

@@ -14,6 +14,7 @@ from pigen.cli.options import (
     json_option,
     limit_options,
     limits_of,
+    output_as,
     potential_options,
     setting_options,
     shard_option,
@@ -32,9 +33,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command("csp-seed")
 @sources_argument
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="A new folder."
-)
+@output_as("A new folder.")
 @setting_options(Request, "n", "choice", "seed", "engine", flags={"choice": "--select"})
 @setting_options(
     Settings,

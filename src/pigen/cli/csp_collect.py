@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.options import executor_option, force_option, json_option, potential_options
+from pigen.cli.options import (
+    executor_option,
+    force_option,
+    json_option,
+    output_as,
+    potential_options,
+)
+from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.csp.collect import Collected
@@ -28,13 +36,7 @@ _SHOWN = 10
 
 @click.command("csp-collect")
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="DIR...")
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    type=click.Path(path_type=Path),
-    help="Bundle of the minima of one DIR.",
-)
+@output_as("Bundle of the minima of one DIR.", required=False)
 @click.option(
     "--library",
     "names",
@@ -95,19 +97,9 @@ def csp_collect(
     from pigen.csp.collect import collect
     from pigen.descriptors.prototypes.library import library_file, load_library
     from pigen.energy.hull import load_reference
-    from pigen.runtime.errors import UsageError
     from pigen.runtime.executor import open_executor
 
-    if output is not None and len(folders) > 1:
-        raise UsageError("-o takes the minima of one DIR; without it each has DIR_minima.h5")
-    outputs = [output or Path(f"{folder.resolve().name}_minima.h5") for folder in folders]
-    for path in outputs:
-        check_output(path, (), force=force)
-    if len(set(outputs)) < len(outputs):
-        raise UsageError(
-            f"{', '.join(map(str, folders))}: two of one name, whose minima would "
-            f"be one file; collect them apart, with -o"
-        )
+    outputs = _outputs(folders, output, force=force)
     with tempfile.TemporaryDirectory() as scratch:
         known = {name: load_library(library_file(name, Path(scratch))) for name in names}
     with (
@@ -127,6 +119,21 @@ def csp_collect(
             path, replace(one.minima, provenance=provenance_of("pigen csp-collect", [one.folder]))
         )
         _show(one, path, tie / 1000, names, as_json=as_json)
+
+
+def _outputs(folders: Sequence[Path], output: Path | None, *, force: bool) -> list[Path]:
+    """The bundle of each folder; UsageError if one can't be written, or two are one."""
+    if output is not None and len(folders) > 1:
+        raise UsageError("-o takes the minima of one DIR; without it each has DIR_minima.h5")
+    outputs = [output or Path(f"{folder.resolve().name}_minima.h5") for folder in folders]
+    for path in outputs:
+        check_output(path, (), force=force)
+    if len(set(outputs)) < len(outputs):
+        raise UsageError(
+            f"{', '.join(map(str, folders))}: two of one name, whose minima would "
+            f"be one file; collect them apart, with -o"
+        )
+    return outputs
 
 
 def _potential(model: str, device: str, executor: Executor) -> Potential:

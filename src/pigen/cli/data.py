@@ -19,6 +19,7 @@ from pigen.cli.options import (
     json_option,
     limit_options,
     limits_of,
+    output_as,
     output_option,
     setting_options,
     sources_argument,
@@ -126,14 +127,7 @@ def import_(
     type=click.Choice(["lemat-genbench"]),
     help="The files that a benchmark takes: the first 2,500 crystals, as CIFs.",
 )
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A folder, or a .zip, for cif and poscar; else a file.",
-)
+@output_as("A folder, or a .zip, for cif and poscar; else a file.")
 @click.option(
     "--symmetry",
     is_flag=True,

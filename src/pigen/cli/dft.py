@@ -17,6 +17,7 @@ from pigen.cli.options import (
     json_option,
     limit_options,
     limits_of,
+    output_as,
     sources_argument,
 )
 from pigen.cli.terminal import show_counts
@@ -28,14 +29,7 @@ MANY = 100
 
 @click.command("dft-export")
 @sources_argument
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder, to be made.",
-)
+@output_as("Folder, to be made.")
 @click.option("--competing", is_flag=True, help="Also the phases on the hull of their systems.")
 @click.option(
     "--reference",
@@ -143,13 +137,7 @@ def dft_export(
     type=EXISTING,
     help="Further compounds with VASP energies at the same settings, by `pigen hull import`.",
 )
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    type=click.Path(path_type=Path),
-    help="Bundle of the candidates; DIR/collected.h5 by default.",
-)
+@output_as("Bundle of the candidates; DIR/collected.h5 by default.", required=False)
 @force_option
 @json_option
 def dft_collect(

@@ -26,6 +26,7 @@ from pigen.cli.options import (
     json_option,
     limit_options,
     limits_of,
+    output_as,
     output_option,
     resume_option,
     sources_argument,
@@ -82,16 +83,14 @@ def label(
         pigen label train.csv.gz extra.csv.gz -o data.h5
         pigen label cifs/ --values mine.csv --descriptors density.py -o data.h5
     """
-    from pigen.descriptors import column_specs, load_descriptors
+    from pigen.descriptors import column_specs
     from pigen.io.sources import Sources
     from pigen.io.values import read_values
-    from pigen.screening.label import DEFAULT_LABELS, LabelStage
+    from pigen.screening.label import LabelStage
 
     output = output_of(output, shard)
     check_output(output, sources, force=force, resume=resume)
-    of_files = load_descriptors(own)
-    asked = (*DEFAULT_LABELS, *of_files) if columns is None else columns.split(",")
-    names = tuple(dict.fromkeys(name.strip() for name in asked if name.strip()))
+    names = _names(columns, own)
     table = read_values(values) if values else None
     settings = settings_of(assignments)
     allowed = limits_of(**limits)
@@ -123,11 +122,19 @@ def label(
         click.echo("\n".join(table.lines(joined)))
 
 
+def _names(columns: str | None, own: Sequence[Path]) -> tuple[str, ...]:
+    """The descriptors that ``--columns`` asks for, or the usual ones and those of the user's."""
+    from pigen.descriptors import load_descriptors
+    from pigen.screening.label import DEFAULT_LABELS
+
+    of_files = load_descriptors(own)
+    asked = (*DEFAULT_LABELS, *of_files) if columns is None else columns.split(",")
+    return tuple(dict.fromkeys(name.strip() for name in asked if name.strip()))
+
+
 @click.command("spp-fit")
 @sources_argument
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Table, .npz."
-)
+@output_as("Table, .npz.")
 @executor_option
 @limit_options
 @force_option
@@ -160,9 +167,7 @@ def spp_fit(
 
 @click.command()
 @sources_argument
-@click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="List, .txt.gz."
-)
+@output_as("List, .txt.gz.")
 @executor_option
 @limit_options
 @force_option

@@ -15,6 +15,7 @@ from pigen.cli.options import (
     experiment_options,
     force_option,
     json_option,
+    output_as,
     resume_option,
 )
 from pigen.runtime.errors import UsageError
@@ -79,13 +80,7 @@ def train(
 
 @click.command()
 @experiment_options
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    type=click.Path(path_type=Path),
-    help="Bundle file; NAME.h5 of the experiment by default.",
-)
+@output_as("Bundle file; NAME.h5 of the experiment by default.", required=False)
 @click.option(
     "--checkpoint",
     metavar="FILE",

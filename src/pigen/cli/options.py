@@ -161,9 +161,14 @@ sources_argument = click.argument(
     "sources", nargs=-1, required=True, type=EXISTING, metavar="SRC..."
 )
 
-output_option = click.option(
-    "-o", "--out", "output", required=True, type=click.Path(path_type=Path), help="Bundle file."
-)
+
+def output_as(text: str, *, required: bool = True) -> Callable[[_Verb], _Verb]:
+    """Add ``--out``, taken as ``output``, with its help."""
+    kind = click.Path(path_type=Path)
+    return click.option("-o", "--out", "output", required=required, type=kind, help=text)
+
+
+output_option = output_as("Bundle file.")
 
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on where an earlier run was stopped."

@@ -168,24 +168,17 @@ def _rows(found: Bundle) -> list[dict[str, Any]]:
         "e_hull_est",
         "e_hull_est_sd",
     ]
-    columns = {name: found.columns[name].values for name in named if name in found.columns}
-    sizes = found.crystals.n_atoms
-    return [
-        {
-            "id": str(found.ids[i]),
-            "n_atoms": int(sizes[i]),
-            **{name: _plain(values[i]) for name, values in columns.items()},
-        }
-        for i in range(len(found))
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    columns = {"id": found.ids.tolist(), "n_atoms": found.crystals.n_atoms.tolist()}
+    columns |= {
+        name: found.columns[name].values.tolist() for name in named if name in found.columns
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, energies above something in meV/atom."""
+    from pigen.paper.cells import markdown
+
     if not rows:
         return ""
     heads = {
@@ -200,9 +193,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "e_hull_est": "DFT, expected (meV/atom)",
     }
     shown = [key for key in heads if key in rows[0]]
-    lines = ["| " + " | ".join(heads[key] for key in shown) + " |", "|---" * len(shown) + "|"]
-    lines += ["| " + " | ".join(_cell(row, key) for key in shown) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    cells = ([_cell(row, key) for key in shown] for row in rows)
+    return "\n".join(markdown([heads[key] for key in shown], cells)) + "\n"
 
 
 def _cell(row: dict[str, Any], key: str) -> str:

@@ -16,6 +16,7 @@ from pigen.cli.options import (
     json_option,
     limit_options,
     limits_of,
+    output_as,
 )
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # imported when a verb runs
 
 @click.command()
 @click.argument("source", type=EXISTING, metavar="RUN|SRC")
-@click.option("-o", "--out", "output", type=click.Path(path_type=Path), help="The page.")
+@output_as("The page.", required=False)
 @click.option(
     "--survivors",
     "most",

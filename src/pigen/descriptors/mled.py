@@ -90,21 +90,12 @@ def mled(crystals: Crystals, *, sigma_s: float = 0.0, axis: Axis = "published") 
     np.maximum.at(status, crystal_of, found.status[orbit_of])
     motif = found.motif[orbit_of]
 
-    # Which bins are active, and how often each motif occurs.
-    bins = _element_bins(axis)
-    n_bins = int(bins.max()) + 1
-    active = np.zeros((len(fine), n_bins), dtype=bool)
-    motif_counts = np.zeros((len(fine), N_MOTIFS))
-    central = bins[cells.atomic_numbers]
-    counted = np.flatnonzero((central >= 0) & (motif >= 0))
-    active[crystal_of[counted], central[counted]] = True
-    active[crystal_of[counted], 2 * motif[counted]] = True
-    np.add.at(motif_counts, (crystal_of[counted], motif[counted]), 1.0)
-    around = bins[cells.atomic_numbers[found.neighbour]]
     home = crystal_of[np.repeat(orbits, np.diff(found.neighbour_ptr))]
-    active[home[around >= 0], around[around >= 0]] = True
-
-    h_p = _entropy(active.astype(np.float64) @ _gaussians(n_bins, _SIGMA_P))
+    active, motif_counts = _occurring(
+        *(len(fine), _element_bins(axis), crystal_of, cells.atomic_numbers, motif),
+        *(home, cells.atomic_numbers[found.neighbour]),
+    )
+    h_p = _entropy(active.astype(np.float64) @ _gaussians(active.shape[1], _SIGMA_P))
     smooth = np.eye(N_MOTIFS) if sigma_s == 0.0 else _gaussians(N_MOTIFS, sigma_s)
     h_s = _entropy(motif_counts @ smooth)
 
@@ -119,6 +110,35 @@ def mled(crystals: Crystals, *, sigma_s: float = 0.0, axis: Axis = "published") 
     motifs[np.isin(crystals.batch, fine)] = motif[cells.primitive_of]
     motifs[reasons[crystals.batch] != ""] = -1
     return Evaluated(values={**values, "motif": motifs}, reasons=reasons)
+
+
+def _occurring(
+    n_crystals: int,
+    bins: NDArray[np.int64],
+    crystal_of: NDArray[np.int64],
+    central: NDArray[np.int64],
+    motif: NDArray[np.int64],
+    home: NDArray[np.int64],
+    around: NDArray[np.int64],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which bins are active in each crystal, (B, bins), and how often each motif occurs, (B, 37).
+
+    Args:
+        n_crystals: B.
+        bins: of each atomic number.
+        crystal_of, central, motif: (N,) crystal, atomic number and motif of each atom.
+        home, around: (M,) crystal and atomic number of each neighbour.
+    """
+    active = np.zeros((n_crystals, int(bins.max()) + 1), dtype=bool)
+    counts = np.zeros((n_crystals, N_MOTIFS))
+    counted = (bins[central] >= 0) & (motif >= 0)
+    crystal_of, central, motif = crystal_of[counted], bins[central][counted], motif[counted]
+    active[crystal_of, central] = True
+    active[crystal_of, 2 * motif] = True
+    np.add.at(counts, (crystal_of, motif), 1.0)
+    near = bins[around]
+    active[home[near >= 0], near[near >= 0]] = True
+    return active, counts
 
 
 def _cell_reasons(crystals: Crystals) -> NDArray[np.object_]:

@@ -19,7 +19,8 @@ from typing import IO, Any
 
 from pigen.bundle import Reject
 from pigen.config.files import Limits
-from pigen.io.files import pickle_advice, records_of, text_form, too_large
+from pigen.io.files import pickle_advice, records_of, too_large
+from pigen.io.formats import text_form
 from pigen.io.source import Record, Source, clean_name, stem
 from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.runtime.errors import UsageError

@@ -10,32 +10,10 @@ from pathlib import Path
 
 from pigen.bundle import Reject
 from pigen.config.files import Limits
+from pigen.io.formats import text_form
 from pigen.io.source import Record, Source, clean_name, decode, encoding_of, stem
 from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import UsageError
-
-TEXT_FORMS = {
-    ".cif": "cif",
-    ".mcif": "cif",
-    ".vasp": "poscar",
-    ".poscar": "poscar",
-    ".contcar": "poscar",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".xyz": "extxyz",
-    ".extxyz": "extxyz",
-}
-"""Form of a file that holds structures as text, by the end of its name."""
-
-
-def text_form(name: str) -> str | None:
-    """The form that a file's name promises, or None."""
-    base = os.path.basename(name)
-    base = base[:-3] if base.lower().endswith(".gz") else base
-    if re.match(r"(POSCAR|CONTCAR)([._-].*)?$", base):
-        return "poscar"
-    return TEXT_FORMS.get(os.path.splitext(base)[1].lower())
 
 
 def open_file(path: Path, form: str, limits: Limits) -> Source:

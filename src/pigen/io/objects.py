@@ -12,7 +12,6 @@ from pigen.bundle import Bundle, strings
 from pigen.config.files import Limits
 from pigen.crystal.crystals import Crystals
 from pigen.io.chunk import Found
-from pigen.io.documents import scalars
 from pigen.io.entry import (
     ID_KEYS,
     Refused,
@@ -23,6 +22,7 @@ from pigen.io.entry import (
     checked,
     to_fractional,
 )
+from pigen.io.forms.documents import scalars
 from pigen.io.source import Source, clean_name
 from pigen.io.species import atomic_number
 from pigen.runtime.errors import UsageError

@@ -18,7 +18,7 @@ MAX_NAME = 200
 
 @dataclass(frozen=True)
 class Record:
-    """One entry of a source: text in a form of `formats.PARSERS`, and its row of the columns."""
+    """One entry of a source: text in a form of `pigen.io.formats`, and its row of the columns."""
 
     id: str
     text: str

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pigen.bundle import Bundle, Column
 from pigen.config.files import MAX_ENTRY_BYTES
 from pigen.io.entry import ID_KEYS
-from pigen.io.files import text_form
+from pigen.io.formats import text_form
 from pigen.io.tables import DESCRIPTOR_COLUMNS, UNITS, Lines
 from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import UsageError

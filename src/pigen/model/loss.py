@@ -292,19 +292,13 @@ def losses(
     """
     counts = counts or Counts.of(noised)
     dtype = clean.frac.dtype
-    real = clean.mask.to(dtype)
     hidden, moved, deformed = (part.to(dtype) for part in _lost(noised))
     surprise = cross_entropy(
         prediction.logits.transpose(1, 2), (clean.types - 1).clamp_min(0), reduction="none"
     )
     type_loss = (surprise * hidden).sum() / counts.hidden.clamp_min(1.0)
 
-    width = coords.sigma(draw.t, clean.n_atoms, config.sigma_min, config.sigma_max)
-    wide = width[:, None, None].expand_as(draw.coords)
-    target = -coords.wrapped_score(wide * draw.coords, wide) * real[..., None]
-    target = target / coords.score_rms(width)[:, None, None]
-    target = (target - target.sum(1, keepdim=True) / real.sum(1)[:, None, None]) * real[..., None]
-    squared = ((prediction.coords - target) ** 2).sum(-1)
+    squared = ((prediction.coords - _score(clean, draw, config)) ** 2).sum(-1)
     coord_loss = (squared * moved).sum() / (3 * counts.atoms.clamp_min(1.0))
 
     tau = draw.t**config.time_power
@@ -331,6 +325,16 @@ def losses(
     )
     compactness_loss = ((guessed - true) ** 2).sum() / counts.crystals
     return Losses(type_loss, coord_loss, lattice_loss, compactness_loss)
+
+
+def _score(clean: Clean, draw: Corruption, config: DiffusionConfig) -> Tensor:
+    """The normalised score of noised coordinates, (B, n, 3), without its mean over a crystal."""
+    real = clean.mask.to(clean.frac.dtype)[..., None]
+    width = coords.sigma(draw.t, clean.n_atoms, config.sigma_min, config.sigma_max)
+    wide = width[:, None, None].expand_as(draw.coords)
+    score = -coords.wrapped_score(wide * draw.coords, wide) * real
+    score = score / coords.score_rms(width)[:, None, None]
+    return (score - score.sum(1, keepdim=True) / real.sum(1, keepdim=True)) * real
 
 
 def _rows(batch: _T, rows: slice) -> _T:

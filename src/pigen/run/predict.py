@@ -30,8 +30,8 @@ from pigen.bundle import (
 from pigen.config import Experiment
 from pigen.crystal.elements import SYMBOLS
 from pigen.descriptors import evaluate
-from pigen.descriptors.prototypes.known import KnownStructures
-from pigen.descriptors.prototypes.reduce import Reduced, prepare
+from pigen.descriptors.prototypes.known import Distinct
+from pigen.descriptors.prototypes.reduce import prepare
 from pigen.energy.hull import load_reference
 from pigen.energy.stage import CHUNK, RelaxStage, source_of
 from pigen.model.asked import composition
@@ -189,35 +189,13 @@ def rank(relaxed: Bundle, executor: Executor) -> Bundle:
     energy = relaxed.columns["e_relaxed"].values
     usable = np.flatnonzero(relaxed.columns["converged"].values & np.isfinite(energy))
     ordered = replace(relaxed.select(usable[np.argsort(energy[usable], kind="stable")]), rejects=())
-    known = KnownStructures(species=True)
-    kinds: list[int] = []  # rows of `ordered` that are the first of their kind
-    row_of: list[int] = []  # by number in `known`
-    counts = np.zeros(len(ordered), dtype=np.int64)
-    if len(ordered):
-        ((_, reduced),) = prepare([ordered], executor)
-        for row, one in enumerate(reduced):
-            fit = _first_fit(known, one)
-            if fit is not None:
-                counts[row_of[fit]] += 1
-                continue
-            if one is not None:
-                known.add(one)
-                row_of.append(row)
-            kinds.append(row)
-            counts[row] = 1
+    (prepared,) = prepare([ordered], executor)
+    kinds, counts = np.unique(Distinct().firsts(prepared), return_counts=True)
     best = ordered.select(kinds)
     energy = best.columns["e_relaxed"].values
     made = {
         RANK: Column(np.arange(1, len(best) + 1), "", _SOURCE),
         ABOVE: Column(energy - energy[:1].sum(), "eV/atom", _SOURCE),
-        FOUND: Column(counts[kinds], "", _SOURCE),
+        FOUND: Column(counts, "", _SOURCE),
     }
     return evaluate(best.with_columns(made), [SPACE_GROUP])[0]
-
-
-def _first_fit(known: KnownStructures, one: Reduced | None) -> int | None:
-    """Number of the structure that it is the same as; None if there is none."""
-    try:
-        return known.first_fit(one) if one is not None else None
-    except ValueError:  # the matcher fails on it
-        return None

@@ -175,21 +175,32 @@ class Distinct:
     def __init__(self) -> None:
         """None seen yet."""
         self._known = KnownStructures(species=True)
+        self._numbers: list[int] = []  # in the stream, of those in `_known`
+        self._seen = 0
 
-    def add(self, prepared: Prepared) -> NDArray[np.bool_]:
-        """(B,) whether each structure of a chunk is the first of its kind.
+    def firsts(self, prepared: Prepared) -> NDArray[np.int64]:
+        """(B,) the number of the first of its kind of each structure of a chunk.
 
-        It is a duplicate if it fits one that was the first of its kind. What can't be compared
-        counts as the first.
+        Numbers count the structures of the stream from 0. A structure is a duplicate if it fits
+        one that was the first of its kind. What can't be compared is the only one of its kind.
         """
-        unique = np.ones(len(prepared[1]), dtype=bool)
+        numbers = np.arange(self._seen, self._seen + len(prepared[1]))
+        self._seen += len(numbers)
         for i, one in enumerate(prepared[1]):
             if one is None:
                 continue
             try:
-                unique[i] = self._known.first_fit(one) is None
-            except ValueError:
+                fit = self._known.first_fit(one)
+            except ValueError:  # the matcher fails on it
                 continue
-            if unique[i]:
+            if fit is not None:
+                numbers[i] = self._numbers[fit]
+            else:
                 self._known.add(one)
-        return unique
+                self._numbers.append(int(numbers[i]))
+        return numbers
+
+    def add(self, prepared: Prepared) -> NDArray[np.bool_]:
+        """(B,) whether each structure of a chunk is the first of its kind, as `firsts` has it."""
+        before = self._seen
+        return np.asarray(self.firsts(prepared) == np.arange(before, self._seen))

@@ -46,6 +46,19 @@ def elemental_crystals() -> Bundle:
             found[f"{ELEMENT}{symbol}-dcdft"] = dcdft[symbol]
         elif (reference_states[z] or {}).get("symmetry") in _SIMPLE:
             found[f"{ELEMENT}{symbol}-reference_states"] = bulk(symbol)
+    found |= _measured()
+    crystals = [
+        Crystals.single(atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
+        for atoms in found.values()
+    ]
+    return Bundle(crystals=Crystals.concatenate(crystals), ids=strings(found))
+
+
+def _measured() -> dict[str, Atoms]:
+    """Cells that ASE does not have."""
+    from ase.build import bulk
+
+    found: dict[str, Atoms] = {}
     for symbol, (a, c) in _DHCP.items():
         found[f"{ELEMENT}{symbol}-dhcp"] = _cell(
             symbol,
@@ -84,11 +97,7 @@ def elemental_crystals() -> Bundle:
             )
         ],
     )
-    crystals = [
-        Crystals.single(atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
-        for atoms in found.values()
-    ]
-    return Bundle(crystals=Crystals.concatenate(crystals), ids=strings(found))
+    return found
 
 
 def _cell(symbol: str, parameters: list[float], sites: list[tuple[float, ...]]) -> Atoms:

@@ -16,8 +16,8 @@ from pigen.crystal.elements import SYMBOLS
 from pigen.crystal.formulas import TERM, canonical_formula
 from pigen.energy.hull.reference import Entry, Reference, read_entries
 from pigen.io import open_source, stream
-from pigen.io.documents import documents, load_json, structure_of
 from pigen.io.entry import ID_KEYS, Refused
+from pigen.io.forms.documents import documents, load_json, structure_of
 from pigen.io.source import clean_name
 from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, read_text
 from pigen.runtime.errors import UsageError

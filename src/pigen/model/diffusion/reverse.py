@@ -91,7 +91,7 @@ def reverse_chain(
     guess: Prediction | None = None
     for k in range(steps):
         t, t_next = times[k].expand(len(y)), times[k + 1].expand(len(y))
-        tau, tau_next = t**config.time_power, t_next**config.time_power
+        tau, tau_next = (time[:, None] ** config.time_power for time in (t, t_next))
         noised = Noised(
             types=current,
             frac=torch.remainder(frac, 1.0),
@@ -103,40 +103,49 @@ def reverse_chain(
             symmetry=symmetry,
         )
         guess = predict(noised, guess)
-        width = coords.sigma(t, n_atoms, config.sigma_min, config.sigma_max)
-        last = k == steps - 1
-        next_width = coords.sigma(t_next, n_atoms, config.sigma_min, config.sigma_max)
-        score = -guess.coords * coords.score_rms(width)[:, None, None]
-        moved = coords.reverse_step(
-            frac,
-            score if last else sharpness * score,
-            width[:, None, None],
-            (torch.zeros_like(width) if last else next_width)[:, None, None],
-            draws.coord_noise[k],
-            eta,
+        there = _coords_after(
+            *(frac, guess, draws.coord_noise[k], n_atoms, t, t_next, config, eta),
+            sharpness=None if k == steps - 1 else sharpness,
         )
-        frac = kept.moved(frac, moved)
-        y = lattice.reverse_step(
-            y, guess.lattice, tau[:, None], tau_next[:, None], draws.lattice_noise[k], eta
-        )
+        frac = kept.moved(frac, there)
+        y = lattice.reverse_step(y, guess.lattice, tau, tau_next, draws.lattice_noise[k], eta)
         y = kept.cells(y)
         current = types.reverse_step(
-            current,
-            kept.shared(guess.logits),
-            tau[:, None],
-            tau_next[:, None],
-            kept.shared(draws.reveal[k]),
-            kept.shared(draws.choose[k]),
+            *(current, kept.shared(guess.logits), tau, tau_next),
+            *(kept.shared(draws.reveal[k]), kept.shared(draws.choose[k])),
         )
-        current = torch.where(mask, current, torch.zeros_like(current))
+        current = current.masked_fill(~mask, 0)
         # A chain that fails must not take the others of its batch along.
         alive &= torch.isfinite(y).all(1) & torch.isfinite(frac).all((1, 2))
-        y = torch.where(alive[:, None], y, torch.zeros_like(y))
-        frac = torch.where(alive[:, None, None], frac, torch.zeros_like(frac))
+        y, frac = y.masked_fill(~alive[:, None], 0.0), frac.masked_fill(~alive[:, None, None], 0.0)
         on_step()
     cells = lattice.to_lattice(y, n_atoms, scale)
-    cells = torch.where(alive[:, None, None], cells, torch.full_like(cells, torch.nan))
-    return Sampled(current, frac, cells)
+    return Sampled(current, frac, cells.masked_fill(~alive[:, None, None], torch.nan))
+
+
+def _coords_after(
+    frac: Tensor,
+    guess: Prediction,
+    noise: Tensor,
+    n_atoms: Tensor,
+    t: Tensor,
+    t_next: Tensor,
+    config: DiffusionConfig,
+    eta: float,
+    *,
+    sharpness: float | None,
+) -> Tensor:
+    """Where a step takes the coordinates; ``sharpness`` is None in the last, which ends sharp."""
+    width, next_width = (
+        coords.sigma(time, n_atoms, config.sigma_min, config.sigma_max)[:, None, None]
+        for time in (t, t_next)
+    )
+    score = -guess.coords * coords.score_rms(width)
+    if sharpness is None:
+        next_width = torch.zeros_like(width)
+    else:
+        score = sharpness * score
+    return coords.reverse_step(frac, score, width, next_width, noise, eta)
 
 
 def _kept(

@@ -20,6 +20,7 @@ from pigen.io.entry import (
     number,
     to_fractional,
 )
+from pigen.io.formats import reader
 from pigen.io.species import atomic_number
 
 _COMMENT = re.compile(r"[!#].*")
@@ -27,6 +28,7 @@ _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d+)+")
 _TERM = re.compile(r"([A-Z][a-z]?)(\d+)")
 
 
+@reader("poscar", ".vasp", ".poscar", ".contcar", names=r"(POSCAR|CONTCAR)([._-].*)?")
 def parse_poscar(text: str, limits: Limits) -> Parsed:
     """The structure of a VASP POSCAR or CONTCAR.
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from pigen.config.files import Limits
-from pigen.io.cif import parse_cif
 from pigen.io.entry import EXACT_INTEGER, ID_KEYS, Parsed, Refused, Structure, check_count
+from pigen.io.formats import reader
+from pigen.io.forms.cif import parse_cif
 from pigen.io.layouts import LAYOUTS
 from pigen.runtime.bounded import parse_json as json_value
 
@@ -29,6 +30,7 @@ _MISSING = ("na", "None", "")
 """What JARVIS and others write for no value."""
 
 
+@reader("json", ".json")
 def parse_json(text: str, limits: Limits) -> Parsed:
     """Every structure of a JSON text, or of one JSON text a line; `docs/inputs.md` has the layouts.
 

@@ -22,6 +22,7 @@ from pigen.io.entry import (
     plain_number,
     to_fractional,
 )
+from pigen.io.formats import reader
 from pigen.io.species import atomic_number
 
 _DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
@@ -39,6 +40,7 @@ _TOKEN = re.compile(
 _TRUE, _FALSE = ("t", "true", "1"), ("f", "false", "0")
 
 
+@reader("extxyz", ".xyz", ".extxyz")
 def parse_extxyz(text: str, limits: Limits) -> Parsed:
     """One frame. Numbers, words and flags of its comment line become values.
 

@@ -31,6 +31,7 @@ from pigen.io.entry import (
     check_size,
     lattice_from_parameters,
 )
+from pigen.io.formats import reader
 from pigen.io.species import atomic_number, label_number
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
@@ -57,6 +58,7 @@ _DOTTED = re.compile(r"^([ \t]*_(?:[A-Za-z]+_)*[A-Za-z]+)\.(?=[A-Za-z])", re.MUL
 _ASCII = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
 
 
+@reader("cif", ".cif", ".mcif")
 def parse_cif(text: str, limits: Limits) -> Parsed:
     """Every structure of a CIF, or why it is none, in the order of the blocks.
 

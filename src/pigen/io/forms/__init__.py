@@ -1,0 +1,1 @@
+"""Forms of text: a module each, which registers its parser by `pigen.io.formats.reader`."""
