@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -25,6 +25,7 @@ from pigen.cli.options import (
     force_option,
     json_option,
     limits_of,
+    output_as,
     resume_option,
     sources_argument,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.runtime.shard import Shard
     from pigen.screening.funnel import Funnel
 
+_Verb = TypeVar("_Verb", bound=Callable[..., Any])
 Window = tuple[float | None, float | None]
 _OWN_OPTION = (
     *("min_distance", "spp", "novel", "c", "mled", "e_hull"),
@@ -90,39 +92,23 @@ class WindowType(click.ParamType[Window]):
         return number
 
 
+def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
+    return click.option(flag, type=WindowType(bound), help=text)
+
+
 @click.command("filter")
 @sources_argument
 @chemistry_options
-@click.option(
-    "--min-distance",
-    type=WindowType("low"),
-    help="A′: distances between atoms, Å; a number is the least.",
-)
-@click.option(
-    "--spp", type=WindowType("high"), help="A: statistical proxy potential; a number is the most."
-)
+@_window("--min-distance", "low", "A′: distances between atoms, Å; a number is the least.")
+@_window("--spp", "high", "A: statistical proxy potential; a number is the most.")
 @click.option("--novel", is_flag=True, help="B: composition not among the known ones.")
-@click.option("--c", type=WindowType(""), help="C: compactness, e.g. 0.55:0.85.")
-@click.option(
-    "--mled",
-    type=WindowType("low"),
-    help="D: diversity of local environments, bits; a number is the least.",
+@_window("--c", "", "C: compactness, e.g. 0.55:0.85.")
+@_window("--mled", "low", "D: diversity of local environments, bits; a number is the least.")
+@_window("--ehull", "high", "E: energy above the hull, eV/atom; a number is the most.")
+@_window(
+    "--p-hull-050", "low", "Probability that DFT puts it below 50 meV/atom; a number is the least."
 )
-@click.option(
-    "--ehull",
-    type=WindowType("high"),
-    help="E: energy above the hull, eV/atom; a number is the most.",
-)
-@click.option(
-    "--p-hull-050",
-    type=WindowType("low"),
-    help="Probability that DFT puts it below 50 meV/atom; a number is the least.",
-)
-@click.option(
-    "--p-hull-100",
-    type=WindowType("low"),
-    help="The same below 100 meV/atom.",
-)
+@_window("--p-hull-100", "low", "The same below 100 meV/atom.")
 @click.option(
     "--prototypes",
     metavar="aflow|reference|PATH",
@@ -133,11 +119,7 @@ class WindowType(click.ParamType[Window]):
     type=click.IntRange(min=1),
     help="How many of the library, the most frequent first; 100 by default.",
 )
-@click.option(
-    "--k",
-    type=WindowType("low"),
-    help="K: crystallographic complexity, bits/atom; a number is the least.",
-)
+@_window("--k", "low", "K: crystallographic complexity, bits/atom; a number is the least.")
 @click.option(
     "--where",
     "named",
@@ -147,9 +129,7 @@ class WindowType(click.ParamType[Window]):
 )
 @click.option("--spp-table", type=EXISTING, help="SPP table, ours or published JSON.")
 @click.option("--known", type=EXISTING, help="Known compositions: formulas (.txt) or structures.")
-@click.option(
-    "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the survivors."
-)
+@output_as("Bundle of the survivors.", required=False)
 @click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
 @resume_option
 @bundle_shard_option

@@ -91,9 +91,9 @@ def mled(crystals: Crystals, *, sigma_s: float = 0.0, axis: Axis = "published") 
     motif = found.motif[orbit_of]
 
     home = crystal_of[np.repeat(orbits, np.diff(found.neighbour_ptr))]
+    z = cells.atomic_numbers
     active, motif_counts = _occurring(
-        *(len(fine), _element_bins(axis), crystal_of, cells.atomic_numbers, motif),
-        *(home, cells.atomic_numbers[found.neighbour]),
+        len(fine), _element_bins(axis), crystal_of, z, motif, home, z[found.neighbour]
     )
     h_p = _entropy(active.astype(np.float64) @ _gaussians(active.shape[1], _SIGMA_P))
     smooth = np.eye(N_MOTIFS) if sigma_s == 0.0 else _gaussians(N_MOTIFS, sigma_s)
@@ -116,10 +116,10 @@ def _occurring(
     n_crystals: int,
     bins: NDArray[np.int64],
     crystal_of: NDArray[np.int64],
-    central: NDArray[np.int64],
+    central: NDArray[np.uint8],
     motif: NDArray[np.int64],
     home: NDArray[np.int64],
-    around: NDArray[np.int64],
+    around: NDArray[np.uint8],
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Which bins are active in each crystal, (B, bins), and how often each motif occurs, (B, 37).
 
@@ -132,8 +132,8 @@ def _occurring(
     active = np.zeros((n_crystals, int(bins.max()) + 1), dtype=bool)
     counts = np.zeros((n_crystals, N_MOTIFS))
     counted = (bins[central] >= 0) & (motif >= 0)
-    crystal_of, central, motif = crystal_of[counted], bins[central][counted], motif[counted]
-    active[crystal_of, central] = True
+    crystal_of, motif = crystal_of[counted], motif[counted]
+    active[crystal_of, bins[central[counted]]] = True
     active[crystal_of, 2 * motif] = True
     np.add.at(counts, (crystal_of, motif), 1.0)
     near = bins[around]
