@@ -61,7 +61,7 @@ def perovskite(a: int, b: int, x: int) -> Crystals:
 def folder(tmp_path: Path) -> Path:
     """What the jobs take: folders of CIFs, one CIF, extended XYZ."""
     known = known_structures()
-    real = {name: known[name].crystals for name in ("NaCl", "MgO", "Cu")}
+    real = {name: known[name].crystals for name in ("CsCl", "MgO", "Cu")}
     shaken = {f"shaken{i}": displaced(real["MgO"], 0.05, i) for i in range(3)}
     oxides = {f"p{a}{b}": perovskite(a, b, 8) for a in (20, 38, 56) for b in (22, 40, 72)}
     for name, crystals in (("cifs", real | shaken), ("perovskites", oxides)):

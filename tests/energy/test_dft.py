@@ -106,7 +106,7 @@ def test_inputs_are_those_of_the_paper(exported: Path) -> None:
         "competing/mgo",
     ]  # Al has no reference, so MgAl2O4 brings no phases
     assert rows[1]["id"] == "cand 1"
-    assert (rows[2]["formula"], rows[2]["n_atoms"]) == ("Al2Mg1O4", "56")
+    assert (rows[2]["formula"], rows[2]["n_atoms"]) == ("MgAl2O4", "56")
 
 
 def test_energies_come_back(exported: Path, tmp_path: Path) -> None:

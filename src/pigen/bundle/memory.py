@@ -23,6 +23,7 @@ from pigen.bundle.columns import (
 )
 from pigen.bundle.criterion import Criterion
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.formulas import usual_formula
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Bundle:
         from pandas import DataFrame, Index
 
         facts: dict[str, Any] = {
-            "formula": self.crystals.reduced_formulas(),
+            "formula": list(map(usual_formula, self.crystals.reduced_formulas())),
             "n_atoms": self.crystals.n_atoms,
         }
         if any(self.parents):

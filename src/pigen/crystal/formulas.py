@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
 from math import gcd, isfinite
 
 from pigen.crystal.elements import Z_OF
@@ -50,8 +51,11 @@ def formula_amounts(formula: str) -> dict[str, int]:
     return {symbol: int(count) for symbol, count in TERM.findall(formula)}
 
 
+@lru_cache(maxsize=10_000)
 def usual_formula(formula: str) -> str:
-    """A reduced formula with its elements in the usual order and without ones, e.g. ``SrTiO3``.
+    """A reduced formula as people read it, elements in the usual order: ``SrTiO3``.
+
+    What is shown is written so everywhere; keys of look-ups, and lists of formulas, are canonical.
 
     Args:
         formula: as `canonical_formula` writes it; "–" stands for an empty one.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, Reject, strings
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.formulas import usual_formula
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import Search
@@ -70,7 +71,9 @@ def minima(
         "e_generated": Column(
             np.array(generated, dtype=float), "eV/atom", "the seed, relaxed in the seeded search"
         ),
-        "formula": Column(strings(o.composition.formula for o, *_ in kept), "", SOURCE),
+        "formula": Column(
+            strings(usual_formula(o.composition.formula) for o, *_ in kept), "", SOURCE
+        ),
         "mode": Column(strings(mode for _, mode, *_ in kept), "", SOURCE),
         "search_status": Column(strings(search.status for _, _, search, *_ in kept), "", SOURCE),
         "search_parts": Column(

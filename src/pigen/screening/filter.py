@@ -22,6 +22,7 @@ from pigen.bundle import (
     strings,
 )
 from pigen.bundle.stage import Stage
+from pigen.crystal.formulas import usual_formula
 from pigen.descriptors import (
     descriptor_names,
     evaluate,
@@ -78,7 +79,8 @@ def _judge(
         passed = np.array([not found for found in wrong], dtype=bool)
         return passed, [f"{name} not as asked: {'; '.join(found)}" for found in wrong]
     if not criterion.has_window:
-        return values.astype(bool), [f"not {name}: {f}" for f in bundle.crystals.reduced_formulas()]
+        formulas = map(usual_formula, bundle.crystals.reduced_formulas())
+        return values.astype(bool), [f"not {name}: {formula}" for formula in formulas]
     passed, why = np.ones(len(values), dtype=bool), [""] * len(values)
     for end, (compare, words) in zip((low, high), _ENDS[criterion.inclusive], strict=True):
         if end is not None:

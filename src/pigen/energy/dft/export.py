@@ -12,6 +12,7 @@ import numpy as np
 
 from pigen.bundle import Bundle, Column, iter_bundle, strings, write_bundle
 from pigen.crystal.elements import SYMBOLS
+from pigen.crystal.formulas import usual_formula
 from pigen.energy.dft.vasp import PAPER, potential_of, tags_of, write_inputs
 from pigen.energy.hull import Hull, Reference
 from pigen.io.export import safe_name
@@ -97,7 +98,7 @@ def export(
     write_bundle(folder / EXPORTED, exported)
     _write_manifest(folder / MANIFEST, exported)
     if lacking:
-        write_atomically(folder / LACKING, "".join(f"{formula}\n" for formula in lacking))
+        write_atomically(folder / LACKING, "".join(f"{usual_formula(f)}\n" for f in lacking))
     return Exported(exported, n_potcars, no_hull, lacking)
 
 
@@ -151,7 +152,8 @@ def _with_folders(bundle: Bundle) -> Bundle:
 
 def _write_manifest(path: Path, exported: Bundle) -> None:
     columns = (exported.columns["kind"].values, exported.columns["folder"].values)
-    formulas, n_atoms = exported.crystals.reduced_formulas(), exported.crystals.n_atoms.tolist()
+    formulas = map(usual_formula, exported.crystals.reduced_formulas())
+    n_atoms = exported.crystals.n_atoms.tolist()
     with replaced(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "kind", "folder", "formula", "n_atoms"])

@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from pigen.crystal.formulas import usual_formula
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
 from pigen.paper.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, plain_axes, save
@@ -58,7 +59,7 @@ def draw_traces(
         axes.set_yscale("symlog", linthresh=10)
         axes.set_ylim(bottom=min(-2.0, 1200 * (level - lowest) if level is not None else 0.0))
         axes.set(xlabel="relaxations", ylabel="energy above the lowest, meV/atom")
-        axes.set_title(outcome.composition.formula, fontsize=9)
+        axes.set_title(usual_formula(outcome.composition.formula), fontsize=9)
         axes.legend(fontsize=7)
         plain_axes(axes)
     header = ["composition", "search", "relaxation", "move", "energy, eV/atom"]
