@@ -139,7 +139,7 @@ def test_a_failure_names_its_setting(
 ) -> None:
     chemistry = ChemistryConfig(**settings).chemistry()  # type: ignore[arg-type]
     assert chemistry.failure(counts_of(formula)) == failure
-    assert ChemistryConfig(**settings).restricts() == bool(settings)  # type: ignore[arg-type]
+    assert ChemistryConfig(**settings).restrictions() == [*settings]  # type: ignore[arg-type]
 
 
 def test_every_element_is_allowed_by_default() -> None:

@@ -18,8 +18,9 @@ from pigen.crystal.crystals import Crystals
 from pigen.io.export import to_cif
 from pigen.model.diffusion.reverse import reverse_chain
 from pigen.model.diffusion.state import Noised, Prediction
+from pigen.model.guidance import guided
 from pigen.model.request import Plan, check_request, plan
-from pigen.model.sample import _draws, guided, sample
+from pigen.model.sample import _draws, sample
 from pigen.runtime.errors import UsageError
 
 HEADER = models.header()

@@ -303,8 +303,8 @@ def test_a_model_without_labels_takes_none() -> None:
 
 
 def test_guidance_is_the_extrapolation_of_two_calls() -> None:
+    from pigen.model.guidance import guided
     from pigen.model.request import plan
-    from pigen.model.sample import guided
 
     config = SampleConfig(
         n=4,

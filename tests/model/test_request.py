@@ -58,6 +58,8 @@ def plans(config: SampleConfig, n: int = 20, header: Header = HEADER) -> list[Pl
         ({"composition": "NaCl", "formula_units": 11}, "11 × NaCl has 22 atoms"),
         ({"composition": "NaCl", "n_atoms": 4}, "say the size"),
         ({"composition": "NaCl", "elements_required": ("Na",)}, "says the elements"),
+        ({"composition": "NaCl", "charge_balanced": True}, "charge_balanced: .*says the elements"),
+        ({"stoichiometry": "alkali:halogen = 1:1", "n_atoms": 3}, "multiples of it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -89,6 +91,39 @@ def test_required_elements_fill_whole_orbits() -> None:
         assert {11, 17} <= set(one.elements.tolist())
         for orbit in range(len(one.template.representative)):
             assert len(set(one.elements[one.template.orbit == orbit].tolist())) == 1
+
+
+@pytest.mark.parametrize("symmetry", ["free", "training", "drawn"])
+def test_what_must_be_there_is_placed(symmetry: str) -> None:
+    """Repeated names are one element, and as many atoms as elements are enough."""
+    config = asked(
+        symmetry=symmetry,
+        elements_required=("Na", "Na", "Cl"),
+        elements_one_of=(("Cl", "Br"), ("O", "S")),
+        n_atoms=(3, 4),
+    )
+    found = plans(config, 30)
+    for one in found:
+        assert {11, 17} < set(one.elements.tolist()) <= {0, 8, 11, 16, 17}
+    last = Counter(z for one in found for z in {8, 16} & set(one.elements.tolist()))
+    assert last.total() == len(found)
+    assert min(last.values()) > 3  # one of each list, by chance
+
+
+@pytest.mark.parametrize("symmetry", ["free", "training", "drawn"])
+def test_a_stoichiometry_gives_every_atom_its_class(symmetry: str) -> None:
+    config = asked(
+        symmetry=symmetry,
+        stoichiometry="alkaline_earth : transition_metal : O = 1:1:3",
+        elements_required=("Ti",),
+    )
+    for one in plans(config, 12):
+        units = one.n_atoms // 5
+        assert np.bincount(one.slots).tolist() == [units, units, 3 * units]
+        assert set(one.slots[one.elements == 22].tolist()) == {1}
+        if one.template is not None:
+            for orbit in range(len(one.template.representative)):
+                assert len(set(one.slots[one.template.orbit == orbit].tolist())) == 1
 
 
 @pytest.mark.parametrize("symmetry", ["free", "training"])

@@ -21,10 +21,12 @@ from pigen.bundle import BundleWriter, read_bundle
 from pigen.cli import main
 from pigen.config import Experiment, SampleConfig
 from pigen.crystal.crystals import Crystals
+from pigen.model.asked import warn_of_far_targets
 from pigen.model.checkpoint import Header, load_checkpoint, save_checkpoint
 from pigen.model.diffusion.reverse import Draws, reverse_chain
+from pigen.model.guidance import guided
 from pigen.model.request import check_request, plan
-from pigen.model.sample import _Steps, guided, sample, sample_to_bundle
+from pigen.model.sample import _Steps, sample, sample_to_bundle
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import Where, open_executor
 
@@ -117,8 +119,9 @@ def test_elements_allowed_and_required() -> None:
     ("settings", "message"),
     [
         ({"elements_allowed": ("Au",)}, "Au"),
-        ({"elements_required": ("Xx",)}, "Xx"),
-        ({"elements_allowed": ("O",), "elements_required": ("Na",)}, "Na is not among"),
+        ({"elements_one_of": (("Au", "O"),)}, "Au"),
+        ({"n_elements": (5, 6), "n_atoms": 4}, "expected 5"),
+        ({"stoichiometry": "Na:O = 7:5"}, "a unit has 12 atoms"),
         ({"n_atoms": 12}, "largest cell"),
         ({"n_atoms": 1, "elements_required": ("O", "Na")}, "expected 2"),
     ],
@@ -126,6 +129,14 @@ def test_elements_allowed_and_required() -> None:
 def test_what_the_model_cannot_do_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_request(replace(CONFIG, **settings), HEADER, "model")  # type: ignore[arg-type]
+
+
+def test_a_target_far_from_the_training_data_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_far_targets(replace(CONFIG, targets={"mled": 0.2}), HEADER)
+    assert not caplog.records
+    warn_of_far_targets(replace(CONFIG, targets={"c": (0.6, 300.0)}), HEADER)
+    (record,) = caplog.records
+    assert "sample.targets.c: 300 is" in record.getMessage()
 
 
 def test_a_label_the_model_lacks_is_refused() -> None:

@@ -18,7 +18,9 @@ from pigen import api
 from pigen.bundle import Bundle, BundleWriter, bundle_info, read_bundle, strings, write_bundle
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
+from pigen.descriptors.novelty import read_formulas
 from pigen.descriptors.spp import load_table
+from pigen.runtime.resources import MP_COMPOSITIONS
 
 NAMES = sorted(known_structures())
 
@@ -132,6 +134,17 @@ def test_chemistry_is_asked_for_by_options(known_bundle: Path, tmp_path: Path) -
         stoichiometry="metal,Si : O = 1:2",
     )
     assert from_python.ids.tolist() == kept.ids.tolist()
+
+
+def test_new_to_the_materials_project(known_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    found = as_json("filter", known_bundle, "--novel", "--known", "mp", "-o", out)
+    assert [one["text"] for one in found["criteria"]] == ["new to the Materials Project"]
+    assert found["kept"] == 1  # AtO alone
+    assert len(read_formulas(MP_COMPOSITIONS)) == 95_118
+    with gzip.open(MP_COMPOSITIONS, "rt", encoding="utf-8") as file:
+        assert "CC BY 4.0" in file.readline()
+    pigen("filter", known_bundle, "--novel", "--known", "icsd", "-o", out, "--force", expect=2)
 
 
 def test_survivors_have_a_name_of_their_own(

@@ -72,7 +72,7 @@ def test_the_papers_criteria() -> None:
     assert [criterion.text for criterion in criteria] == [
         "min_distance > 0.5",
         "spp < 0.362",
-        "novel",
+        "new to the training set",
         "0.55 < c < 0.85",
         "mled > 9",
         "k > 3.9",

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from pigen.cli.options import EXISTING
+
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
+
+
+class KnownType(click.ParamType[Path]):
+    """The name of a shipped list of compositions, or a path that exists."""
+
+    name = "known"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """As a path; BadParameter if there is nothing of that name."""
+        from pigen.runtime.resources import KNOWN_LISTS
+
+        return Path(value) if str(value) in KNOWN_LISTS else EXISTING.convert(value, param, ctx)
+
+
 _LISTS = ("elements_required", "elements_allowed", "elements_excluded")
 _OPTIONS = (
     click.option("--elements", "elements_required", metavar="Li,O", help="Elements it must hold."),
@@ -32,6 +49,15 @@ _OPTIONS = (
         metavar="CLASSES=AMOUNTS",
         help="Amounts of classes of elements, e.g. Ca,Sr:transition_metal:O=1:1:3.",
     ),
+)
+
+
+known_option = click.option(
+    "--known",
+    metavar="mp|training|PATH",
+    type=KnownType(),
+    help="Known compositions: those of the Materials Project (mp), of the training set of the "
+    "shipped models (training), a list of formulas (.txt), or structures.",
 )
 
 

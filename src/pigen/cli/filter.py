@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pigen.cli.chemistry import chemistry_options, chemistry_settings
+from pigen.cli.chemistry import chemistry_options, chemistry_settings, known_option
 from pigen.cli.common import (
     check_output,
     output_of,
@@ -101,7 +101,9 @@ def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
 @chemistry_options
 @_window("--min-distance", "low", "A′: distances between atoms, Å; a number is the least.")
 @_window("--spp", "high", "A: statistical proxy potential; a number is the most.")
-@click.option("--novel", is_flag=True, help="B: composition not among the known ones.")
+@click.option(
+    "--novel", is_flag=True, help="B: composition new to the training set, or to what --known says."
+)
 @_window("--c", "", "C: compactness, e.g. 0.55:0.85.")
 @_window("--mled", "low", "D: diversity of local environments, bits; a number is the least.")
 @_window("--ehull", "high", "E: energy above the hull, eV/atom; a number is the most.")
@@ -128,7 +130,7 @@ def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
     help="A criterion on any other descriptor or column of numbers. Repeatable.",
 )
 @click.option("--spp-table", type=EXISTING, help="SPP table, ours or published JSON.")
-@click.option("--known", type=EXISTING, help="Known compositions: formulas (.txt) or structures.")
+@known_option
 @output_as("Bundle of the survivors.", required=False)
 @click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
 @resume_option

@@ -168,6 +168,7 @@ def spp_fit(
 @click.command()
 @sources_argument
 @output_as("List, .txt.gz.")
+@click.option("--note", default="", help="First lines of the list, such as a credit.")
 @executor_option
 @limit_options
 @force_option
@@ -175,6 +176,7 @@ def spp_fit(
 def known(
     sources: tuple[Path, ...],
     output: Path,
+    note: str,
     where: Where,
     force: bool,
     as_json: bool,
@@ -182,21 +184,28 @@ def known(
 ) -> None:
     """List the reduced formulas of structures, for `pigen filter --known`.
 
+    SRC may be a list of formulas (.txt, .txt.gz) too.
+
     \b
     Example:
         pigen known train.csv.gz extra.csv.gz -o known.txt.gz
     """
-    from pigen.descriptors.novelty import write_formulas
+    from pigen.descriptors.novelty import read_formulas, write_formulas
+    from pigen.screening.criteria import lists_formulas
 
     check_output(output, sources, force=force)
     if not output.name.endswith(".txt.gz"):
         raise UsageError(f"{output}: the name must end in .txt.gz")
-    with _crystals(sources, where, limits) as batches:
-        formulas = {formula for batch in batches for formula in batch.reduced_formulas()}
+    lists = [source for source in sources if lists_formulas(source)]
+    formulas = {formula for source in lists for formula in read_formulas(source)}
+    structures = [source for source in sources if source not in lists]
+    if structures:
+        with _crystals(structures, where, limits) as batches:
+            formulas |= {formula for batch in batches for formula in batch.reduced_formulas()}
     if not formulas:
         raise PigenError("no structure could be read")
     said = "\n".join(f"{key}: {value}" for key, value in origin_of(sources).items())
-    n = write_formulas(output, formulas, f"reduced formulas\n{said}")
+    n = write_formulas(output, formulas, "\n".join(filter(None, (note, "reduced formulas", said))))
     counts = {"formulas": n, "output": str(output)}
     click.echo(json.dumps(counts) if as_json else f"{output}: {n} formulas")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pigen.cli.chemistry import chemistry_options, chemistry_settings, known_option
 from pigen.cli.common import check_output, output_of
 from pigen.cli.options import (
     batch_executor_option,
@@ -86,6 +88,16 @@ def train(
     metavar="FILE",
     help="Checkpoint to sample from, instead of the one the experiment names.",
 )
+@click.option("--n", type=click.IntRange(1), help="How many.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="LABEL=VALUE",
+    help="What to guide to, e.g. c=0.65; in place of the experiment's targets. Repeatable.",
+)
+@chemistry_options
+@known_option
 @bundle_shard_option
 @batch_executor_option
 @resume_option
@@ -95,34 +107,46 @@ def sample(
     experiment: str,
     output: Path | None,
     checkpoint: str | None,
+    n: int | None,
+    targets: tuple[str, ...],
+    known: Path | None,
     shard: Shard | None,
     where: Where | None,
     resume: bool,
     force: bool,
     as_json: bool,
     overrides: tuple[str, ...],
+    **chemistry: Any,
 ) -> None:
     """Draw new crystals from a trained model.
 
     EXPERIMENT is a TOML file or the name of a shipped one. Crystals are written in batches as they
     come; Ctrl-C leaves a readable bundle and --resume completes it. Sample i depends on the seed
-    and on i alone.
+    and on i alone. What is asked of compositions steers the model; a sample that misses it is drawn
+    again. --known: compositions that samples must not have.
 
     \b
-    Example:
-        pigen sample pigen_mled_c --set sample.n=500 --set seed=1 -o candidates.h5
+    Examples:
+        pigen sample pigen_mled_c --n 500 --set seed=1 -o candidates.h5
+        pigen sample pigen_c --n 40 --target c=0.65 --elements Li --elements-one-of O,S \\
+            --n-elements 3:4 --charge-balanced --known mp -o new.h5
     """
     from contextlib import nullcontext
 
     from pigen.bundle import bundle_info
     from pigen.config import load_experiment
+    from pigen.config.dump import format_value
     from pigen.model.checkpoint import find_checkpoint
-    from pigen.model.sample import sample_to_bundle
+    from pigen.model.sample import chains_of, sample_to_bundle
     from pigen.runtime.executor import open_executor
 
-    if checkpoint is not None:
-        overrides = (*overrides, f"sample.checkpoint={json.dumps(checkpoint)}")
-    loaded = load_experiment(experiment, overrides)
+    asked: dict[str, Any] = chemistry_settings(chemistry)
+    given = {"n": n, "checkpoint": checkpoint, "known": known and str(known)}
+    asked |= {key: value for key, value in given.items() if value is not None}
+    if targets:
+        asked["targets"] = _targets(targets)
+    own = [f"sample.{key}={format_value(value)}" for key, value in asked.items()]
+    loaded = load_experiment(experiment, (*own, *overrides))
     if loaded.generator != "model":
         raise UsageError(f"{experiment} uses no model; `pigen run` makes its structures")
     if not loaded.sample.checkpoint:
@@ -134,9 +158,28 @@ def sample(
     found = find_checkpoint(loaded.sample.checkpoint)
     with open_executor(where) if where else nullcontext() as executor:
         sample_to_bundle(loaded, found, output, resume=resume, shard=shard, executor=executor)
-    info = bundle_info(output)
+    info, drawn = bundle_info(output), chains_of(output)
     if as_json:
-        counts = {"crystals": info.n_crystals, "rejects": info.n_rejects, "output": str(output)}
-        click.echo(json.dumps(counts))
-    else:
-        click.echo(f"{output}: {info.n_crystals} crystals, {info.n_rejects} failed")
+        counts: dict[str, Any] = {"crystals": info.n_crystals, "rejects": info.n_rejects}
+        counts |= {} if drawn is None else {"drawn": drawn}
+        click.echo(json.dumps({**counts, "output": str(output)}))
+        return
+    click.echo(f"{output}: {info.n_crystals} crystals, {info.n_rejects} failed")
+    if drawn is not None:
+        asked_for = info.n_crystals + info.n_rejects
+        click.echo(f"asked {asked_for}, drawn {drawn}, kept {info.n_crystals}")
+
+
+def _targets(texts: Sequence[str]) -> dict[str, float | list[float]]:
+    """Targets by label, from texts like ``c=0.65`` and ``c=0.6:0.7``."""
+    found: dict[str, float | list[float]] = {}
+    for text in texts:
+        label, equals, value = text.partition("=")
+        try:
+            numbers = [float(part) for part in value.split(":")]
+        except ValueError:
+            numbers = []
+        if not (equals and label.strip() and 0 < len(numbers) < 3):
+            raise UsageError(f"--target {text}: expected LABEL=VALUE or LABEL=LO:HI")
+        found[label.strip()] = numbers if len(numbers) == 2 else numbers[0]
+    return found

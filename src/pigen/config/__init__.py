@@ -2,15 +2,14 @@
 
 from pigen.config.chemistry import ChemistryConfig
 from pigen.config.dump import dump_experiment
+from pigen.config.filters import CRITERION_LABELS, FilterConfig
 from pigen.config.load import load_experiment, shipped_experiments
 from pigen.config.settings import (
-    CRITERION_LABELS,
     LABELS,
     DataConfig,
     DiffusionConfig,
     EnergyConfig,
     Experiment,
-    FilterConfig,
     ImportConfig,
     LossConfig,
     ModelConfig,

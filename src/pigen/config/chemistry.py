@@ -48,10 +48,10 @@ class ChemistryConfig:
         """Some composition can be so."""
         chemistry = self.chemistry()
         for symbol in self.elements_required:
-            if Z_OF[symbol] not in chemistry.allowed:
+            if Z_OF.get(symbol, 0) not in chemistry.allowed:
                 raise ValueError(f"elements_required: {symbol} is not among those allowed")
         for group in self.elements_one_of:
-            if not chemistry.allowed & {Z_OF[symbol] for symbol in group}:
+            if not chemistry.allowed & {Z_OF.get(symbol, 0) for symbol in group}:
                 raise ValueError(f"elements_one_of: none of {', '.join(group)} is allowed")
         if chemistry.most < len(set(self.elements_required)):
             raise ValueError(
@@ -69,13 +69,13 @@ class ChemistryConfig:
 
     def chemistry(self) -> Chemistry:
         """As rules; ValueError for a stoichiometry that is none."""
-        allowed = {Z_OF[symbol] for symbol in self.elements_allowed or SYMBOLS[1:]}
+        allowed = {Z_OF.get(symbol, 0) for symbol in self.elements_allowed or SYMBOLS[1:]}
         required = [(symbol,) for symbol in dict.fromkeys(self.elements_required)]
         both = (self.n_elements,) * 2 if isinstance(self.n_elements, int) else self.n_elements
         return Chemistry(
             allowed=frozenset(allowed - {Z_OF[symbol] for symbol in self.elements_excluded}),
             groups=tuple(
-                frozenset(Z_OF[symbol] for symbol in group)
+                frozenset(Z_OF.get(symbol, 0) for symbol in group)
                 for group in (*required, *self.elements_one_of)
             ),
             fewest=both[0],
@@ -84,9 +84,9 @@ class ChemistryConfig:
             stoichiometry=Stoichiometry.parse(self.stoichiometry) if self.stoichiometry else None,
         )
 
-    def restricts(self) -> bool:
-        """Whether anything is asked of compositions."""
-        return any(getattr(self, name) != default for name, default in _DEFAULTS.items())
+    def restrictions(self) -> list[str]:
+        """Names of the settings that ask something of compositions."""
+        return [name for name, default in _DEFAULTS.items() if getattr(self, name) != default]
 
 
 _DEFAULTS = {name: getattr(ChemistryConfig(), name) for name in ChemistryConfig.__slots__}

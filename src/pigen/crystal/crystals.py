@@ -137,6 +137,12 @@ class Crystals:
             ptr=np.concatenate([[0], np.cumsum(np.concatenate([p.n_atoms for p in parts]))]),
         )
 
+    def replaced(self, rows: NDArray[np.int64], others: Crystals) -> Crystals:
+        """The batch with the crystals of some rows (k,) replaced by k others."""
+        at = np.arange(len(self))
+        at[rows] = len(self) + np.arange(len(rows))
+        return Crystals.concatenate([self, others])[at]
+
     # -- the edge: other libraries -------------------------------------------------------------
     @classmethod
     def from_pymatgen(cls, structures: Iterable[Structure]) -> Crystals:

@@ -35,6 +35,20 @@ def novel(crystals: Crystals, known: Path = resources.KNOWN_COMPOSITIONS) -> Eva
     return Evaluated({"novel": np.array([bool(f) and f not in formulas for f in own])}, reasons)
 
 
+def known_list(name: str) -> Path:
+    """File of a shipped list of known compositions by its name, or of that path."""
+    return resources.KNOWN_LISTS.get(name, Path(name))
+
+
+def new_to(known: Path) -> str:
+    """What a composition is new to that a list lacks, in words."""
+    named = {
+        resources.KNOWN_COMPOSITIONS: "the training set",
+        resources.MP_COMPOSITIONS: "the Materials Project",
+    }
+    return named.get(known, known.name)
+
+
 @cached_file(maxsize=4)
 def read_formulas(path: Path) -> frozenset[str]:
     """Reduced formulas, as `Crystals.reduced_formulas` writes them, of a text file.

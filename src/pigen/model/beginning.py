@@ -125,10 +125,11 @@ def check_beginning(config: SampleConfig, header: Header, where: str) -> None:
     found = beginning(config)
     if found is None:
         return
-    if config.symmetry != "free" or config.composition or config.elements_required:
+    placed = config.elements_required or config.elements_one_of or config.stoichiometry
+    if config.symmetry != "free" or config.composition or placed:
         raise UsageError(
             f'{where}: sample.start: goes with sample.symmetry = "free" alone, and without '
-            "sample.composition and sample.elements_required"
+            "sample.composition, elements_required, elements_one_of and stoichiometry"
         )
     if not isinstance(config.n_atoms, str):
         raise UsageError(f"{where}: sample.n_atoms: sample.start says the size")

@@ -14,7 +14,15 @@ from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.crystal.template_library import FILE_NAME, TemplateLibrary
 from pigen.crystal.templates import Template
 from pigen.model import template_prior
-from pigen.model.asked import composition, sizes_asked, space_groups, units_asked
+from pigen.model.asked import (
+    composition,
+    elements_to_place,
+    fewest_elements,
+    parts_of,
+    sizes_asked,
+    space_groups,
+    units_asked,
+)
 from pigen.model.beginning import Beginning, beginning, check_beginning
 from pigen.model.checkpoint import Header
 from pigen.model.drawn import can_fill, draw_template
@@ -37,6 +45,7 @@ class Plan:
         targets: (n_labels,) raw values, NaN where none is asked for.
         elements: (n_atoms,) atomic numbers, 0 where the model is to choose.
         template: whose symmetry it has; None: as it comes.
+        slots: (n_atoms,) class of the stoichiometry asked for, -1 where none is.
         start: the structure it begins from, if any.
         rng: continues the sample's own random stream.
     """
@@ -46,6 +55,7 @@ class Plan:
     targets: NDArray[np.float64]
     elements: NDArray[np.uint8]
     template: Template | None
+    slots: NDArray[np.int64]
     rng: np.random.Generator
     start: Beginning | None = None
 
@@ -91,13 +101,22 @@ def check_request(
     for key in ("elements_allowed", "elements_required"):
         for symbol in getattr(config, key):
             _check_element(symbol, header, f"{where}: sample.{key}")
-    required = set(config.elements_required)
+    for group in config.elements_one_of:
+        for symbol in group:
+            _check_element(symbol, header, f"{where}: sample.elements_one_of")
+    fewest = fewest_elements(config)
     largest = len(header.spec.sizes.frequency)
     sizes = sizes_asked(config)
-    if sizes and not len(required) <= min(sizes) <= max(sizes) <= largest:
+    if sizes and not fewest <= min(sizes) <= max(sizes) <= largest:
         raise UsageError(
-            f"{where}: sample.n_atoms: expected {max(1, len(required))} … {largest} (the model's "
-            f"largest cell), got {config.n_atoms}"
+            f"{where}: sample.n_atoms: expected {fewest} … {largest} (the model's largest cell), "
+            f"got {config.n_atoms}"
+        )
+    unit = sum(parts_of(config)) if config.stoichiometry else 1
+    if unit > largest or any(size % unit for size in sizes):
+        raise UsageError(
+            f"{where}: sample.stoichiometry: a unit has {unit} atoms, the model's largest cell "
+            f"{largest}; sample.n_atoms must be multiples of it"
         )
     check_beginning(config, header, where)
     _check_composition(config, header, where)
@@ -118,9 +137,8 @@ def _check_composition(config: SampleConfig, header: Header, where: str) -> None
     counts = composition(config.composition)
     for z in counts:
         _check_element(SYMBOLS[z], header, f"{where}: sample.composition")
-    for key in ("elements_allowed", "elements_required"):
-        if getattr(config, key):
-            raise UsageError(f"{where}: sample.{key}: sample.composition says the elements")
+    for key in config.restrictions():
+        raise UsageError(f"{where}: sample.{key}: sample.composition says the elements")
     if sizes_asked(config):
         raise UsageError(
             f"{where}: sample.n_atoms: sample.composition and sample.formula_units say the size"
@@ -151,7 +169,8 @@ def _check_symmetry(
     if not drawn and _candidates(config, header, library).any():
         return
     asked = [config.composition] if config.composition else []
-    asked += [f"{len(config.elements_required)} elements"] if config.elements_required else []
+    asked += [f"{fewest_elements(config)} elements"] if fewest_elements(config) > 1 else []
+    asked += [config.stoichiometry] if config.stoichiometry else []
     asked += [f"{config.n_atoms} atoms"] if sizes_asked(config) else []
     asked += [config.crystal_system] if config.crystal_system else []
     asked += [f"space group {config.space_group}"] if config.space_group else []
@@ -168,13 +187,14 @@ def plan(
     config: SampleConfig,
     header: Header,
     library: TemplateLibrary | None = None,
+    attempt: int = 0,
 ) -> Plan:
-    """Draw what sample ``index`` is to be: a function of (seed, index) and the settings.
+    """Draw what sample ``index`` is to be: a function of (seed, index, attempt) and the settings.
 
     Raises:
         UsageError: sites were drawn again and again without giving one of the groups asked for.
     """
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([seed, index, attempt] if attempt else [seed, index])
     targets = np.full(len(header.model.labels), np.nan)
     for place, label in enumerate(header.model.labels):
         wanted = config.targets.get(label)
@@ -185,7 +205,7 @@ def plan(
     start = beginning(config)
     if start is not None:
         elements = start.elements(header, rng)
-        return Plan(index, len(elements), targets, elements, None, rng, start)
+        return Plan(index, len(elements), targets, elements, None, _no_slots(elements), rng, start)
     if library is not None:
         return _symmetric_plan(index, rng, targets, config, header, library)
     asked = sizes_asked(config)
@@ -199,9 +219,32 @@ def plan(
         counts = composition(config.composition)
         units = n_atoms // sum(counts.values())
         elements[:] = np.repeat(list(counts), [units * count for count in counts.values()])
-    for place, symbol in enumerate(config.elements_required):
-        elements[place] = Z_OF[symbol]
-    return Plan(index, n_atoms, targets, elements, None, rng)
+    slots, parts = _no_slots(elements), parts_of(config)
+    if config.stoichiometry:
+        slots = np.repeat(np.arange(len(parts)), np.multiply(parts, n_atoms // sum(parts)))
+    _place(elements, slots, np.arange(n_atoms), config, rng)
+    return Plan(index, n_atoms, targets, elements, None, slots, rng)
+
+
+def _no_slots(elements: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.full(len(elements), -1)
+
+
+def _place(
+    elements: NDArray[np.uint8],
+    slots: NDArray[np.int64],
+    order: NDArray[np.int64],
+    config: SampleConfig,
+    rng: np.random.Generator,
+) -> None:
+    """Give what must be there a place each, the first in an order that is free and may hold it."""
+    wanted = config.chemistry().stoichiometry
+    for z in elements_to_place(config, rng):
+        for place in order:
+            free = not elements[place]
+            if free and (slots[place] < 0 or (wanted and z in wanted.classes[slots[place]])):
+                elements[place] = z
+                break
 
 
 def _symmetric_plan(
@@ -212,20 +255,27 @@ def _symmetric_plan(
     header: Header,
     library: TemplateLibrary,
 ) -> Plan:
+    shares: NDArray[np.int64] | None = None
     if config.symmetry == "drawn":
-        template, orbits = _drawn(rng, targets, config, header, library)
+        template, shares = _drawn(rng, targets, config, header, library)
+        known = list(composition(config.composition)) if config.composition else [0] * len(shares)
+        orbits = np.array(known, dtype=np.uint8)[shares]
     else:
         row = _chosen(rng, targets, config, header, library)
         template = library[row]
         orbits = np.zeros(len(template.representative), dtype=np.uint8)
+        parts = _counts(config, template.n_atoms)
         if config.composition:
-            counts = _counts(config, template.n_atoms)
+            counts = dict(zip(composition(config.composition), parts, strict=True))
             orbits = template_prior.elements_of(
                 library, row, counts, _relatives(config, library), rng
             )
-    for orbit, symbol in zip(rng.permutation(len(orbits)), config.elements_required, strict=False):
-        orbits[orbit] = Z_OF[symbol]
-    return Plan(index, template.n_atoms, targets, orbits[template.orbit], template, rng)
+        if config.stoichiometry:
+            shares = template_prior.shared_out(np.array(library.multiplicities[row]), parts, rng)
+    slots = shares if config.stoichiometry and shares is not None else _no_slots(orbits)
+    _place(orbits, slots, rng.permutation(len(orbits)), config, rng)
+    orbit = template.orbit
+    return Plan(index, template.n_atoms, targets, orbits[orbit], template, slots[orbit], rng)
 
 
 def _chosen(
@@ -255,8 +305,8 @@ def _drawn(
     config: SampleConfig,
     header: Header,
     library: TemplateLibrary,
-) -> tuple[Template, NDArray[np.uint8]]:
-    """A template whose sites are drawn, and the element of each orbit, 0 where none is given.
+) -> tuple[Template, NDArray[np.int64]]:
+    """A template whose sites are drawn, and which of `_counts` each orbit is part of.
 
     Groups are as frequent as among training structures of about the size.
     """
@@ -271,22 +321,19 @@ def _drawn(
         frequency = np.bincount(library.space_group[near], minlength=231)[groups] + 1e-3
         group = int(rng.choice(groups, p=frequency / frequency.sum()))
         counts = _counts(config, n_atoms)
-        found = draw_template(group, list(counts.values()), rng, len(config.elements_required))
+        found = draw_template(group, counts, rng, fewest_elements(config))
         if found is not None:
-            template, owner = found
-            return template, np.array(list(counts), dtype=np.uint8)[owner]
+            return found
     raise UsageError(
         f"sample.symmetry: {_GROUPS} times in a row the sites drawn had a larger group than "
         f"{group}, in a cell of {n_atoms} atoms; ask for another space group or size"
     )
 
 
-def _counts(config: SampleConfig, n_atoms: int) -> dict[int, int]:
-    """Atoms of each element in a cell; of 0 where the model is to choose."""
-    if not config.composition:
-        return {0: n_atoms}
-    counts = composition(config.composition)
-    return {z: n_atoms // sum(counts.values()) * count for z, count in counts.items()}
+def _counts(config: SampleConfig, n_atoms: int) -> list[int]:
+    """Atoms in a cell, of each part of what is asked; all of them where nothing is."""
+    parts = parts_of(config)
+    return [n_atoms // sum(parts) * count for count in parts] or [n_atoms]
 
 
 def _drawable(
@@ -298,7 +345,7 @@ def _drawable(
     groups = space_groups(config) or frozenset(np.unique(library.space_group).tolist())
     found = {}
     for n_atoms in sorted({int(size) for size in sizes}):
-        counts = list(_counts(config, n_atoms).values())
+        counts = _counts(config, n_atoms)
         fitting = [group for group in sorted(groups) if can_fill(group, counts)]
         if fitting:
             found[n_atoms] = fitting
@@ -313,13 +360,14 @@ def _candidates(
     groups = space_groups(config)
     if groups is not None:
         rows &= np.isin(library.space_group, list(groups))
-    if config.elements_required:
-        rows &= np.diff(library.orbits_ptr) >= len(config.elements_required)
+    rows &= np.diff(library.orbits_ptr) >= fewest_elements(config)
     asked = sizes_asked(config)
     if asked:
         rows &= np.isin(library.n_atoms, asked)
     if config.composition:
         rows &= _relatives(config, library).weights(len(library)) > 0
+    if config.stoichiometry:
+        rows &= template_prior.holding(library, parts_of(config))
     return rows
 
 
@@ -337,9 +385,9 @@ def _sizes(
     if config.n_atoms == "targets":
         p = sizes.given(header.spec.standardise(targets[None])[0])
     n_atoms = np.arange(1, len(p) + 1)
-    if not config.composition:
-        return np.where(n_atoms >= len(config.elements_required), p, 0.0)
-    unit = sum(composition(config.composition).values())
+    unit = sum(parts_of(config))
+    if not unit:
+        return np.where(n_atoms >= fewest_elements(config), p, 0.0)
     asked = units_asked(config)
     fits = np.isin(n_atoms, np.multiply(asked, unit)) if asked else n_atoms % unit == 0
     return np.where(fits, np.ones(len(p)) if asked else np.maximum(p, 1e-12), 0.0)

@@ -8,28 +8,30 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pigen import __version__
-from pigen.bundle import Bundle, BundleWriter, Column, Reject
+from pigen.bundle import Bundle, BundleWriter, Column, Reject, iter_bundle
 from pigen.bundle.marks import marked
 from pigen.config import Experiment, SampleConfig, dump_experiment
 from pigen.crystal.cells import niggli
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import SYMBOLS
 from pigen.crystal.template_library import TemplateLibrary
 from pigen.crystal.templates import WHOLE, Template
+from pigen.descriptors.chemistry import compositions
+from pigen.model.asked import warn_of_far_targets
 from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint
 from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.reverse import Draws, reverse_chain
-from pigen.model.diffusion.state import Noised, Prediction
+from pigen.model.diffusion.types import Steer
+from pigen.model.guidance import guided
 from pigen.model.network import Denoiser
 from pigen.model.request import Plan, check_request, library_of, plan
+from pigen.model.steering import Steering, Wanted, steered, wanted_of
 from pigen.runtime.device import resolve_device
 from pigen.runtime.executor import map_ordered
 from pigen.runtime.memory import Halving
@@ -39,6 +41,12 @@ from pigen.runtime.shard import SHARD, Shard
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+MAX_DRAWS = 5
+"""Chains run for a sample before it is given up, if its composition is not as asked."""
+DRAWS = "draws"
+"""Column that counts them."""
+MISSED = f"composition not as asked in {MAX_DRAWS} draws"
+"""Why such a sample is a reject."""
 _GROUP = 32
 """Samples per network call; a batch is sorted by size first, so that little of it is padding."""
 
@@ -85,6 +93,7 @@ def _sample_group(
     for row, one in enumerate(plans):
         start[row, : one.n_atoms] = torch.from_numpy(one.classes(header.spec))
     templates = [one.template for one in plans]
+    wanted = wanted_of(config)
     begin = plans[0].start  # a setting, the same for all
     draws = _draws(plans, n, config.steps, device, header)
     sampled = reverse_chain(
@@ -99,6 +108,7 @@ def _sample_group(
         symmetry=Invariance.of(templates, n, draws.frac) if any(templates) else None,
         given=None if begin is None else begin.given(draws.frac),
         begin=1.0 if begin is None else begin.time,
+        steer=None if wanted is None else _steer(wanted, header, plans),
         on_step=lambda: on_step(len(plans)),
     )
     elements = np.array([0, *header.spec.elements], dtype=np.uint8)
@@ -121,65 +131,17 @@ def _sample_group(
     return crystals
 
 
-def guided(
-    model: Denoiser, header: Header, config: SampleConfig, plans: list[Plan]
-) -> Callable[[Noised, Prediction | None], Prediction]:
-    """The predictor ε* = (1 + g) ε(z|q) − g ε(z), both passes in one call of the network.
-
-    Guidance acts on types (logits), coordinates and lattice alike. Without targets, at g = 0, and
-    outside the guidance interval (Kynkäänniemi et al., arXiv:2404.07724), one pass is enough.
-    """
-    parameter = next(model.parameters())
-    raw = np.stack([p.targets for p in plans])
-    labels = torch.as_tensor(
-        header.spec.standardise(raw), dtype=parameter.dtype, device=parameter.device
+def _steer(wanted: Wanted, header: Header, plans: list[Plan]) -> Steer:
+    """Draws the elements of these samples, each from a random stream of its own."""
+    elements = header.spec.elements
+    streams = [deepcopy(one.rng).spawn(1)[0] for one in plans]
+    return partial(
+        steered,
+        [
+            Steering(wanted, elements, one.template, one.slots, stream)
+            for one, stream in zip(plans, streams, strict=True)
+        ],
     )
-    banned = _banned(header, config, parameter)
-    g = config.guidance if bool((~torch.isnan(labels)).any()) else 0.0
-    first, last = config.guidance_interval
-
-    def predict(noised: Noised, guess: Prediction | None) -> Prediction:
-        if g == 0.0 or not first <= float(noised.t[0]) <= last:
-            found = model(noised, labels, guess)
-        else:
-            both = model(
-                _twice(noised),
-                torch.cat([labels, torch.full_like(labels, float("nan"))]),
-                None if guess is None else _twice(guess),
-                _twice(model.geometry(noised)),
-            )
-            found = Prediction(
-                *(
-                    (1 + g) * x[: len(labels)] - g * x[len(labels) :]
-                    for x in (both.logits, both.coords, both.lattice)
-                )
-            )
-        return Prediction(found.logits + banned, found.coords, found.lattice)
-
-    return predict
-
-
-_Batch = TypeVar("_Batch")
-
-
-def _twice(batch: _Batch) -> _Batch:
-    """Tensors, None, or dataclasses of them, each beside itself."""
-    twice: Any = batch
-    if isinstance(batch, Tensor):
-        twice = torch.cat([batch, batch])
-    elif batch is not None:
-        twice = type(batch)(**{k: _twice(x) for k, x in vars(batch).items()})
-    return cast(_Batch, twice)
-
-
-def _banned(header: Header, config: SampleConfig, like: Tensor) -> Tensor:
-    """Added to logits: 0 for the elements allowed, a large negative number for the others."""
-    values = torch.zeros(len(header.spec.elements), dtype=like.dtype, device=like.device)
-    if config.elements_allowed:
-        for place, z in enumerate(header.spec.elements):
-            if SYMBOLS[z] not in config.elements_allowed:
-                values[place] = -1e4
-    return values
 
 
 def _draws(plans: list[Plan], n: int, steps: int, device: torch.device, header: Header) -> Draws:
@@ -237,6 +199,7 @@ def sample_to_bundle(
     model, header = load_checkpoint(checkpoint, resolve_device(config.device))
     library = library_of(config, checkpoint)
     check_request(config, header, str(checkpoint), library)
+    warn_of_far_targets(config, header)
     provenance = _provenance(experiment, checkpoint)
     indices, size = range(config.n), config.batch_size
     batches = [(k, indices[k * size : (k + 1) * size]) for k in range(-(-config.n // size))]
@@ -264,6 +227,19 @@ def sample_to_bundle(
                     bar.update(len(batch))
 
 
+def chains_of(path: Path) -> int | None:
+    """Chains run for the samples of a bundle; None where nothing was asked of compositions."""
+    total = 0
+    for chunk in iter_bundle(path):
+        missed = sum(one.reason.startswith(MISSED) for one in chunk.rejects)
+        if DRAWS in chunk.columns:
+            total += int(chunk.columns[DRAWS].values.sum())
+        elif len(chunk) or not missed:
+            return None
+        total += MAX_DRAWS * missed + len(chunk.rejects) - missed
+    return total
+
+
 class _Steps:
     """Moves a bar of structures on as their steps are done."""
 
@@ -285,9 +261,36 @@ def _draw(
 ) -> Bundle:
     """The samples of these numbers."""
     model, header, library = loaded
-    plans = [plan(i, experiment.seed, experiment.sample, header, library) for i in batch]
-    crystals = sample(model, header, experiment.sample, plans, on_step=on_step)
-    return _as_bundle(crystals, plans, header, experiment.name)
+    config = experiment.sample
+
+    def planned(rows: Iterable[int], attempt: int) -> list[Plan]:
+        return [plan(batch[k], experiment.seed, config, header, library, attempt) for k in rows]
+
+    plans = planned(range(len(batch)), 0)
+    crystals = sample(model, header, config, plans, on_step=on_step)
+    wanted = wanted_of(config)
+    if wanted is None:
+        return _as_bundle(crystals, plans, header, experiment.name)
+    draws = np.ones(len(batch), dtype=np.int64)
+    failures = _failures(crystals, wanted)
+    for attempt in range(1, MAX_DRAWS):
+        again = np.flatnonzero(failures != "")
+        if not len(again):
+            break
+        others = planned(again.tolist(), attempt)
+        redrawn = sample(model, header, config, others)
+        crystals = crystals.replaced(again, redrawn)
+        for k, one in zip(again.tolist(), others, strict=True):
+            plans[k] = one
+        draws[again] += 1
+        failures = _failures(crystals, wanted)
+    return _as_bundle(crystals, plans, header, experiment.name, draws, failures)
+
+
+def _failures(crystals: Crystals, wanted: Wanted) -> NDArray[np.object_]:
+    """What each crystal fails of what is asked, "" where nothing and where there is no crystal."""
+    found = [wanted.failure(counts) if counts else "" for counts in compositions(crystals)]
+    return np.array(found, dtype=object)
 
 
 def _draw_there(checkpoint: Path, experiment: Experiment, batch: Sequence[int]) -> Bundle:
@@ -312,6 +315,7 @@ def sample_in_memory(experiment: Experiment, checkpoint: Path, *, progress: bool
     model, header = load_checkpoint(checkpoint, resolve_device(config.device))
     library = library_of(config, checkpoint)
     check_request(config, header, str(checkpoint), library)
+    warn_of_far_targets(config, header)
     parts = []
     with progress_bar(config.n, title="sample", delay=0, show=progress) as bar:
         on_step = _Steps(bar, config.steps)
@@ -336,7 +340,15 @@ def _names(indices: Iterable[int], name: str) -> tuple[str, ...]:
     return tuple(f"{name}-{index:06d}" for index in indices)
 
 
-def _as_bundle(crystals: Crystals, plans: list[Plan], header: Header, name: str) -> Bundle:
+def _as_bundle(
+    crystals: Crystals,
+    plans: list[Plan],
+    header: Header,
+    name: str,
+    draws: NDArray[np.int64] | None = None,
+    failures: NDArray[np.object_] | None = None,
+) -> Bundle:
+    """The samples; those whose chain failed, or that are not as asked, are rejects."""
     ids = np.array(_names((one.index for one in plans), name), dtype=object)
     failed = crystals.n_atoms == 0
     targets = np.stack([one.targets for one in plans])
@@ -347,6 +359,14 @@ def _as_bundle(crystals: Crystals, plans: list[Plan], header: Header, name: str)
         )
         if not np.isnan(targets[:, place]).all()
     }
+    if draws is not None:
+        columns[DRAWS] = Column(draws, "", "chains run until the composition was as asked")
+    reasons = np.where(failed, "the sampler ended in NaN or infinity", "")
+    if failures is not None:
+        missed = [f"{MISSED}: {one}" if one else "" for one in failures]
+        reasons = np.where(failed, reasons, missed)
     bundle = Bundle(crystals=crystals, ids=ids, columns=columns)
-    rejects = tuple(Reject(str(i), "the sampler ended in NaN or infinity") for i in ids[failed])
-    return replace(bundle.select(~failed), rejects=rejects)
+    rejects = tuple(
+        Reject(str(i), str(reason)) for i, reason in zip(ids, reasons, strict=True) if reason
+    )
+    return replace(bundle.select(reasons == ""), rejects=rejects)

@@ -201,10 +201,37 @@ def elements_of(
     sizes = np.array(library.multiplicities[row])
     numbers = list(counts)
     rng.shuffle(numbers)
+    shares = shared_out(sizes, [counts[z] for z in numbers], rng)
+    return np.array(numbers, dtype=np.uint8)[shares]
+
+
+def shared_out(
+    sizes: NDArray[np.int64], counts: Sequence[int], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Which of some counts of atoms each orbit of a template that can hold them is part of.
+
+    Args:
+        sizes: (m,) atoms of each orbit.
+        counts: atoms, as many as in all orbits.
+        rng: chooses.
+    """
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    divided = _divide(tuple(sizes[order].tolist()), tuple(counts[z] for z in numbers))
-    assert divided is not None, "`relatives` lets no other template through"
-    elements = np.zeros(len(sizes), dtype=np.uint8)
-    elements[order] = [numbers[place] for place in divided]
-    return elements
+    divided = _divide(tuple(sizes[order].tolist()), tuple(counts))
+    assert divided is not None, "no other template is let through"
+    shares = np.zeros(len(sizes), dtype=np.int64)
+    shares[order] = divided
+    return shares
+
+
+@lru_cache(maxsize=16)
+def holding(library: TemplateLibrary, ratio: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(M,) the templates whose orbits can be divided into parts of a ratio."""
+    found = np.zeros(len(library), dtype=bool)
+    unit = sum(ratio)
+    for row in np.flatnonzero(library.n_atoms % unit == 0).tolist():
+        times = int(library.n_atoms[row]) // unit
+        sizes = tuple(sorted(library.multiplicities[row], reverse=True))
+        found[row] = _divide(sizes, tuple(times * part for part in ratio)) is not None
+    found.setflags(write=False)
+    return found

@@ -19,6 +19,10 @@ SPP_TABLE = DATA / "spp.npz"
 """Pair potentials fitted to the training split."""
 KNOWN_COMPOSITIONS = DATA / "compositions.txt.gz"
 """Reduced formulas of every structure that the shipped model saw."""
+MP_COMPOSITIONS = DATA / "compositions_mp.txt.gz"
+"""Reduced formulas of the Materials Project in 2018, CC BY 4.0; its first lines give credit."""
+KNOWN_LISTS = {"training": KNOWN_COMPOSITIONS, "mp": MP_COMPOSITIONS}
+"""Shipped lists of known compositions, by name."""
 PUBLISHED_TABLES = DATA / "published_tables.toml"
 """The figures printed in the paper."""
 TEMPLATES = DATA / "templates.npz"
@@ -54,6 +58,7 @@ def computed_files() -> list[Path]:
     files = [
         SPP_TABLE,
         KNOWN_COMPOSITIONS,
+        MP_COMPOSITIONS,
         TEMPLATES,
         TRAINING_HISTOGRAMS,
         SPACE_GROUPS,
@@ -77,6 +82,7 @@ def versions() -> dict[str, str]:
         **{f"checkpoint {name}": sha256_of(checkpoint(name)) for name in SHIPPED_CHECKPOINTS},
         "pair potentials (SPP)": sha256_of(SPP_TABLE),
         "known compositions": sha256_of(KNOWN_COMPOSITIONS),
+        "compositions of the Materials Project": sha256_of(MP_COMPOSITIONS),
         **{f"prototypes {p.stem}": sha256_of(p) for p in sorted(PROTOTYPES.glob("*.h5"))},
         "hull reference": hull.hexdigest()[:16],
     }

@@ -12,8 +12,9 @@ from typing import Any
 from pigen.bundle import Bundle, Criterion
 from pigen.config import CRITERION_LABELS, ChemistryConfig, FilterConfig
 from pigen.descriptors import column_source, descriptor_names, get_descriptor
-from pigen.descriptors.novelty import write_formulas
+from pigen.descriptors.novelty import known_list, new_to, write_formulas
 from pigen.io import read_chunks
+from pigen.runtime import resources
 from pigen.runtime.errors import UsageError
 
 Ends = tuple[float | None, float | None]
@@ -93,11 +94,11 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
     """
     config = config or FilterConfig()
     spp_settings = {"table": Path(config.spp_table)} if config.spp_table else {}
-    novel_settings = {"known": Path(config.known)} if config.known else {}
+    novel_settings = {"known": known_list(config.known)} if config.known else {}
     criteria = [
         Criterion("min_distance", low=config.min_distance),
         Criterion("spp", high=config.spp, settings=spp_settings),
-        Criterion("novel", settings=novel_settings),
+        novelty(novel_settings),
         Criterion("c", low=config.c[0], high=config.c[1]),
         Criterion("mled", low=config.mled),
         Criterion("k", low=config.k),
@@ -111,6 +112,12 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
         ),
         *(window_on(name, ends, in_sequence=False) for name, ends in config.where.items()),
     )
+
+
+def novelty(settings: Mapping[str, Any]) -> Criterion:
+    """Criterion B, which says what compositions are new to."""
+    known = settings.get("known", resources.KNOWN_COMPOSITIONS)
+    return Criterion("novel", settings=settings, wording=f"new to {new_to(known)}")
 
 
 def chemistry_criteria(config: ChemistryConfig) -> tuple[Criterion, ...]:
@@ -167,26 +174,29 @@ def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
 
 
 def lists_formulas(source: Path) -> bool:
-    """Whether a file is named as a list of formulas; others hold structures."""
-    return source.name.lower().removesuffix(".gz").endswith(".txt")
+    """Whether this names a list of formulas, shipped or a file; others hold structures."""
+    name = source.name.lower().removesuffix(".gz")
+    return str(source) in resources.KNOWN_LISTS or name.endswith(".txt")
 
 
 def known_compositions(source: Path, folder: Path, executor: Executor | None = None) -> Path:
     """A file of formulas for the descriptor ``novel``, from formulas or from structures.
 
     Args:
-        source: a text file of formulas (.txt, .txt.gz), or any source of structures.
+        source: a shipped list by name (mp, training), a text file of formulas (.txt, .txt.gz), or
+            any source of structures.
         folder: where the formulas of structures are written.
         executor: where structures are parsed.
 
     Returns:
-        The source itself if it is a text file, else the file written.
+        The list if it is one, else the file written.
 
     Raises:
         UsageError: no structure in the source could be read.
     """
-    if lists_formulas(source) and source.is_file():
-        return source
+    listed = known_list(str(source))
+    if lists_formulas(source) and listed.is_file():
+        return listed
     path = folder / f"{source.name}.compositions.txt.gz"
     chunks = read_chunks([source], executor=executor)
     formulas = (formula for chunk in chunks for formula in chunk.crystals.reduced_formulas())
@@ -217,7 +227,7 @@ def criteria_of(
         chemistry: what is asked of compositions.
         novel: criterion B.
         prototypes, top: no framework of this library, as far as that rank.
-        spp_table, known: files of A and B, if not those shipped.
+        spp_table, known: files of A and B, if not those shipped; or the name of a shipped list.
         settings: further settings by descriptor.
 
     Raises:
@@ -229,8 +239,6 @@ def criteria_of(
     given = [window_on(name, ends) for name, ends in windows.items() if ends is not None]
     given += chemistry_criteria(chemistry or ChemistryConfig())
     chosen = {name: dict(some) for name, some in (settings or {}).items()}
-    if novel:
-        given.append(Criterion("novel"))
     if prototypes is not None:
         given.append(Criterion("prototype", absent=True))
         chosen.setdefault("prototype", {})["library"] = library_file(prototypes, folder)
@@ -242,6 +250,8 @@ def criteria_of(
         chosen.setdefault("spp", {})["table"] = spp_table
     if known is not None:
         chosen.setdefault("novel", {})["known"] = known_compositions(known, folder, executor)
+    if novel:
+        given.append(novelty(chosen.get("novel", {})))
     criteria = in_paper_order(given) or paper_criteria()
     unused = chosen.keys() - {criterion.name for criterion in criteria}
     if unused:

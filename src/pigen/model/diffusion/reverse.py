@@ -66,6 +66,7 @@ def reverse_chain(
     symmetry: Invariance | None = None,
     given: Given | None = None,
     begin: float = 1.0,
+    steer: types.Steer | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Sampled:
     """Run the chain from noise at t = 1, or wherever it begins, to a clean batch at t = 0.
@@ -79,6 +80,7 @@ def reverse_chain(
         symmetry: kept by the chain from coordinates that have it; the draws need not.
         given: what stays as the draws and types have it at the start.
         begin: time of the start.
+        steer: draws the elements that are revealed, in place of ``draws.choose``.
         on_step: called after each step.
     """
     steps = len(draws.reveal)
@@ -113,6 +115,7 @@ def reverse_chain(
         current = types.reverse_step(
             *(current, kept.shared(guess.logits), tau, tau_next),
             *(kept.shared(draws.reveal[k]), kept.shared(draws.choose[k])),
+            steer=steer,
         )
         current = current.masked_fill(~mask, 0)
         # A chain that fails must not take the others of its batch along.
