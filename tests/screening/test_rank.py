@@ -138,6 +138,19 @@ def test_verb_writes_bundle_table_cifs_and_sheet(candidates: Bundle, tmp_path: P
     assert again.exit_code == 0, again.output + again.stderr
 
 
+def test_nothing_left_to_rank_is_an_error_with_the_reasons(
+    candidates: Bundle, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "one.h5", candidates.select([3]))
+    (tmp_path / "known.txt").write_text("MgO\n")
+    args = ["rank", tmp_path / "one.h5", "--known", tmp_path / "known.txt", "-o", tmp_path / "best"]
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == 1
+    said = "nothing is left to rank of 1: 1: known compound; --keep-known keeps what is known"
+    assert said in result.stderr
+    assert not (tmp_path / "best.h5").exists()
+
+
 def test_facts_and_descriptors_are_keys(candidates: Bundle) -> None:
     found = best_of(candidates, 2, SerialExecutor(), by=("density:desc",), keep_known=True)
     assert found.bundle.ids.tolist() == ["tan", "cas"]

@@ -19,6 +19,7 @@ from pigen.cli.options import (
     sources_argument,
 )
 from pigen.cli.terminal import show_counts, show_markdown
+from pigen.runtime.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.runtime.executor import Where
@@ -109,6 +110,12 @@ def rank(
             bundle, n, executor, by=keys, per_system=per_system, known=known, keep_known=keep_known
         )
     best = found.bundle
+    if not len(best):
+        why = "; ".join(f"{count}: {reason}" for reason, count in found.left_out.most_common())
+        raise PigenError(
+            f"nothing is left to rank of {bundle.n_entries}: {why or 'no structures'}; "
+            "--keep-known keeps what is known"
+        )
     made = {**best.provenance, **provenance_of("pigen rank", sources)}
     files.write(found, bundle.n_entries, made)
     expected = share_of(best)
