@@ -111,6 +111,30 @@ def test_own_energies_win_guesses_give_way_and_unknown_elements_are_counted() ->
     assert added.left_out["in the reference already"] == len(rest)
 
 
+def test_a_compound_with_metastable_forms_alone_takes_the_lower_energy() -> None:
+    own, other = two_levels()
+    high, low, stable, unknown = list(own)[::30]
+    # Forms 0.4 eV/atom up, and one that is below what the fit can give.
+    given = {**own, **{f: own[f] + 0.4 for f in (high, stable, unknown)}, low: own[low] - 0.4}
+    published = {f"mp-{high}": 0.3, f"mp-{low}": 0.02, f"mp-{stable}": 0.0}
+    others = [Entry(f, e, f) for f, e in other.items()]
+    added = add_fitted(reference_of(given), others, "all of them", published=published)
+    hull = Hull(added.reference)
+    assert (added.n_added, added.n_lower) == (1, 1)
+    by_id = {entry.id: entry.energy for entry in added.reference.entries}
+    assert by_id[FITTED + high] == pytest.approx(own[high], abs=0.02)
+    assert by_id[f"mp-{high}"] == given[high]  # its own forms stay
+    assert hull.energy(high) <= by_id[FITTED + high]
+    assert not by_id.keys() & {FITTED + low, FITTED + stable, FITTED + unknown}
+    assert added.quality.shared == len(own) - 2  # the fit is not to them
+    # One more form, on the published hull: the potential's energy of it counts.
+    form = Entry(high, given[high], "mp-stable")
+    more = reference_of(given)
+    more = Reference((*more.entries, form), more.level, more.note)
+    published["mp-stable"] = 0.0
+    assert add_fitted(more, others, "all of them", published=published).n_added == 0
+
+
 def test_too_few_shared_compounds_are_refused() -> None:
     own, other = two_levels()
     few = {formula: own[formula] for formula in list(own)[:50]}

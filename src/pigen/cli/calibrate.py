@@ -98,7 +98,8 @@ def _relax(source: Path, output: Path, where: Where, force: bool) -> Path:
     opened = Sources((source,), Limits(), chunk_size=CHUNK["cpu"])
     made = provenance_of("pigen hull calibrate", (source,))
     with opened.executor(where, few=CHUNK["cpu"]) as executor:
-        stage = RelaxStage(RelaxConfig(device="cpu"))
+        # DFT's energy is of the structure as it was given, on a saddle or not.
+        stage = RelaxStage(RelaxConfig(device="cpu", rattle=False))
         chunks = opened.chunks(executor)
         stage.write(chunks, path, made, executor=executor, total=opened.total)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from pigen.runtime.errors import UsageError
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.runtime.executor import Where
 
+_ABOVE = "e_above_hull"
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -191,6 +193,14 @@ def import_(
     help="Further energies of the same compounds, which the correction takes into account.",
 )
 @click.option(
+    "--published",
+    type=EXISTING,
+    multiple=True,
+    metavar="SRC",
+    help="Structures of the reference with a column e_above_hull (eV/atom), at FILE's level. A "
+    "compound of which all are metastable takes the lower of its energy and FILE's. Repeatable.",
+)
+@click.option(
     "--origin", help="What FILE holds, to stand beside every figure; its name by default."
 )
 @click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder, to be made.")
@@ -199,6 +209,7 @@ def add(
     file: Path,
     reference: Path,
     second: Path | None,
+    published: tuple[Path, ...],
     origin: str | None,
     output: Path,
     as_json: bool,
@@ -223,7 +234,8 @@ def add(
     check_writable(output)
     others = import_reference(file).entries
     further = import_reference(second).entries if second else ()
-    added = add_fitted(load_reference(reference), others, origin or file.name, further)
+    above = _published(published)
+    added = add_fitted(load_reference(reference), others, origin or file.name, further, above)
     output.parent.mkdir(parents=True, exist_ok=True)
     added.reference.write(output)
     copy_phases(load_reference(reference), added.reference, output)
@@ -231,6 +243,7 @@ def add(
     counts = {
         "entries": len(added.reference.entries),
         "added": added.n_added,
+        "lower_than_metastable": added.n_lower,
         "left_out": dict(added.left_out.most_common()),
         "shared": quality.shared,
         "error_cross_validated": {
@@ -254,8 +267,27 @@ def add(
         f"{1000 * quality.bias:+.1f}; without the fit {1000 * quality.raw_median:.1f} and "
         f"{1000 * quality.raw_mean:.1f}"
     )
+    if published:
+        click.echo(
+            f"{added.n_lower} compounds whose own forms are metastable take the fitted energy"
+        )
     show_counts(added.left_out)
     show_markdown(f"{output}: {added.reference.note}\n")
+
+
+def _published(sources: tuple[Path, ...]) -> dict[str, float]:
+    """Id → published energy above the hull, eV/atom, of structures that have one."""
+    from pigen.io import read
+
+    found: dict[str, float] = {}
+    for source in sources:
+        bundle = read(source)
+        column = bundle.columns.get(_ABOVE)
+        if column is None or column.kind == "str" or column.per_atom:
+            raise UsageError(f"{source}: no column of numbers {_ABOVE!r} (--published)")
+        rows = zip(bundle.ids, column.values, strict=True)
+        found.update((str(name), float(value)) for name, value in rows if isfinite(value))
+    return found
 
 
 @hull.command(short_help="Give relaxed structures their energy above a hull.")

@@ -6,6 +6,9 @@ a ridge-regularised term for each pair of elements, by Huber's loss (P. J. Huber
 35, 73, 1964), for some compounds are of different polymorphs. A second set of energies for the
 same compounds, where there is one, is a further variable: two calculations of one compound, with
 other settings, say more than one.
+
+A compound of which only metastable forms are in the reference has an energy there, but not the one
+that counts: it takes the lower of both, and the correction is not fitted to it.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ MIN_SHARED = 100
 _FOLDS = 5
 _PAIR_SEEN = 5
 """Compounds that must hold a pair of elements for a term of its own."""
+METASTABLE = 0.001
+"""eV/atom above the published hull from which a form is metastable."""
 _HUBER = 0.02
 """eV/atom: differences beyond it count linearly."""
 _RIDGE, _RIDGE_PAIR = 1e-3, 2.0
@@ -64,12 +69,14 @@ class Added:
         reference: the given one, without substitutes, and the compounds that it lacked.
         quality: of the correction.
         n_added: fitted entries.
+        n_lower: those of them of a compound whose own forms are metastable, and higher.
         left_out: compounds that were not added, by reason.
     """
 
     reference: Reference
     quality: FitQuality
     n_added: int
+    n_lower: int
     left_out: Counter[str]
 
 
@@ -78,18 +85,21 @@ def add_fitted(
     others: Iterable[Entry],
     origin: str,
     second: Iterable[Entry] = (),
+    published: Mapping[str, float] | None = None,
 ) -> Added:
     """Add the compounds that a reference lacks, with energies of another level of theory.
 
     A compound that the reference has keeps its energy there: the potential's own is exact at its
-    level, the fit is not. Guesses (`SUBSTITUTED`) give way: the other level says which phases are
-    stable.
+    level, the fit is not; but where all its forms are published as metastable, the stable one is
+    missing, and the fitted energy counts if it is lower. Guesses (`SUBSTITUTED`) give way: the
+    other level says which phases are stable.
 
     Args:
         reference: of the potential.
         others: total or formation energies, eV/atom; elements count as 0 where they are left out.
         origin: what the others are, for the note.
         second: further energies of the same compounds.
+        published: id of an entry → energy above the hull (eV/atom) at the level of the others.
 
     Raises:
         UsageError: fewer than `MIN_SHARED` compounds are in both.
@@ -98,7 +108,8 @@ def add_fitted(
     known = _from_elements(own, {})
     zero = dict.fromkeys(_elements(own), 0.0)
     first, beside = _from_elements(others, zero), _from_elements(second, zero)
-    shared = [formula for formula in first if formula in known]
+    metastable = _metastable(own, published or {})
+    shared = [formula for formula in first if formula in known and formula not in metastable]
     if len(shared) < MIN_SHARED:
         raise UsageError(
             f"{len(shared)} compounds of {origin} are in the reference too; a correction needs "
@@ -106,7 +117,7 @@ def add_fitted(
         )
     target = np.array([known[formula] for formula in shared])
     correction = _Correction.fit(shared, target, first, beside)
-    missing = [formula for formula in first if formula not in known]
+    missing = [formula for formula in first if formula not in known or formula in metastable]
     lacking = [formula for formula in missing if not formula_amounts(formula).keys() <= zero.keys()]
     wanted = sorted(set(missing) - set(lacking))
     energies = correction.energies(wanted, first, beside)
@@ -114,6 +125,7 @@ def add_fitted(
     entries = [
         Entry(formula, float(energy) + _mixture(formula, base), FITTED + formula)
         for formula, energy in zip(wanted, energies, strict=True)
+        if energy < known.get(formula, np.inf)
     ]
     quality = _cross_validated(shared, target, first, beside)
     note = (
@@ -127,9 +139,20 @@ def add_fitted(
         note=note,
         provenance={**_without_substitutes(reference.provenance), "fitted": origin},
     )
-    left_out = Counter({"in the reference already": len(shared)})
+    n_lower = sum(entry.formula in known for entry in entries)
+    held = len(shared) + len(metastable & first.keys()) - n_lower
+    left_out = Counter({"in the reference already": held})
     left_out.update(f"no element {_first_missing(f, zero)} in the reference" for f in lacking)
-    return Added(extended, quality, len(entries), left_out)
+    return Added(extended, quality, len(entries), n_lower, left_out)
+
+
+def _metastable(entries: Iterable[Entry], published: Mapping[str, float]) -> set[str]:
+    """Formulas of which every entry is known, and none is on the published hull."""
+    lowest: dict[str, float] = {}
+    for entry in entries:
+        above = published.get(entry.id, 0.0)
+        lowest[entry.formula] = min(above, lowest.get(entry.formula, np.inf))
+    return {formula for formula, above in lowest.items() if above > METASTABLE}
 
 
 class _Correction:
