@@ -39,6 +39,7 @@ NAMES = [
     "pigen_mled_c",
     "pigen_mled_ehull",
     "pseudo_random",
+    "substitution",
 ]
 
 

@@ -16,6 +16,7 @@ from pigen.config.settings import (
     PseudoRandomConfig,
     RelaxConfig,
     SampleConfig,
+    SubstitutionConfig,
     TrainConfig,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "PseudoRandomConfig",
     "RelaxConfig",
     "SampleConfig",
+    "SubstitutionConfig",
     "TrainConfig",
     "dump_experiment",
     "load_experiment",

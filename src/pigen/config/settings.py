@@ -277,6 +277,22 @@ class PseudoRandomConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubstitutionConfig:
+    """Elements exchanged for similar ones in known frameworks, a floor without a model.
+
+    `sample.n` structures; frameworks are those of `data.train`, or the shipped stable phases.
+    """
+
+    n_atoms: tuple[int, int] = setting(
+        (1, 20), "Atoms in the cell of a framework.", lo=1, hi=200, window=True
+    )
+    exchanged: int = setting(1, "Elements exchanged, as far as there are similar ones.", lo=1)
+    elements: tuple[str, ...] = setting(
+        (), "Elements that may come in; empty: those of the frameworks.", choices=SYMBOLS[1:]
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImportConfig:
     """Structures that another program generated."""
 
@@ -326,7 +342,9 @@ class Experiment:
     row: str = setting("", "Row of the published tables to show beside the measured figures.")
     seed: int = setting(0, "Seed of every random number.", lo=0)
     generator: str = setting(
-        "model", "What makes the structures.", choices=("model", "pseudo_random", "import")
+        "model",
+        "What makes the structures.",
+        choices=("model", "pseudo_random", "substitution", "import"),
     )
     descriptors: tuple[str, ...] = setting(
         (), "Python files that register descriptors of your own; they are run.", path=True
@@ -338,6 +356,7 @@ class Experiment:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     pseudo_random: PseudoRandomConfig = dataclasses.field(default_factory=PseudoRandomConfig)
+    substitution: SubstitutionConfig = dataclasses.field(default_factory=SubstitutionConfig)
     imported: ImportConfig = dataclasses.field(default_factory=ImportConfig)
     filter: FilterConfig = dataclasses.field(default_factory=FilterConfig)
     energy: EnergyConfig = dataclasses.field(default_factory=EnergyConfig)

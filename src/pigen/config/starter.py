@@ -37,7 +37,7 @@ _PARTS = (
     ),
     (
         "Other generators in place of the model: see `generator` above.",
-        ("pseudo_random", "imported"),
+        ("pseudo_random", "substitution", "imported"),
     ),
 )
 """The tables in the order in which a newcomer meets them, each part with its heading."""

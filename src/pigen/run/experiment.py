@@ -34,12 +34,14 @@ from pigen.bundle.counts import EVERY
 from pigen.bundle.stage import CHUNK, Stage
 from pigen.bundle.targets import Comparison, compare_targets
 from pigen.config import Experiment, dump_experiment
+from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.crystal.formulas import formula_amounts
 from pigen.descriptors import get_descriptor, load_descriptors
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.io import open_source, read_chunks
 from pigen.model.pseudo_random import pseudo_random_bundles
+from pigen.model.substitution import Substitution
 from pigen.run.energies import check_energies, relax_survivors, with_energies
 from pigen.run.folder import RunFolder, is_complete
 from pigen.run.table import RunTable, provenance_of_table, run_files, tabulate
@@ -215,10 +217,12 @@ def _generate(
 
         sample_to_bundle(experiment, checkpoint, folder.samples, resume=True, progress=progress)
         return
-    chunks = pseudo_random_bundles(
-        experiment.pseudo_random, experiment.sample.n, experiment.seed, _elements(experiment)
-    )
-    provenance = {**_made_by(experiment), "seed": str(experiment.seed)}
+    n, seed = experiment.sample.n, experiment.seed
+    if experiment.generator == "substitution":
+        chunks = Substitution(experiment.substitution, _frameworks(experiment), seed).bundles(n)
+    else:
+        chunks = pseudo_random_bundles(experiment.pseudo_random, n, seed, _elements(experiment))
+    provenance = {**_made_by(experiment), "seed": str(seed)}
     Stage[Bundle]().write(chunks, folder.samples, provenance, resume=True)
 
 
@@ -244,6 +248,15 @@ def _first(chunks: Iterable[Bundle], n: int | None) -> Iterator[Bundle]:
 
 def _made_by(experiment: Experiment) -> dict[str, str]:
     return {"experiment": dump_experiment(experiment), "pigen": __version__}
+
+
+def _frameworks(experiment: Experiment) -> Crystals:
+    """The crystals of the training set, else those of the shipped hull."""
+    from pigen.energy.hull.reference import PHASES
+
+    train = experiment.data.train
+    chunks = read_chunks(train) if train else iter_bundle(resources.HULL / PHASES)
+    return Crystals.concatenate([chunk.crystals for chunk in chunks])
 
 
 def _elements(experiment: Experiment) -> list[str]:

@@ -128,6 +128,9 @@ def provenance_of_table(
         n = experiment.n_structures
         said["structures"] = f"the first {n}, as far as there are so many" if n else "all there are"
         said["generator"] = f"another program: {Path(experiment.imported.source).name}"
+    elif experiment.generator == "substitution":
+        taken = ", ".join(experiment.data.train) or "the shipped stable phases"
+        said["generator"] = f"elements exchanged in the frameworks of {taken}, no model"
     elif checkpoint is None:
         trained_on = ", ".join(experiment.data.train) or "the shipped model's training set"
         said["generator"] = "pseudo-random cells, no model"

@@ -1,32 +1,24 @@
 """Crystals that a reference lacks, made of those it has: an element of a binary is replaced.
 
-What is alike comes of the periodic table: elements of a group, and metals beside each other on
-Pettifor's scale (J. Phys. C 19, 285, 1986), which orders the elements so that binary compounds of
-neighbours share structures; its Mendeleev numbers, which pymatgen has, also say how far two are
-apart. A replacement that nature does not know ends above the hull and does no harm, as far as the
-potential is right.
+What is alike, `pigen.crystal.similar` says. A replacement that nature does not know ends above the
+hull and does no harm, as far as the potential is right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, iter_bundle, strings
 from pigen.crystal.crystals import Crystals, reduced_formula
 from pigen.crystal.elements import SYMBOLS
+from pigen.crystal.similar import alike, exchanged, is_metal
 from pigen.crystal.symmetry import primitive_cells, space_group_number
 from pigen.energy.hull.diagram import Hull
 from pigen.energy.hull.reference import Reference
-
-if TYPE_CHECKING:
-    from pymatgen.core import Element
 
 SUBSTITUTED = "substituted-"
 """What the ids of such crystals begin with, as in ``substituted-mp-1105223-Zr-Hf``."""
@@ -35,12 +27,6 @@ _NEAR = 0.005
 """eV/atom: how far above the hull a parent may lie."""
 _FRAMEWORKS = 3
 """Most structures of one formula."""
-_FIRST_NON_METAL = 85
-"""Mendeleev number of silicon; B, Bi, Sb, As, P, chalcogens, C, halogens, N, O, F, H follow it."""
-_BESIDE = 2
-"""Most that the Mendeleev numbers of alike metals of different groups differ."""
-_FARTHEST = 15
-"""Most that the Mendeleev numbers of alike elements differ: lithium is not replaced by hydrogen."""
 _SYMPREC = 0.1
 """Å: parents are relaxed, not idealised."""
 
@@ -53,12 +39,7 @@ class _Substitute(NamedTuple):
     crystal: Crystals  # of the parent
 
     def make(self) -> Crystals:
-        from ase.data import covalent_radii
-
-        radii, numbers = np.asarray(covalent_radii), self.crystal.atomic_numbers
-        replaced = _replaced(numbers, self.old, self.new)
-        scale = radii[replaced].sum() / radii[numbers].sum()
-        return Crystals.single(self.crystal.lattice[0] * scale, self.crystal.frac_coords, replaced)
+        return exchanged(self.crystal, {self.old: self.new})
 
     @property
     def id(self) -> str:
@@ -83,17 +64,18 @@ def substitutes(relaxed: Path, reference: Reference, at_most: int) -> Bundle:
         Crystals with ids like ``substituted-mp-1105223-Zr-Hf``, not relaxed.
     """
     known = {entry.formula for entry in reference.entries}
-    alike = _alike(known)
+    # Without a crystal of the element there is no hull to add to.
+    similar = alike(z for z in range(1, len(SYMBOLS)) if f"{SYMBOLS[z]}1" in known)
     found: dict[str, dict[tuple[int, int], _Substitute]] = {}
     for name, crystal in _parents(relaxed, reference):
         numbers = crystal.atomic_numbers
         framework = _framework(crystal)
         present = set(numbers.tolist())
         for old in present:
-            for new in alike.get(old, {}).keys() - present:
-                formula = reduced_formula(_replaced(numbers, old, new))
+            for new in similar.get(old, {}).keys() - present:
+                formula = reduced_formula(np.where(numbers == old, np.uint8(new), numbers))
                 if formula not in known:
-                    made = _Substitute(alike[old][new], name, old, new, crystal)
+                    made = _Substitute(similar[old][new], name, old, new, crystal)
                     frameworks = found.setdefault(formula, {})
                     best = frameworks.get(framework, made)
                     frameworks[framework] = min(best, made, key=_likeliest)
@@ -132,38 +114,5 @@ def _parents(relaxed: Path, reference: Reference) -> Iterator[tuple[str, Crystal
         chosen = chunk.select(np.isin(chunk.parents, near))
         cells, _ = primitive_cells(chosen.crystals, _SYMPREC)
         for name, cell in zip(chosen.parents, cells, strict=True):
-            if not all(map(_is_metal, cell.atomic_numbers.tolist())):
+            if not all(map(is_metal, cell.atomic_numbers.tolist())):
                 yield str(name), cell
-
-
-def _alike(known: set[str]) -> dict[int, dict[int, int]]:
-    """Atomic number → those that may replace it → difference of their Mendeleev numbers."""
-    # Without a crystal of the element there is no hull to add to.
-    elements = [z for z in range(1, len(SYMBOLS)) if f"{SYMBOLS[z]}1" in known]
-    found: dict[int, dict[int, int]] = {z: {} for z in elements}
-    for one, other in permutations(elements, 2):
-        distance = abs(_mendeleev(one) - _mendeleev(other))
-        same_group = _element(one).group == _element(other).group
-        farthest = _FARTHEST if same_group else _BESIDE
-        if distance <= farthest and (same_group or (_is_metal(one) and _is_metal(other))):
-            found[one][other] = distance
-    return found
-
-
-def _is_metal(z: int) -> bool:
-    return _mendeleev(z) < _FIRST_NON_METAL
-
-
-@lru_cache(maxsize=len(SYMBOLS))
-def _mendeleev(z: int) -> int:
-    return round(float(_element(z).mendeleev_no))
-
-
-def _element(z: int) -> Element:
-    from pymatgen.core import Element
-
-    return Element(SYMBOLS[z])
-
-
-def _replaced(numbers: NDArray[np.uint8], old: int, new: int) -> NDArray[np.uint8]:
-    return np.where(numbers == old, np.uint8(new), numbers)

@@ -97,7 +97,7 @@ def plan(
     experiments = {name: load_experiment(path) for name, path in shipped_experiments().items()}
     _check_names("structures", given, experiments, "import")
     _check_names("checkpoint", checkpoints, experiments, "model")
-    order = published_rows()
+    order = [*published_rows(), ""]  # what the paper has not, last
     rows, not_run = [], {}
     for name, shipped in sorted(experiments.items(), key=lambda item: order.index(item[1].row)):
         experiment = replace(shipped, energy=replace(shipped.energy, relax=True))
