@@ -24,7 +24,7 @@ from pigen.energy.calibration.features import (
     Features,
     KnownCompositions,
 )
-from pigen.energy.calibration.fit import average_precision
+from pigen.energy.calibration.fit import average_precision, fit_to_groups
 from pigen.energy.calibration.model import fit_model
 from pigen.energy.hull import Hull, load_reference, with_energies_above_hull
 from pigen.runtime.errors import UsageError
@@ -70,6 +70,20 @@ def test_error_widens_outside_the_data() -> None:
     other[:, 79] = 1.0  # gold, which no structure of the data holds
     unknown = model.predict(Features(features.mean, features.error, other)).sd
     assert (unknown > inside).mean() > 0.8
+
+
+def test_errors_are_those_of_kinds_left_out() -> None:
+    features, target = synthetic(900, 1)
+    kind = np.array(["a", "b", "c"], dtype=object)[np.arange(900) % 3]
+    shift = {"a": 0.1, "b": 0.0, "c": -0.1}  # what no feature tells
+    shifted = target + np.array([shift[name] for name in kind])
+    alone, apart = fit_model(features, shifted), fit_to_groups(features, shifted, kind)
+    np.testing.assert_array_equal(alone.weights, apart.weights)
+    other, value = synthetic(300, 2)
+    assert (apart.predict(other).sd > 1.05 * alone.predict(other).sd).all()
+    # Without such shifts both are the same but for chance.
+    even = fit_to_groups(features, target, kind).predict(other).sd
+    np.testing.assert_allclose(even, fit_model(features, target).predict(other).sd, rtol=0.1)
 
 
 def test_a_missing_feature_counts_as_the_mean() -> None:

@@ -113,7 +113,7 @@ def test_own_energies_win_guesses_give_way_and_unknown_elements_are_counted() ->
 
 def test_a_compound_with_metastable_forms_alone_takes_the_lower_energy() -> None:
     own, other = two_levels()
-    high, low, stable, unknown = list(own)[::30]
+    high, low, stable, unknown, *_ = list(own)[::30]
     # Forms 0.4 eV/atom up, and one that is below what the fit can give.
     given = {**own, **{f: own[f] + 0.4 for f in (high, stable, unknown)}, low: own[low] - 0.4}
     published = {f"mp-{high}": 0.3, f"mp-{low}": 0.02, f"mp-{stable}": 0.0}

@@ -46,7 +46,6 @@ MEAN_FEATURES = (
     "low symmetry × e_hull",
     "spp",
     "c",
-    "log n_atoms",
     "distance to a known composition",
 )
 """Names of the columns of `Features.mean`."""
@@ -99,7 +98,7 @@ def features_of(bundle: Bundle, e_hull: Array, known: KnownCompositions) -> Feat
     size = np.log(np.maximum(bundle.crystals.n_atoms, 1))
     distance = known.distances(formulas)
     mean = [e, np.minimum(e, 0.25), np.minimum(e, 0.05), *share.values()]
-    mean += [low, low * np.clip(e, 0.0, 0.3), spp, compactness, size, distance]
+    mean += [low, low * np.clip(e, 0.0, 0.3), spp, compactness, distance]
     polar = share["oxygen"] + share["halogens"]
     error = [np.clip(e, 0.0, 0.6), -np.clip(e_hull, -0.5, 0.0), low, share["transition metals"]]
     error += [share["V to Cu"], share["f elements"], polar, compactness]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pigen.bundle import Bundle
 from pigen.energy.calibration.estimate import Calibration, known_compositions
 from pigen.energy.calibration.features import Array, Features, features_of
-from pigen.energy.calibration.model import Prediction, fit_model
+from pigen.energy.calibration.model import QUANTILES, Model, Prediction, fit_model
 from pigen.energy.hull.reference import Reference
 from pigen.runtime.errors import UsageError
 
 MIN_STRUCTURES = 100
 """With fewer there are more coefficients than data."""
+_Fit = Callable[[Features, Array, NDArray[np.object_]], Model]
 _THRESHOLD = 0.050
 _FIRST = 50
 
@@ -91,7 +92,7 @@ def calibrate(
     bundle, dft, e_hull = data.bundle.select(use), data.dft[use], e_hull[use]
     group = data.group[use]
     features = features_of(bundle, e_hull, known_compositions(reference))
-    parts = _left_out(features, dft, group)
+    parts = _left_out(features, dft, group, fit_to_groups)
     scores = {
         name: _scores(predicted, dft[rows], e_hull[rows])
         for name, (rows, predicted) in parts.items()
@@ -104,14 +105,33 @@ def calibrate(
         reference=reference.digest,
         source=source,
         systematic=float(np.sqrt(np.mean(np.square(off)))) / 1000,
-        model=fit_model(features, dft),
+        model=fit_to_groups(features, dft, group),
         groups={name: _shown(one) for name, one in scores.items()},
     )
     return calibration, scores
 
 
+def fit_to_groups(features: Features, dft: Array, group: NDArray[np.object_]) -> Model:
+    """Fit to structures of several kinds; its errors are those found for kinds left out.
+
+    What is estimated later is of yet another kind, so errors of structures of the same kinds, which
+    the fit knows, would be too small. Each kind counts alike.
+
+    Args:
+        features: of B structures.
+        dft: (B,) energies above the hull by DFT, eV/atom.
+        group: (B,) their kinds.
+    """
+    parts = _left_out(features, dft, group, lambda f, y, _: fit_model(f, y))
+    levels = np.linspace(0.0, 1.0, 2 * QUANTILES - 1)
+    apart = [(dft[rows] - found.value) / found.scale for rows, found in parts.values()]
+    pooled = np.concatenate([np.quantile(one, levels) for one in apart])
+    residuals = np.quantile(pooled, np.linspace(0.0, 1.0, QUANTILES))
+    return replace(fit_model(features, dft), residuals=residuals)
+
+
 def _left_out(
-    features: Features, dft: Array, group: NDArray[np.object_]
+    features: Features, dft: Array, group: NDArray[np.object_], fit: _Fit
 ) -> dict[str, tuple[NDArray[np.bool_], Prediction]]:
     """By group, its rows and what a fit to the other groups says of them.
 
@@ -125,7 +145,8 @@ def _left_out(
     found = {}
     for name in names:
         rows = group == name
-        found[name] = (rows, fit_model(features[~rows], dft[~rows]).predict(features[rows]))
+        model = fit(features[~rows], dft[~rows], group[~rows])
+        found[name] = (rows, model.predict(features[rows]))
     return found
 
 

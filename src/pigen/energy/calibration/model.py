@@ -21,7 +21,8 @@ _UNIT = 0.1
 """eV/atom: the error to which the ridge belongs."""
 _LEAST_ERROR = 0.01
 _PASSES, _INNER = 8, 4
-_QUANTILES = 201
+QUANTILES = 201
+"""Of the residuals."""
 _FREE = 8.0
 """Standard deviations that a feature may lie off before the error is widened."""
 
@@ -131,7 +132,7 @@ def fit_model(features: Features, target: Array) -> Model:
         size = np.maximum(size * factor, _LEAST_ERROR)
     covariance: Array = np.asarray(inverse * _UNIT**2, dtype=np.float64)
     scale = np.sqrt(size**2 + np.einsum("bi,ij,bj->b", rows, covariance, rows))
-    residuals = np.quantile(residual / scale, np.linspace(0.0, 1.0, _QUANTILES))
+    residuals = np.quantile(residual / scale, np.linspace(0.0, 1.0, QUANTILES))
     return Model(centre, spread, weights, covariance, e_centre, e_spread, error_weights, residuals)
 
 
