@@ -79,7 +79,7 @@ def test_errors_are_those_of_kinds_left_out() -> None:
     shifted = target + np.array([shift[name] for name in kind])
     alone, apart = fit_model(features, shifted), fit_to_groups(features, shifted, kind)
     np.testing.assert_array_equal(alone.weights, apart.weights)
-    other, value = synthetic(300, 2)
+    other, _ = synthetic(300, 2)
     assert (apart.predict(other).sd > 1.05 * alone.predict(other).sd).all()
     # Without such shifts both are the same but for chance.
     even = fit_to_groups(features, target, kind).predict(other).sd

@@ -78,7 +78,7 @@ class Substitution:
     def _partners(self, numbers: NDArray[np.uint8], rng: Generator) -> dict[int, int]:
         """Element → what takes its place: as many as the settings say, as far as there are any."""
         present = sorted(set(numbers.tolist()))
-        taken, partners = set(present), {}
+        taken, partners = set(present), dict[int, int]()
         for z in rng.permutation(present).tolist():
             free = [other for other in self._alike.get(z, ()) if other not in taken]
             if free and len(partners) < self._config.exchanged:
