@@ -21,12 +21,11 @@ from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import CodeType, FrameType
-from unittest.mock import patch
 
 import h5py
 from click.testing import CliRunner
 
-import pigen
+import pigen.runtime.executor
 from pigen.cli import main
 from pigen.runtime.executor.mapping import SerialExecutor
 
@@ -88,9 +87,8 @@ def opened() -> Iterator[Counter[str]]:
 
 
 def call(*args: str) -> None:
-    """Run a verb in this process alone, where its functions are seen."""
-    with patch("pigen.runtime.executor.open_executor", lambda *_: nullcontext(SerialExecutor())):
-        done = CliRunner().invoke(main, list(args))
+    """Run a verb."""
+    done = CliRunner().invoke(main, list(args))
     if done.exit_code:
         raise SystemExit(f"pigen {' '.join(args)}: {done.output}")
 
@@ -118,6 +116,8 @@ def stages(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def import_all() -> None:
+    """All modules; their loops run in this process alone, where functions are seen."""
+    pigen.runtime.executor.open_executor = lambda *_: nullcontext(SerialExecutor())
     for found in pkgutil.walk_packages(pigen.__path__, "pigen."):
         if not found.name.endswith("__main__"):
             import_module(found.name)

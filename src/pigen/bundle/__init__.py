@@ -2,7 +2,7 @@
 
 from pigen.bundle.columns import Column, strings
 from pigen.bundle.counts import Rate
-from pigen.bundle.criterion import Criterion
+from pigen.bundle.criteria import Criterion
 from pigen.bundle.digest import content_digest
 from pigen.bundle.memory import (
     EVERY_ONE,

@@ -21,7 +21,7 @@ from pigen.bundle.columns import (
     strings,
     with_missing,
 )
-from pigen.bundle.criterion import Criterion
+from pigen.bundle.criteria import Criterion
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.formulas import usual_formula
 from pigen.runtime.errors import UsageError

@@ -24,8 +24,7 @@ from pigen.bundle.checking import (
     said,
 )
 from pigen.bundle.columns import Column, check_name
-from pigen.bundle.criteria import criteria_in
-from pigen.bundle.criterion import Criterion
+from pigen.bundle.criteria import Criterion, criteria_in
 from pigen.bundle.marks import CHUNKS
 from pigen.bundle.memory import KEEPS, SURVIVORS, Bundle, Reject, Verdict
 from pigen.crystal.crystals import Crystals

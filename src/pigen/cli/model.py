@@ -15,6 +15,7 @@ from pigen.cli.options import (
     batch_executor_option,
     bundle_shard_option,
     experiment_options,
+    folder_as,
     force_option,
     json_option,
     output_as,
@@ -29,12 +30,7 @@ if TYPE_CHECKING:  # imported when a verb runs
 
 @click.command()
 @experiment_options
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the model; models/NAME of the experiment by default.",
-)
+@folder_as("Folder of the model; models/NAME of the experiment by default.")
 @click.option(
     "--init-from",
     metavar="FILE",

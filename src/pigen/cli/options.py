@@ -170,6 +170,13 @@ def output_as(text: str, *, required: bool = True) -> Callable[[_Verb], _Verb]:
 
 output_option = output_as("Bundle file.")
 
+
+def folder_as(text: str) -> Callable[[_Verb], _Verb]:
+    """Add ``--out``, a folder taken as ``out``, with its help."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("-o", "--out", type=kind, help=text)
+
+
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on where an earlier run was stopped."
 )

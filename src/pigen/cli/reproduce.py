@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.options import executor_option
+from pigen.cli.options import executor_option, folder_as
 from pigen.cli.terminal import show_markdown
 from pigen.paper.reproduce.scales import SCALES
 
@@ -27,12 +27,7 @@ _FILE = click.Path(exists=True, path_type=Path)
     show_default=True,
     help="smoke: minutes; laptop: below 90 minutes on two cores; paper: its numbers, for GPUs.",
 )
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder; reproduce/SCALE by default. What is finished there is kept.",
-)
+@folder_as("Folder; reproduce/SCALE by default. What is finished there is kept.")
 @click.option(
     "--mattergen", type=_FILE, metavar="FILE", help="Structures of MatterGen, for its row."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.options import executor_option, experiment_options
+from pigen.cli.options import executor_option, experiment_options, folder_as
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -17,12 +17,7 @@ if TYPE_CHECKING:  # imported when a verb runs
 
 @click.command()
 @experiment_options
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Run folder; runs/NAME of the experiment by default.",
-)
+@folder_as("Run folder; runs/NAME of the experiment by default.")
 @click.option("--resume", is_flag=True, help="Go on with the run that the folder holds.")
 @executor_option
 @click.option("--force", is_flag=True, help="Start over, replacing the run in the folder.")
