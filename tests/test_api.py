@@ -68,7 +68,7 @@ def test_importing_takes_no_time_and_no_functions_place() -> None:
         "took = time.process_time() - start\n"
         "heavy = {'numpy', 'torch', 'pymatgen', 'ase', 'pandas', 'h5py'} & set(sys.modules)\n"
         "import pigen.io, pigen.screening.label, pigen.screening.filter\n"
-        "found = [getattr(pigen, name) for name in ('read', 'label', 'filter', 'sample')]\n"
+        "found = [getattr(pigen, name) for name in ('read', 'label', 'filter', 'sample', 'rank')]\n"
         "print(took < 0.3, heavy, {type(one).__name__ for one in found}, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -127,6 +127,78 @@ def test_labels_are_those_of_the_command(cifs: Path, tmp_path: Path) -> None:
     values.write_text("id,gap\n" + "".join(f"{n},{i}\n" for i, n in enumerate(NAMES)))
     command("label", cifs, "--columns", "c,k", "--values", values, "-o", tmp_path / "l.h5")
     assert_same(pigen.label(cifs, ["c", "k"], values=values), tmp_path / "l.h5")
+
+
+def test_energy_rank_and_export_are_those_of_the_commands(cifs: Path, tmp_path: Path) -> None:
+    emt = "ase.calculators.emt:EMT"
+    command("energy", cifs / "Cu.cif", "--model", emt, "-o", tmp_path / "e.h5")
+    assert_same(pigen.energy(cifs / "Cu.cif", potential=emt, device="cpu"), tmp_path / "e.h5")
+    asked = ("--n", 3, "--by", "density:desc", "--keep-known")
+    command("rank", cifs, *asked, "-o", tmp_path / "best")
+    best = pigen.rank(cifs, 3, by="density:desc", keep_known=True, out=tmp_path / "mine")
+    assert_same(best, tmp_path / "best.h5")
+    assert (tmp_path / "mine.csv").read_text() == (tmp_path / "best.csv").read_text()
+    assert len(list((tmp_path / "mine").glob("*.cif"))) == 3
+    with pytest.raises(pigen.UsageError, match="exists"):
+        pigen.rank(cifs, 3, by="density", out=tmp_path / "mine")
+    command("export", tmp_path / "best.h5", "--format", "csv", "-o", tmp_path / "best_all.csv")
+    assert pigen.export(best, tmp_path / "all.csv") == 3
+    assert (tmp_path / "all.csv").read_text() == (tmp_path / "best_all.csv").read_text()
+
+
+def test_report_is_a_page_about_what_it_is_given(cifs: Path, tmp_path: Path) -> None:
+    path = pigen.report(pigen.read(cifs), tmp_path / "page.html", most=2)
+    assert path == tmp_path / "page.html"
+    assert "<title>page – PIGEN</title>" in path.read_text("utf-8")
+    import_module("pigen.report.build")  # what is a package too stays callable
+    assert callable(pigen.report)
+    assert callable(pigen.energy)
+
+
+# -- a bundle in a notebook -----------------------------------------------------------------------
+def test_a_bundle_is_chosen_from_by_mask_id_place_and_slice(cifs: Path) -> None:
+    bundle = pigen.read(cifs)
+    assert len(bundle) == 6
+    assert bundle["MgO"].crystals.reduced_formulas() == ["Mg1O1"]
+    assert bundle[-1].ids.tolist() == ["ZnS"]
+    assert bundle[1:3].ids.tolist() == ["MgO", "Si"]
+    assert bundle[bundle.crystals.n_atoms == 8].ids.tolist() == ["MgO", "Si", "ZnS"]
+    assert bundle[[3, 0]].ids.tolist() == ["SrTiO3", "Cu"]
+    assert bundle[1:3].rejects == ()
+    assert [one.ids[0] for one in bundle] == bundle.ids.tolist()
+    with pytest.raises(KeyError, match="gone"):
+        _ = bundle["gone"]
+    with pytest.raises(IndexError):
+        _ = bundle[6]
+
+
+def test_a_notebook_shows_a_short_table_in_which_no_markup_of_others_lives(cifs: Path) -> None:
+    bundle = pigen.read(cifs)
+    evil = "<script>alert(1)</script>"
+    many = pigen.Bundle.concatenate([bundle] * 3)
+    ids = [evil, *many.ids[1:]]
+    shown = pigen.Bundle(crystals=many.crystals, ids=ids, rejects=many.rejects)._repr_html_()
+    assert evil not in shown
+    assert shown.count("<tr") == 9 + 1  # a heading of two rows
+    assert "18 crystals" in shown
+    assert "10 more crystals; 3 rejects" in shown
+
+
+def test_a_bundle_is_looked_at_in_a_widget(cifs: Path) -> None:
+    pytest.importorskip("weas_widget", reason="weas-widget is not installed ('.[report]')")
+    chosen, viewer = pigen.read(cifs).view().children
+    assert [label.split()[0] for label, _ in chosen.options] == [
+        "Cu",
+        "MgO",
+        "Si",
+        "SrTiO3",
+        "TiO2",
+        "ZnS",
+    ]
+    assert set(viewer.atoms["species"]) == {"Cu"}
+    chosen.value = 3
+    assert set(viewer.atoms["species"]) == {"Sr", "Ti", "O"}
+    assert viewer.bondSettings["O-Ti"]["max"] < 2.5
 
 
 def test_what_has_no_label_is_a_warning(tmp_path: Path) -> None:

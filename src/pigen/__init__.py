@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pigen.api import filter, label, read, sample
+    from pigen.api import export, filter, label, rank, read, sample, view
     from pigen.bundle import (
         Bundle,
         Column,
@@ -47,17 +48,22 @@ __all__ = [
     "__version__",
     "count_rejects",
     "descriptor",
+    "energy",
+    "export",
     "filter",
     "label",
     "load_descriptors",
     "no_reasons",
+    "rank",
     "read",
+    "report",
     "sample",
+    "view",
     "write_bundle",
 ]
 
 _FOUND_IN = {
-    **dict.fromkeys(("filter", "label", "read", "sample"), "api"),
+    **dict.fromkeys(("export", "filter", "label", "rank", "read", "sample", "view"), "api"),
     **dict.fromkeys(
         ("Bundle", "Column", "Criterion", "Reject", "Verdict", "count_rejects", "write_bundle"),
         "bundle",
@@ -71,8 +77,19 @@ _FOUND_IN = {
 """Where each public name lives: modules are imported when a name of theirs is asked for."""
 
 
+class CalledPackage(ModuleType):
+    """A package that is called as the function of its name in `pigen.api`: energy and report."""
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """What ``pigen.api.energy`` or ``pigen.api.report`` does, see there."""
+        function = getattr(import_module("pigen.api"), self.__name__.rpartition(".")[2])
+        return function(*args, **settings)
+
+
 def __getattr__(name: str) -> Any:
     """A public name, imported now."""
+    if name in ("energy", "report"):
+        return import_module(f"pigen.{name}")
     if name not in _FOUND_IN:
         raise AttributeError(f"module 'pigen' has no attribute {name!r}")
     found = getattr(import_module(f"pigen.{_FOUND_IN[name]}"), name)

@@ -1,7 +1,8 @@
-"""PIGEN from Python: read, label, filter and sample, as the commands of these names do it.
+"""PIGEN from Python: read, label, filter, sample, energy, rank, report and export.
 
-All of them give a `Bundle`: crystals with columns and verdicts and, of what was refused or taken
-out, ids and reasons. They work in this process unless an executor is given.
+They do what the commands of these names do, and give a `Bundle`: crystals with columns and verdicts
+and, of what was refused or taken out, ids and reasons. They work in this process unless an executor
+is given.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from pigen.bundle import KEEPS, Bundle, divide
+from pigen.bundle import KEEPS, Bundle, divide, write_bundle
 from pigen.bundle.stage import CHUNK
-from pigen.config import ChemistryConfig, Experiment
+from pigen.config import ChemistryConfig, Experiment, RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
-from pigen.io import Limits, open_source, stream
-from pigen.io.objects import is_object, open_objects
+from pigen.io import Limits, stream
+from pigen.io.sources import open_all
 from pigen.io.values import read_values
 from pigen.runtime.checked import checked
-from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import SerialExecutor
-from pigen.screening.criteria import LESS_IS_BETTER, MORE_IS_BETTER, criteria_of
+from pigen.screening.criteria import Window, criteria_of, windows_of
 from pigen.screening.filter import FilterStage
 from pigen.screening.label import DEFAULT_LABELS, LabelStage
 
@@ -34,14 +34,10 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-    from pigen.io.source import Source
-
 Structures: TypeAlias = Union[
     str, PathLike[str], Bundle, Crystals, "Structure", "Atoms", Iterable["Structures"]
 ]
 """A path of anything `pigen import` reads, structures in memory, or several of these."""
-Window: TypeAlias = float | tuple[float | None, float | None]
-"""``(lo, hi)``, ends excluded, None for an open one; a number is the natural bound."""
 
 
 def read(*sources: Structures, limits: Limits | None = None) -> Bundle:
@@ -70,17 +66,7 @@ def read(*sources: Structures, limits: Limits | None = None) -> Bundle:
         Bundle(2 crystals, 0 rejects, columns [], verdicts [])
     """
     allowed = limits or Limits()
-    opened: list[Source] = []
-    objects: list[object] = []
-    for one in _flat(sources):
-        if not is_object(one):
-            opened += [open_objects(objects, allowed)] if objects else []
-            opened.append(open_source(one, allowed))
-            objects = []
-        else:
-            objects.append(one)
-    opened += [open_objects(objects, allowed)] if objects else []
-    return Bundle.concatenate(list(stream(opened, limits=allowed)))
+    return Bundle.concatenate(list(stream(open_all(sources, allowed), limits=allowed)))
 
 
 def label(
@@ -134,32 +120,26 @@ def filter(
     c: Window | None = None,
     mled: Window | None = None,
     ehull: Window | None = None,
-    prototypes: str | None = None,
-    top: int | None = None,
     k: Window | None = None,
     where: Mapping[str, tuple[float | None, float | None]] | None = None,
-    spp_table: str | PathLike[str] | None = None,
-    known: str | PathLike[str] | None = None,
-    settings: Settings | None = None,
     keep_all: bool = False,
     executor: Executor | None = None,
-    **chemistry: Any,
+    **options: Any,
 ) -> Bundle:
     """The structures that pass the criteria, as `pigen filter` keeps them.
 
     Args:
         source: what `read` takes.
-        min_distance, spp, novel, c, mled, ehull, prototypes, top, k: as the options of `pigen
-            filter`; a number is the least, of ``spp`` and ``ehull`` the most, and ``c`` wants a
-            window. Without any: the paper's criteria, A to D taking structures out.
+        min_distance, spp, novel, c, mled, ehull, k: as the options of `pigen filter`; a number is
+            the least, of ``spp`` and ``ehull`` the most, and ``c`` wants a window. Without any
+            criterion: the paper's, A to D taking structures out.
         where: windows on other descriptors, your own too, or columns of numbers.
-        spp_table, known: files of criteria A and B, if not those shipped.
-        settings: by descriptor.
         keep_all: return every structure with its verdicts.
         executor: where descriptors are computed; None for this process.
-        chemistry: what compositions must be: ``elements_required``, ``elements_allowed``,
-            ``elements_excluded``, ``elements_one_of``, ``n_elements`` (a number, or both ends,
-            included), ``charge_balanced``, ``stoichiometry``.
+        options: ``prototypes``, ``top``, ``spp_table``, ``known`` as those of `pigen filter`;
+            ``settings`` by descriptor; and what compositions must be: ``elements_required``,
+            ``elements_allowed``, ``elements_excluded``, ``elements_one_of``, ``n_elements`` (a
+            number, or both ends, included), ``charge_balanced``, ``stoichiometry``.
 
     Returns:
         The survivors; the others are among `rejects`, each with the reason of the first criterion
@@ -174,34 +154,12 @@ def filter(
         >>> salt = pigen.Crystals.single(cell, [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
         >>> pigen.filter(salt, c=(0.55, 0.85))
         Bundle(1 crystal, 0 rejects, columns ['c'], verdicts ['c'])
-        >>> pigen.filter(salt, c=(0.55, 0.85), k=3.9).rejects
-        (Reject(id='crystal-0', reason='k not above 3.9: 1'),)
     """
-    windows: dict[str, Window | None] = {
-        "min_distance": min_distance,
-        "spp": spp,
-        "c": c,
-        "mled": mled,
-        "e_hull": ehull,
-        "k": k,
-    }
-    apart = {*windows, "novel", "prototype", *ChemistryConfig.__slots__}
-    for name in (where or {}).keys() & apart:
-        raise UsageError(f"where: {name} has an argument of its own")
-    runs = executor or SerialExecutor()
+    own = {"min_distance": min_distance, "spp": spp, "c": c, "mled": mled, "e_hull": ehull, "k": k}
+    windows = windows_of(own, where or {})
     with tempfile.TemporaryDirectory() as folder:
-        criteria = criteria_of(
-            {name: _ends(name, one) for name, one in {**windows, **(where or {})}.items()},
-            Path(folder),
-            runs,
-            chemistry=checked(ChemistryConfig, _plain(chemistry), "pigen.filter"),
-            novel=novel,
-            prototypes=prototypes,
-            top=top,
-            spp_table=None if spp_table is None else Path(spp_table),
-            known=None if known is None else Path(known),
-            settings=settings,
-        )
+        runs = executor or SerialExecutor()
+        criteria = criteria_of(windows, Path(folder), runs, novel=novel, **_criteria(options))
         stage = FilterStage(criteria, keep_all=keep_all)
         found = Bundle.concatenate(list(stage.over(divide(read(source), CHUNK), runs)))
     kept = {KEEPS: stage.provenance[KEEPS]}
@@ -251,6 +209,173 @@ def sample(
     return sample_in_memory(experiment, path, progress=progress)
 
 
+def energy(
+    source: Structures,
+    *,
+    potential: str = "chgnet",
+    reference: str | PathLike[str] | None = None,
+    only_passed: bool = False,
+    executor: Executor | None = None,
+    **settings: Any,
+) -> Bundle:
+    """The structures relaxed, with energies above the hull, as `pigen energy` makes them.
+
+    Args:
+        source: what `read` takes.
+        potential: as the option ``--model``.
+        reference: folder of the hull's energies; None for the shipped one of CHGNet.
+        only_passed: relax only structures that passed the criteria they were judged by.
+        executor: where structures are relaxed; None for this process.
+        settings: others of a relaxation: ``fmax``, ``max_steps``, ``rattle``, ``device``.
+
+    Raises:
+        UsageError: as `read`, an unknown setting or potential, or a reference that is none.
+        PigenError: no structure of all has an energy.
+    """
+    from pigen.energy.hull.stage import reference_for
+    from pigen.energy.stage import CHUNK as RELAXED_TOGETHER
+    from pigen.energy.stage import RelaxStage, source_of
+    from pigen.runtime.device import resolve_device
+
+    device = resolve_device(str(settings.pop("device", "auto"))).type
+    asked = _plain({"potential": potential, **settings, "device": device})
+    relax = checked(RelaxConfig, asked, "pigen.energy")
+    bundle, runs = read(source), executor or SerialExecutor()
+    loaded = reference_for(source_of(relax, runs), None if reference is None else Path(reference))
+    stage = RelaxStage(relax, loaded, only_passed=only_passed)
+    relaxed = list(stage.over(divide(bundle, RELAXED_TOGETHER[device]), runs))
+    stage.check_any(Path("pigen.energy"))
+    return Bundle.concatenate(relaxed)
+
+
+def rank(
+    source: Structures,
+    n: int = 20,
+    *,
+    by: str | Sequence[str] = (),
+    per_system: int | None = None,
+    known: str | PathLike[str] | None = None,
+    keep_known: bool = False,
+    out: str | PathLike[str] | None = None,
+    executor: Executor | None = None,
+) -> Bundle:
+    """The best structures in order, as `pigen rank` finds them.
+
+    Args:
+        source: what `read` takes.
+        n: how many.
+        by: columns or descriptors to sort by, as the option ``--by``.
+        per_system: most of one chemical system.
+        known: formulas (.txt) or structures of known compounds; None for those of the hull.
+        keep_known: keep known compounds.
+        out: how the names of bundle, table, CIFs and sheet begin; None to write nothing.
+        executor: where structures are compared; None for this process.
+
+    Returns:
+        The best, with columns ``rank``, ``space_group``, ``volume`` (Å^3), ``density`` (g/cm^3).
+
+    Raises:
+        UsageError: as `read`, no such column, or an output that is there.
+    """
+    from pigen.report.best import BestFiles
+    from pigen.run.best import best_of
+
+    files = None if out is None else BestFiles.at(Path(out))
+    if files:
+        files.check(force=False)
+    bundle = read(source)
+    found = best_of(
+        bundle,
+        n,
+        executor or SerialExecutor(),
+        by=by.split(",") if isinstance(by, str) else by,
+        per_system=per_system,
+        known=None if known is None else Path(known),
+        keep_known=keep_known,
+    )
+    if files:
+        files.write(found, bundle.n_entries, {**found.bundle.provenance, "made_by": "pigen.rank"})
+    return replace(found.bundle, rejects=())
+
+
+def view(source: Structures) -> Any:
+    """Structures to turn and look at, as a widget of a notebook.
+
+    Args:
+        source: what `read` takes; the first 200 are shown.
+
+    Raises:
+        UsageError: as `read`, or a package lacks: ``pip install 'pigen[report]'`` brings it.
+    """
+    from pigen.report.viewer import widget
+
+    return widget(read(source))
+
+
+def report(source: Structures, out: str | PathLike[str], *, most: int = 1000) -> Path:
+    """A page about structures, or about the folder of a finished run, as `pigen report` writes it.
+
+    Args:
+        source: what `read` takes, or the folder of a run.
+        out: the page.
+        most: structures to list.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        UsageError: as `read`, or a run that is not finished.
+    """
+    from pigen.report import prepare, report_of_chunks, report_of_run, to_html
+    from pigen.run.folder import RunFolder
+    from pigen.runtime.files import write_atomically
+
+    path = Path(source) if isinstance(source, str | PathLike) else None
+    if path and RunFolder(path).experiment.is_file():
+        made = report_of_run(path, most)
+    else:
+        judged = map(prepare, divide(read(source), CHUNK))
+        made = report_of_chunks(judged, path.name if path else Path(out).stem, most)
+    write_atomically(Path(out), to_html(made))
+    return Path(out)
+
+
+def export(
+    source: Structures, out: str | PathLike[str], form: str | None = None, *, force: bool = False
+) -> int:
+    """Write structures for other programs, as `pigen export` does; return how many.
+
+    Args:
+        source: what `read` takes.
+        out: a file or folder.
+        form: "cif", "poscar", "extxyz" or "csv"; None for what the name ends in, .csv or .extxyz,
+            and else CIFs in a folder, or in an archive that ends in .zip.
+        force: replace what is there.
+
+    Raises:
+        UsageError: as `read`, an unknown form, or an output that is there.
+    """
+    from pigen.io.export import export_bundle
+
+    named = {".csv": "csv", ".extxyz": "extxyz", ".xyz": "extxyz"}
+    chosen = form or named.get(Path(out).suffix.lower(), "cif")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bundle.h5"
+        write_bundle(path, read(source))
+        return export_bundle(path, out, chosen, force=force)
+
+
+def _criteria(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The other arguments of `criteria_of`: files as paths, and what compositions must be."""
+    chemistry = dict(options)
+    given = {n: chemistry.pop(n, None) for n in ("prototypes", "top", "settings")}
+    for name in ("spp_table", "known"):
+        path = chemistry.pop(name, None)
+        given[name] = None if path is None else Path(path)
+    asked = checked(ChemistryConfig, _plain(chemistry), "pigen.filter")
+    return {**given, "chemistry": asked}
+
+
 def _plain(value: Any) -> Any:
     """A value as TOML has it: numbers of numpy's as Python's, tuples as lists."""
     if isinstance(value, Mapping):
@@ -258,26 +383,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     return value.item() if hasattr(value, "item") else value
-
-
-def _flat(sources: Iterable[Any]) -> Iterable[Any]:
-    for one in sources:
-        if is_object(one) or isinstance(one, str | PathLike):
-            yield one
-        elif isinstance(one, Iterable):
-            yield from _flat(one)
-        else:
-            open_objects([one], Limits())  # says what it is
-
-
-def _ends(name: str, window: Window | None) -> tuple[float | None, float | None] | None:
-    """Both ends of a window; a bare number is the natural bound of a quantity that has one."""
-    if window is None or isinstance(window, tuple | list):
-        if window is not None and len(window) != 2:
-            raise UsageError(f"{name}: expected (lo, hi), got {window}")
-        return None if window is None else (window[0], window[1])
-    if name in MORE_IS_BETTER:
-        return window, None
-    if name in LESS_IS_BETTER:
-        return None, window
-    raise UsageError(f"{name}: give a window, like (0.55, 0.85) or (0.55, None)")

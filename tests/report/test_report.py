@@ -33,13 +33,14 @@ from pigen.report import Report, prepare, report_of_chunks, report_of_run, to_ht
 from pigen.report.charts import histogram
 from pigen.report.content import Distribution
 from pigen.report.page import draw
+from pigen.report.viewer import parameters, viewer_script
 from pigen.run.table import RunTable
 from pigen.screening.stability import STABLE, SUN
 
 NAMES = sorted(known_structures())
 EVIL = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;<!--\u2028\x00"
 LENIENT = ("filter.spp=1e9", "filter.c=[0, 9]", "filter.mled=0", "filter.k=2")
-VOID = {"meta", "rect", "path", "br"}
+VOID = {"meta", "rect", "path", "br", "input"}
 
 
 def pigen(*args: str | Path, expect: int = 0) -> Result:
@@ -349,7 +350,8 @@ def hostile() -> Bundle:
 def test_no_text_of_a_bundle_becomes_markup(tmp_path: Path) -> None:
     text = to_html(report_of_chunks([prepare(hostile())], EVIL, 100))
     page = Page(text)
-    assert [a.get("type") for a in page.all("script")] == ["application/json", None]
+    kinds = [a.get("type") for a in page.all("script")]
+    assert kinds == ["application/json", *["module"] * (1 + bool(viewer_script()))]
     assert len(page.all("style")) == 1
     assert not {"img", "iframe", "object", "embed", "base", "link", "form"} & {
         tag for tag, _ in page.elements
@@ -364,12 +366,16 @@ def test_no_text_of_a_bundle_becomes_markup(tmp_path: Path) -> None:
         assert re.match(r"data_[!-~]+\n_cell_length_a ", views[0]["cif"])
 
 
-def test_the_page_needs_nothing_and_runs_no_script_but_its_own(finished: Path) -> None:
+def test_the_page_needs_nothing_and_runs_no_script_but_its_own(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pigen.report.page.viewer_script", lambda: "")
     text = to_html(report_of_run(finished, 10))
     page = Page(text)
     for tag, attributes in page.elements:
-        assert not attributes.keys() & {"src", "href", "srcset", "action", "style"}, tag
-    assert not re.search(r"https?:|@import|url\(|fetch\(|XMLHttp|import\(", text)
+        assert not attributes.keys() & {"src", "srcset", "action", "style"}, tag
+        assert (attributes.get("href") or "#").startswith("#"), tag
+    assert not re.search(r"https?:|@import|url\((?!#)|fetch\(|XMLHttp|import\(", text)
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
     assert policy is not None
     assert policy.startswith("default-src 'none';")
@@ -443,3 +449,41 @@ def test_a_window_is_drawn_between_its_ends() -> None:
     assert lines == [left, str(round(float(left) + float(width), 1))]
     assert ">0.55</text>" in chart
     assert ">0.85</text>" in chart
+
+
+def test_the_best_have_cards_with_pictures_and_error_bars(relaxed: Path, tmp_path: Path) -> None:
+    report = report_of_run(relaxed, 1000)
+    assert [card.id for card in report.cards] == [row[-1].text for row in report.listing.rows][:12]
+    first = report.cards[0]
+    assert ("E_hull", "−10 meV/atom") in first.figures
+    assert first.estimate is None
+    marked = replace(report, cards=(replace(first, estimate=(-10.0, 40.0)), *report.cards[1:]))
+    page = Page(to_html(marked))
+    shown = [a["class"] for _, a in page.elements if a.get("class") in ("crystal", "errorbar")]
+    assert shown.count("crystal") == len(report.cards)
+    assert shown.count("errorbar") == 1
+    labels = [a.get("aria-label") for _, a in page.elements]
+    assert "-10 ± 40 meV/atom above the hull" in labels
+
+
+def test_the_viewer_is_embedded_once_and_named_by_its_hash(finished: Path) -> None:
+    pytest.importorskip("weas_widget", reason="weas-widget is not installed ('.[report]')")
+    page = Page(to_html(report_of_run(finished, 10)))
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
+    script = viewer_script()
+    assert 5e5 < len(script) < 2e6
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert policy is not None
+    assert f"'sha256-{digest}'" in policy
+    for views in page.structures["entries"]:
+        seen = views[0]["seen"]
+        assert len(seen["atoms"]["positions"]) == len(seen["atoms"]["symbols"])
+        assert set(seen["speciesSettings"]) == set(seen["atoms"]["symbols"])
+        assert views[0]["parameters"].startswith("a = ")
+
+
+def test_cell_parameters_in_words() -> None:
+    lattice = np.array([[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]])
+    assert (
+        parameters(lattice) == "a = 3.000, b = 3.000, c = 5.000 Å; α = 90.0°, β = 90.0°, γ = 120.0°"
+    )

@@ -13,9 +13,10 @@ from known_structures import known_structures
 from pigen.bundle import Bundle, Column, strings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import Z_OF
+from pigen.report.listing import figures_of
 from pigen.report.picture import picture, shapes
 from pigen.report.scene import bond_lengths, scene_of
-from pigen.report.sheet import MOST, figures_of, sheet, to_png
+from pigen.report.sheet import MOST, _grid, sheet, to_png
 
 EVIL = '</text><script>alert("1")</script>'
 
@@ -97,10 +98,16 @@ def test_sheet_says_formula_group_and_figures_with_errors() -> None:
     assert "Fm-3m (225)" in texts
     assert any("mine 1.500 GPa" in text and "12 ± 50 meV/atom" in text for text in texts)
     assert any("−30 ± 40 meV/atom" in text for text in texts)
-    assert list(figures_of(best(), 2)) == []
+    values = {"c": float("nan"), "e_hull_est": 0.012, "e_hull_est_sd": 0.05}
+    assert list(figures_of(values)) == [("E_hull_est", "12 ± 50 meV/atom")]
     png = to_png(drawn, 640)
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20], "big") == 640
+
+
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (4, 2), (10, 4), (20, 5), (24, 6)])
+def test_tiles_are_as_large_as_they_can_be(n: int, columns: int) -> None:
+    assert _grid(n)[0] == columns
 
 
 @pytest.mark.parametrize(("n", "tiles"), [(0, 0), (1, 1), (MOST + 1, MOST)])

@@ -40,6 +40,10 @@ SURVIVORS, EVERY_ONE = "survivors", "all"
 """Of survivors, the rejects are those that a criterion took out."""
 
 
+_SHOWN = 8
+"""Rows and columns of a bundle that a notebook shows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """What one criterion said of every crystal.
@@ -137,6 +141,43 @@ class Bundle:
             f"Bundle({_count(len(self), 'crystal')}, {_count(len(self.rejects), 'reject')}, "
             f"columns {list(self.columns)}, verdicts {list(self.verdicts)})"
         )
+
+    def _repr_html_(self) -> str:
+        """The first crystals as a table, for notebooks."""
+        head = self.select(slice(0, _SHOWN)).to_pandas()
+        more = len(head.columns) - _SHOWN
+        table = head.iloc[:, :_SHOWN].to_html(border=0, float_format="{:.4g}".format)
+        cut = [f"{len(self) - _SHOWN} more crystals"] if len(self) > _SHOWN else []
+        cut += [f"{_count(more, 'more column')}"] if more > 0 else []
+        cut += [_count(len(self.rejects), "reject")] if self.rejects else []
+        return f"<p>{_count(len(self), 'crystal')}</p>{table}<p>{'; '.join(cut)}</p>"
+
+    def __getitem__(self, key: str | int | Rows | Sequence[int] | Sequence[bool]) -> Bundle:
+        """The chosen crystals with their values, as `select` gives them, without the rejects.
+
+        Args:
+            key: an id, a place, a mask (B,), indices, or a slice.
+
+        Raises:
+            KeyError: no crystal has the id.
+            IndexError: no such place.
+        """
+        if isinstance(key, str):
+            found = np.flatnonzero(self.ids == key)
+            if not len(found):
+                raise KeyError(key)
+            key = found
+        elif isinstance(key, int | np.integer):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"no crystal {key} among {len(self)}")
+            key = [int(key)]
+        return replace(self.select(key), rejects=())
+
+    def view(self) -> Any:
+        """The crystals to turn and look at, as a widget of a notebook: `pigen.view`."""
+        from pigen import view
+
+        return view(self)
 
     @property
     def criteria(self) -> dict[str, Criterion]:

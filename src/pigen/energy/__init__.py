@@ -1,5 +1,8 @@
 """Energies of structures: potentials, and relaxation of cell and positions in batches."""
 
+import sys
+
+from pigen import CalledPackage
 from pigen.energy.chgnet import CHGNetPotential
 from pigen.energy.potential import AsePotential, Evaluation, Potential, load_potential
 from pigen.energy.relax import CONVERGED, Relaxed, Relaxer, relax
@@ -15,3 +18,5 @@ __all__ = [
     "load_potential",
     "relax",
 ]
+
+sys.modules[__name__].__class__ = CalledPackage

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from itertools import groupby
+from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pigen.bundle import Bundle, count_rejects
 from pigen.bundle.stage import CHUNK, Stage, Written
 from pigen.config.files import Limits
 from pigen.io.entry import NOTE
+from pigen.io.objects import is_object, open_objects
+from pigen.io.source import Source
 from pigen.io.stream import open_source, stream
 from pigen.runtime.executor import Where, open_executor
 from pigen.runtime.progress import progress_bar
@@ -105,3 +109,28 @@ class ImportStage(Stage[Bundle]):
         if NOTE in result.columns:
             self.counts["remarks"].update(filter(None, result.columns[NOTE].values))
         return result
+
+
+def open_all(sources: Iterable[Any], limits: Limits) -> list[Source]:
+    """Paths, structures in memory, and iterables of these, as sources in their order.
+
+    Raises:
+        UsageError: one is missing, of no known kind, or no structure.
+    """
+    opened: list[Source] = []
+    for in_memory, group in groupby(_flat(sources), key=is_object):
+        if in_memory:
+            opened.append(open_objects(list(group), limits))
+        else:
+            opened += [open_source(one, limits) for one in group]
+    return opened
+
+
+def _flat(sources: Iterable[Any]) -> Iterator[Any]:
+    for one in sources:
+        if is_object(one) or isinstance(one, str | PathLike):
+            yield one
+        elif isinstance(one, Iterable):
+            yield from _flat(one)
+        else:
+            open_objects([one], Limits())  # says what it is

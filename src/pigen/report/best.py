@@ -10,7 +10,6 @@ from pathlib import Path
 from pandas import DataFrame
 
 from pigen.bundle import Bundle, write_bundle
-from pigen.crystal.formulas import usual_formula
 from pigen.crystal.symmetry import space_group_name
 from pigen.io.cif_text import to_cif
 from pigen.io.export import check_target, safe_name, write_folder
@@ -79,7 +78,6 @@ class BestFiles:
 def table_of(best: Bundle) -> DataFrame:
     """A row for each structure: rank, id, formula, space group, and every column of one value."""
     table = best.to_pandas().reset_index()
-    table["formula"] = [usual_formula(formula) for formula in best.crystals.reduced_formulas()]
     numbers = best.columns["space_group"].values
     table["space_group"] = [space_group_name(int(n)) if n > 0 else "" for n in numbers]
     units = {name: f"{name} ({best.columns[name].unit})" for name in ("volume", "density")}

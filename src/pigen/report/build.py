@@ -25,7 +25,7 @@ from pigen.report.gather import (
     gather,
     numbers,
 )
-from pigen.report.listing import listing_of
+from pigen.report.listing import cards_of, listing_of
 from pigen.run.folder import RunFolder
 from pigen.run.table import RunTable, in_words
 from pigen.runtime.errors import PigenError, UsageError
@@ -145,6 +145,7 @@ def _report(found: Gathered, provenance: dict[str, str], **said: Any) -> Report:
         kept=found.funnel.kept,
         reasons=tuple((found.funnel.reasons + found.earlier).most_common()),
         distributions=tuple(_distributions(found)),
+        cards=tuple(cards_of(found.survivors)),
         listing=listing_of(found.survivors, found.funnel.kept),
         provenance={**provenance, "report": f"pigen {__version__}"},
         experiment=experiment,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pigen.paper.cells import Cell
+from pigen.report.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,36 @@ class Listing:
     Attributes:
         headings: of the columns.
         rows: the entries of each survivor, in the order of the headings.
-        views: of each survivor, its structures: ``label``, ``file`` and text of the ``cif``.
+        elements: symbols in each survivor.
+        views: of each survivor, its structures: ``label``, ``file``, text of the ``cif``, and what
+            is ``seen`` of it in three dimensions, with its cell ``parameters``.
         total: survivors there are.
-        looks: symbol of an element → its ``colour`` as #rrggbb and ``radius`` in Å.
     """
 
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Entry, ...], ...]
-    views: tuple[tuple[Mapping[str, str], ...], ...]
+    elements: tuple[tuple[str, ...], ...]
+    views: tuple[tuple[Mapping[str, Any], ...], ...]
     total: int
-    looks: Mapping[str, Mapping[str, str | float]]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One of the best candidates, with its picture.
+
+    Attributes:
+        formula, group, id: names; the space group as symbol and number, "" if there is none.
+        scene: what is drawn.
+        figures: symbol and value with its error and unit.
+        estimate: meV/atom above the hull and its error, None without an estimate of DFT's.
+    """
+
+    formula: str
+    group: str
+    id: str
+    scene: Scene
+    figures: tuple[tuple[str, str], ...]
+    estimate: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +125,7 @@ class Report:
         funnel: steps after the first, which is `read`.
         reasons: why structures were rejected first → how many, the most frequent first.
         distributions: to be drawn.
+        cards: the best of the survivors.
         listing: the survivors.
         provenance: what the figures rest on.
         experiment: its TOML, "" if there is none.
@@ -118,6 +141,7 @@ class Report:
     funnel: tuple[Step, ...]
     reasons: tuple[tuple[str, int], ...]
     distributions: tuple[Distribution, ...]
+    cards: tuple[Card, ...]
     listing: Listing
     provenance: Mapping[str, str]
     experiment: str

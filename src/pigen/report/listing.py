@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import isnan
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from math import isnan, nan
+from typing import Any
 
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import SYMBOLS, atomic_radii
+from pigen.crystal.elements import SYMBOLS
 from pigen.crystal.formulas import usual_formula
 from pigen.crystal.symmetry import space_group_name, space_group_number, symmetry_of_each
 from pigen.io.cif_text import to_cif
 from pigen.io.export import safe_name
-from pigen.report.content import Entry, Heading, Listing
-from pigen.report.gather import ENERGIES, N_ATOMS, QUANTITIES, Quantity, Survivor
+from pigen.report.content import Card, Entry, Heading, Listing
+from pigen.report.gather import ENERGIES, ESTIMATE, N_ATOMS, QUANTITIES, Quantity, Survivor
+from pigen.report.scene import SYMPREC, scene_of
+from pigen.report.viewer import parameters, viewed
 
-SYMPREC = 0.1
-"""Å, tolerance of the space groups listed: that of K."""
-_UNKNOWN_RADIUS = 1.5
-"""Å, for drawing the few elements without an atomic radius."""
+_CARDS = 12
+"""Best survivors with a picture."""
+_FIGURES = 4
 
 
 def listing_of(survivors: Sequence[Survivor], total: int) -> Listing:
@@ -53,7 +56,10 @@ def listing_of(survivors: Sequence[Survivor], total: int) -> Listing:
             row.append(Entry(name or "none", name or None))
         rows.append((*row, Entry(one.id, one.id)))
     views = tuple(tuple(_views(one, relaxed)) for one in survivors)
-    return Listing(tuple(headings), tuple(rows), views, total, _looks(survivors))
+    elements = tuple(
+        tuple(SYMBOLS[z] for z in np.unique(one.crystal.atomic_numbers)) for one in survivors
+    )
+    return Listing(tuple(headings), tuple(rows), elements, views, total)
 
 
 def _formula(crystal: Crystals) -> Entry:
@@ -79,22 +85,50 @@ def _figure(survivor: Survivor, quantity: Quantity) -> Entry:
     return Entry(quantity.text(value, error), quantity.scale * value)
 
 
-def _views(survivor: Survivor, relaxed: bool) -> Iterator[dict[str, str]]:
+def _views(survivor: Survivor, relaxed: bool) -> Iterator[dict[str, Any]]:
     for label, one in (("as generated", survivor), ("relaxed", survivor.relaxed)):
         if one is not None:
-            cif = to_cif(one.crystal, one.id)
-            label = label if relaxed else ""
-            yield {"label": label, "file": f"{safe_name(one.id)}.cif", "cif": cif}
+            seen = viewed(one.crystal)
+            yield {
+                "label": label if relaxed else "",
+                "file": f"{safe_name(one.id)}.cif",
+                "cif": to_cif(one.crystal, one.id),
+                "seen": seen,
+                "parameters": parameters(np.reshape(seen["atoms"]["cell"], (3, 3))),
+            }
 
 
-def _looks(survivors: Sequence[Survivor]) -> Mapping[str, Mapping[str, str | float]]:
-    """Jmol's colours, as ASE has them, and the radii that C is made of."""
-    from ase.data.colors import jmol_colors
+def cards_of(survivors: Sequence[Survivor]) -> Iterator[Card]:
+    """The best survivors, as they were relaxed where they were."""
+    for one in survivors[:_CARDS]:
+        crystal = (one.relaxed or one).crystal
+        figures = figures_of(one.values)
+        value, error = (1e3 * one.values.get(n, np.nan) for n in (ESTIMATE.name, ESTIMATE.error))
+        group = _space_group(one.relaxed.crystal if one.relaxed else one.crystal)
+        yield Card(
+            formula=str(_formula(crystal).key),
+            group=group.text if group.key is not None else "",
+            id=one.id,
+            scene=scene_of(crystal),
+            figures=tuple(islice(figures, _FIGURES)),
+            estimate=None if isnan(value) or isnan(error) else (value, error),
+        )
 
-    radii = np.nan_to_num(atomic_radii(), nan=_UNKNOWN_RADIUS)
-    looks: dict[str, Mapping[str, str | float]] = {}
-    for z in sorted({int(z) for one in survivors for z in one.crystal.atomic_numbers}):
-        rgb = np.rint(255 * jmol_colors[z]).astype(int)
-        colour = "#" + "".join(f"{x:02x}" for x in rgb)
-        looks[SYMBOLS[z]] = {"colour": colour, "radius": float(radii[z])}
-    return looks
+
+def figures_of(
+    values: Mapping[str, float], first: Iterable[str] = (), units: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Symbol, and value with its error and unit, of what is to be said of one structure.
+
+    Args:
+        values: of its columns; NaN where there is none.
+        first: columns to begin with.
+        units: of columns that are no `Quantity`.
+    """
+    known = {one.name: one for one in (*ENERGIES, *QUANTITIES)}
+    for name in dict.fromkeys((*first, *known)):
+        value = values.get(name, nan)
+        if isnan(value):
+            continue
+        one = known.get(name) or Quantity(name, name, name, (units or {}).get(name, ""), digits=3)
+        yield one.symbol, f"{one.text(value, values.get(one.error, nan))} {one.unit}".strip()

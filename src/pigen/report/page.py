@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -18,12 +19,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pigen.report import charts
-from pigen.report.content import Distribution, Report
+from pigen.report.content import Card, Distribution, Report
+from pigen.report.picture import picture, shapes
+from pigen.report.viewer import SETTINGS, viewer_script
 from pigen.runtime import resources
 
 _TEMPLATES = resources.DATA / "report"
 """Folder of page.html, charts.html, style.css and the scripts."""
-_SCRIPTS = ("crystal.js", "page.js")
+_BOX = (260, 180)
+"""Width and height of a card's picture."""
 _MOST_REASONS = 25
 _LONGEST = 300
 """Characters of a text that are shown."""
@@ -31,6 +35,7 @@ _LONGEST = 300
 
 def to_html(report: Report) -> str:
     """The page. Equal reports make equal pages."""
+    viewer = viewer_script()
     listing, reasons = report.listing, list(report.reasons[:_MOST_REASONS])
     if rest := report.reasons[_MOST_REASONS:]:
         reasons.append((f"{len(rest)} other reasons", sum(n for _, n in rest)))
@@ -40,13 +45,31 @@ def to_html(report: Report) -> str:
         .render(
             report=report,
             style=_file("style.css"),
-            script=Markup("\n").join(map(_file, _SCRIPTS)),
+            script=_file("page.js"),
+            viewer=Markup(viewer),
+            shapes=Markup(
+                shapes({z for card in report.cards for z in card.scene.numbers.tolist()})
+            ),
+            bars=_bars(report.cards),
             headline=_headline(report),
             merit="those lowest above the hull, or else of the most diverse environments (M_LED)",
             reasons=reasons,
-            structures={"entries": listing.views, "looks": listing.looks},
+            structures={"entries": listing.views, "settings": SETTINGS},
         )
     )
+
+
+def _bars(cards: Sequence[Card]) -> dict[str, Any]:
+    """Where error bars lie, in per cent of their width: of each card low, middle and high end."""
+    ends = [(mid - sd, mid, mid + sd) for mid, sd in (c.estimate for c in cards if c.estimate)]
+    low = min([0.0, *(end[0] for end in ends)])
+    high = max([100.0, *(end[2] for end in ends)])
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 1)
+
+    marks = {f"{mark:g}": place(mark) for mark in (0, 50, 100)}
+    return {"place": place, "marks": marks}
 
 
 def draw(shown: Distribution) -> str:
@@ -75,12 +98,13 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    made.globals["size"] = charts
+    made.globals |= {"size": charts, "box": _BOX}
     made.filters |= {
         "described": _described,
         "digest": _digest,
         "formula": _formula,
         "histogram": charts.histogram,
+        "picture": lambda scene: Markup(picture(scene, *_BOX)),
         "whole": clean,
     }
     return made

@@ -58,7 +58,7 @@ class Scene:
 def scene_of(crystal: Crystals) -> Scene:
     """The scene of one crystal: a batch of one, with at least one atom."""
     crystal = drawn_cell(crystal)
-    cell = _upright(crystal.lattice[0])
+    cell = upright(crystal.lattice[0])
     near = ON_FACE / np.maximum(np.linalg.norm(cell, axis=1), 1e-9)
     numbers, frac = [], []
     for z, at in zip(crystal.atomic_numbers, crystal.frac_coords, strict=True):
@@ -139,7 +139,7 @@ def _table() -> dict[tuple[int, int], float]:
     return found
 
 
-def _upright(lattice: Floats) -> Floats:
+def upright(lattice: Floats) -> Floats:
     """The same cell with a along x and b in the plane of x and y; a left-handed one is mirrored."""
     _, r = np.linalg.qr(lattice.T)
     upright: Floats = (np.sign(np.diag(r))[:, None] * r).T

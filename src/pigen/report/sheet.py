@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from math import ceil, isfinite, nan, sqrt
+from math import ceil
 from pathlib import Path
 
 from markupsafe import escape
@@ -14,7 +14,8 @@ from pigen.bundle import Bundle
 from pigen.crystal.elements import SYMBOLS
 from pigen.crystal.formulas import usual_formula
 from pigen.crystal.symmetry import space_group_name
-from pigen.report.gather import ENERGIES, QUANTITIES, Quantity, numbers
+from pigen.report.gather import numbers
+from pigen.report.listing import figures_of
 from pigen.report.picture import PAGE, ball, picture, shapes
 from pigen.report.scene import scene_of
 
@@ -43,10 +44,7 @@ def sheet(best: Bundle, title: str, remark: str, first: Sequence[str] = ()) -> s
         first: columns whose figures come first.
     """
     shown = best.select(slice(0, MOST))
-    columns = min(len(shown), ceil(sqrt(len(shown) * WIDTH / HEIGHT / _TILE_ASPECT))) or 1
-    rows = ceil(len(shown) / columns) or 1
-    width = (WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) / columns
-    height = (HEIGHT - _HEAD - _MARGIN - (rows - 1) * _GAP) / rows
+    columns, width, height = _grid(len(shown))
     tiles = []
     for i in range(len(shown)):
         x = _MARGIN + (i % columns) * (width + _GAP)
@@ -64,6 +62,20 @@ def sheet(best: Bundle, title: str, remark: str, first: Sequence[str] = ()) -> s
         + "".join(tiles)
         + "</svg>\n"
     )
+
+
+def _grid(n: int) -> tuple[int, float, float]:
+    """Columns of a sheet of n tiles, and width and height of a tile: those of the largest pictures.
+
+    Nothing else decides, so four stand in two rows and twenty in four.
+    """
+    tried = []
+    for columns in range(1, max(n, 1) + 1):
+        rows = ceil(n / columns) or 1
+        width = (WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) / columns
+        height = (HEIGHT - _HEAD - _MARGIN - (rows - 1) * _GAP) / rows
+        tried.append((min(width / _TILE_ASPECT, height), columns, width, height))
+    return max(tried)[1:]
 
 
 def to_png(svg: str, width: int = WIDTH) -> bytes:
@@ -85,25 +97,6 @@ def to_png(svg: str, width: int = WIDTH) -> bytes:
     )
 
 
-def figures_of(best: Bundle, i: int, first: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
-    """Symbol and value with its error and unit, of what reports show of one structure.
-
-    Args:
-        best: structures.
-        i: which of them.
-        first: columns to begin with.
-    """
-    known = {one.name: one for one in (*ENERGIES, *QUANTITIES)}
-    for name in dict.fromkeys((*first, *known)):
-        values = numbers(best.columns.get(name))
-        if values is None or not isfinite(values[i]):
-            continue
-        one = known.get(name) or Quantity(name, name, name, best.columns[name].unit, digits=3)
-        errors = numbers(best.columns.get(one.error))
-        said = one.text(values[i], nan if errors is None else float(errors[i]))
-        yield one.symbol, f"{said} {one.unit}".strip()
-
-
 def _tile(best: Bundle, i: int, width: float, height: float, first: Sequence[str]) -> Iterator[str]:
     crystal = best.crystals[i]
     yield f'<rect width="{width:.1f}" height="{height:.1f}" rx="10" fill="none" stroke="#d5dae0"/>'
@@ -123,7 +116,10 @@ def _tile(best: Bundle, i: int, width: float, height: float, first: Sequence[str
     size = min(25.0, room / (_EM * max(len(formula), 1)))
     yield _text(14, height - 64, size, _lowered(formula), more='font-weight="bold"')
     yield _text(width - 14, height - 64, 17, group, _MUTED, more='text-anchor="end"')
-    lines = _lines(figures_of(best, i, first), (width - 28) / (17 * _EM))
+    columns = {name: numbers(column) for name, column in best.columns.items()}
+    values = {name: float(column[i]) for name, column in columns.items() if column is not None}
+    units = {name: column.unit for name, column in best.columns.items()}
+    lines = _lines(figures_of(values, first, units), (width - 28) / (17 * _EM))
     for k, line in enumerate(islice(lines, 2)):
         yield _text(14, height - 37 + 24 * k, 17, line)
 

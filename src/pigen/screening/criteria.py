@@ -18,6 +18,8 @@ from pigen.runtime import resources
 from pigen.runtime.errors import UsageError
 
 Ends = tuple[float | None, float | None]
+Window = float | Ends
+"""``(lo, hi)``, ends excluded, None for an open one; a number is the natural bound."""
 
 _CHEMISTRY = ("elements", "n_elements", "charge_balanced", "stoichiometry")
 _ORDER = (
@@ -144,6 +146,34 @@ def chemistry_criteria(config: ChemistryConfig) -> tuple[Criterion, ...]:
         settings = {"amounts": amounts}
         found.append(Criterion("stoichiometry", settings=settings, wording=amounts))
     return tuple(found)
+
+
+def windows_of(
+    own: Mapping[str, Window | None], where: Mapping[str, Window]
+) -> dict[str, Ends | None]:
+    """Both ends of each window; a bare number is the natural bound of a quantity that has one.
+
+    Args:
+        own: quantities that have an argument of their own. where: others.
+
+    Raises:
+        UsageError: a quantity of the first kind among the second, or a window that is none.
+    """
+    for name in where.keys() & {*own, "novel", "prototype", *ChemistryConfig.__slots__}:
+        raise UsageError(f"where: {name} has an argument of its own")
+    return {name: _ends(name, window) for name, window in {**own, **where}.items()}
+
+
+def _ends(name: str, window: Window | None) -> Ends | None:
+    if window is None or isinstance(window, tuple | list):
+        if window is not None and len(window) != 2:
+            raise UsageError(f"{name}: expected (lo, hi), got {window}")
+        return None if window is None else (window[0], window[1])
+    if name in MORE_IS_BETTER:
+        return window, None
+    if name in LESS_IS_BETTER:
+        return None, window
+    raise UsageError(f"{name}: give a window, like (0.55, 0.85) or (0.55, None)")
 
 
 def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:

@@ -1,8 +1,11 @@
-// The page: the list sorts, a row opens its structure, and structures can be saved as CIF.
+"use strict";
+// The page: the list sorts and filters, a row opens its structure, structures and charts are saved.
 (() => {
-  const { entries, looks } = JSON.parse(document.getElementById("structures").textContent);
-  const list = document.getElementById("list");
+  const { entries, settings } = JSON.parse(document.getElementById("structures").textContent);
+  const find = (id) => document.getElementById(id);
+  const list = find("list");
   const body = list.tBodies[0];
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
   // -- sorting ----------------------------------------------------------------------------------
   const compare = new Intl.Collator("en", { numeric: true }).compare;
@@ -19,37 +22,176 @@
     body.append(...keyed.map(([row]) => row));
   }
 
-  for (const button of list.tHead.querySelectorAll(".sort"))
+  for (const button of all(".sort", list.tHead))
     button.addEventListener("click", () => {
       const heading = button.closest("th");
       const descending = heading.getAttribute("aria-sort") === "ascending";
-      for (const other of list.tHead.querySelectorAll("[aria-sort]"))
-        other.setAttribute("aria-sort", "none");
+      for (const other of all("[aria-sort]", list.tHead)) other.setAttribute("aria-sort", "none");
       heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
       sortBy(heading.cellIndex, descending);
     });
 
-  // -- files ------------------------------------------------------------------------------------
-  const urlOf = (view) => URL.createObjectURL(new Blob([view.cif], { type: "chemical/x-cif" }));
+  // -- elements: one click asks for an element, a second leaves it out, a third forgets it --------
+  const asked = new Map();
 
-  function save(view) {
+  function sift() {
+    for (const row of body.rows) {
+      const has = new Set(row.dataset.elements.split(" "));
+      row.hidden = [...asked].some(([symbol, wanted]) => has.has(symbol) !== wanted);
+    }
+    for (const card of all(".card"))
+      card.hidden = body.querySelector(`[data-entry="${card.dataset.entry}"]`).hidden;
+    tell();
+  }
+
+  for (const button of all("#elements button"))
+    button.addEventListener("click", () => {
+      const symbol = button.textContent;
+      const next = { undefined: true, true: false, false: undefined }[asked.get(symbol)];
+      if (next === undefined) asked.delete(symbol);
+      else asked.set(symbol, next);
+      button.dataset.asked = next === undefined ? "" : next ? "with" : "without";
+      button.setAttribute("aria-label", `${button.dataset.asked} ${symbol}`.trim());
+      sift();
+    });
+
+  // -- files ------------------------------------------------------------------------------------
+  function save(blob, name) {
     const link = document.createElement("a");
-    link.href = urlOf(view);
-    link.download = view.file;
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
+  const saveCif = (view) => save(new Blob([view.cif], { type: "chemical/x-cif" }), view.file);
+  const picked = () => {
+    const shown = [...body.rows].filter((row) => !row.hidden);
+    const ticked = shown.filter((row) => row.querySelector("input").checked);
+    return ticked.length ? ticked : shown;
+  };
+
+  function tell() {
+    const rows = picked().length;
+    find("save-all").textContent = `Download these ${rows}`;
+    find("save-all").disabled = !rows;
+  }
+
+  function crc32(bytes) {
+    let crc = ~0;
+    for (const byte of bytes) {
+      crc ^= byte;
+      for (let k = 0; k < 8; k++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+    return ~crc >>> 0;
+  }
+
+  // An archive of files as they are, by PKWARE's APPNOTE 6.3: local headers, directory, its end.
+  function zip(files) {
+    const parts = [];
+    const directory = [];
+    let offset = 0;
+    for (const [name, text] of files) {
+      const [label, data] = [name, text].map((one) => new TextEncoder().encode(one));
+      const head = new DataView(new ArrayBuffer(26));
+      [[0, 20], [2, 0x0800], [8, 0x21]].forEach(([at, value]) => head.setUint16(at, value, true));
+      head.setUint32(10, crc32(data), true);
+      head.setUint32(14, data.length, true);
+      head.setUint32(18, data.length, true);
+      head.setUint16(22, label.length, true);
+      parts.push(new Uint32Array([0x04034b50]), head, label, data);
+      const rest = new DataView(new ArrayBuffer(14));
+      rest.setUint32(10, offset, true);
+      directory.push(new Uint32Array([0x02014b50]), new Uint16Array([20]), head, rest, label);
+      offset += 30 + label.length + data.length;
+    }
+    const size = directory.reduce((sum, part) => sum + part.byteLength, 0);
+    const end = new DataView(new ArrayBuffer(22));
+    end.setUint32(0, 0x06054b50, true);
+    end.setUint16(8, files.length, true);
+    end.setUint16(10, files.length, true);
+    end.setUint32(12, size, true);
+    end.setUint32(16, offset, true);
+    return new Blob([...parts, ...directory, end], { type: "application/zip" });
+  }
+
+  find("save-all").addEventListener("click", () => {
+    const rows = picked();
+    const digits = String(rows.length).length;
+    const named = rows.map((row, i) => {
+      const view = entries[row.dataset.entry].at(-1); // the relaxed one, where there is one
+      return [`${String(i + 1).padStart(digits, "0")}_${view.file}`, view.cif];
+    });
+    save(zip(named), "structures.zip");
+  });
+
+  // A chart with the colours that it has on the page.
+  const styles = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font",
+    "text-anchor"];
+  for (const button of all(".save-chart"))
+    button.addEventListener("click", () => {
+      const chart = button.parentElement.querySelector("svg");
+      const copy = chart.cloneNode(true);
+      const page = getComputedStyle(document.body).backgroundColor;
+      all("*", chart).forEach((one, i) => {
+        const style = getComputedStyle(one);
+        const text = styles.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";");
+        all("*", copy)[i].setAttribute("style", text);
+      });
+      copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+      copy.setAttribute("style", `background:${page}`);
+      const text = new XMLSerializer().serializeToString(copy);
+      save(new Blob([text], { type: "image/svg+xml" }), `${button.dataset.name}.svg`);
+    });
 
   // -- structures -------------------------------------------------------------------------------
-  if (!entries.length) return;
-  const find = (id) => document.getElementById(id);
-  const painter = new CrystalView(find("canvas"));
+  // The library is a widget of notebooks: it is given a model of values, and told of changes.
+  let viewer = null;
+
+  function draw(view) {
+    if (!viewer) {
+      const values = {
+        logLevel: "error", atoms: {}, boundary: [], selectedAtomsIndices: [], modelStyle: 1,
+        colorBy: "Element", colorType: "JMOL", colorRamp: ["red", "blue"], radiusType: "Covalent",
+        materialType: "Standard", atomLabelType: "None", showBondedAtoms: false,
+        showHydrogenBonds: false, showOutBoundaryBonds: false, hideLongBonds: true, atomScales: [],
+        modelSticks: [], modelPolyhedras: [], volumetricData: null, fermiData: null,
+        vectorField: {}, showVectorField: false, guiConfig: {}, currentFrame: 0,
+        instancedMeshPrimitive: [], anyMesh: [], text: [], cameraSetting: {}, js_task: {},
+        speciesSettings: {}, cellSettings: {}, bondSettings: {}, isoSettings: {}, fermiSettings: {},
+        sliceSettings: {}, phonon: {}, highlightSettings: {}, measurementSettings: {},
+        animationState: {}, showAtomLegend: false, continuousUpdate: true,
+        viewerStyle: { width: "100%", height: "100%" }, ...settings,
+      };
+      const heard = {};
+      viewer = {
+        values, heard,
+        get: (name) => values[name],
+        set: (name, value) => { values[name] = value; },
+        save_changes() {},
+        on(event, react) { heard[event] = react; },
+      };
+      Object.assign(values, view.seen, { modelStyle: Number(find("style").value) });
+      globalThis.crystalViewer.render({ model: viewer, el: find("stage") });
+      return;
+    }
+    tellViewer(view.seen);
+    viewer.heard["change:cameraSetting"](); // fits the structure into the view again
+  }
+
+  function tellViewer(changes) {
+    for (const [name, value] of Object.entries(changes)) {
+      viewer.values[name] = value;
+      viewer.heard[`change:${name}`]();
+    }
+  }
+
   let chosen = null;
 
   function choose(row) {
     if (chosen) chosen.classList.remove("chosen");
     chosen = row;
     row.classList.add("chosen");
+    if (!find("stage")) return;
     find("name").replaceChildren(...row.querySelector(".open").cloneNode(true).childNodes);
     const views = entries[row.dataset.entry];
     const buttons = views.map((view) => {
@@ -59,41 +201,46 @@
       return button;
     });
     find("views").replaceChildren(...(views.length > 1 ? buttons : []));
-    look(views[0], buttons[0]);
+    look(views.at(-1), buttons.at(-1));
   }
 
   function look(view, button) {
-    for (const other of find("views").children) other.setAttribute("aria-pressed", other === button);
-    const crystal = parseCif(view.cif);
-    painter.show(sceneOf(crystal, looks));
-    const link = find("cif");
-    if (link.href) URL.revokeObjectURL(link.href);
-    link.href = urlOf(view);
-    link.download = view.file;
-    const counts = new Map();
-    for (const { symbol } of crystal.atoms) counts.set(symbol, (counts.get(symbol) || 0) + 1);
-    find("legend").replaceChildren(...[...counts].map(([symbol, n]) => {
-      const item = document.createElement("li");
-      const dot = document.createElement("span");
-      dot.style.background = looks[symbol] ? looks[symbol].colour : "#ff1493";
-      item.append(dot, `${symbol} × ${n}`);
-      return item;
-    }));
+    for (const other of find("views").children)
+      other.setAttribute("aria-pressed", other === button);
+    draw(view);
+    find("cell").textContent = view.parameters;
+    find("cif").onclick = () => saveCif(view);
+    find("legend").replaceChildren(...Object.entries(view.seen.speciesSettings).map(
+      ([symbol, { color }]) => {
+        const item = document.createElement("li");
+        const dot = document.createElement("span");
+        dot.style.background = `rgb(${color.map((x) => Math.round(255 * x))})`;
+        const n = view.seen.atoms.symbols.filter((one) => one === symbol).length;
+        item.append(dot, `${symbol} × ${n}`);
+        return item;
+      }));
   }
 
+  body.addEventListener("change", tell);
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
-    if (event.target.closest(".save")) save(entries[row.dataset.entry][0]);
-    else choose(row);
-    if (event.target.closest(".open") && matchMedia("(max-width: 60rem)").matches)
+    if (event.target.closest(".save")) saveCif(entries[row.dataset.entry].at(-1));
+    else if (!event.target.closest("input")) choose(row);
+    if (event.target.closest(".open") && matchMedia("(max-width: 88rem)").matches && find("stage"))
       document.querySelector(".viewer").scrollIntoView({ block: "start" });
   });
-
-  function rotate(on) {
-    painter.rotate(on);
-    find("rotate").setAttribute("aria-pressed", on);
-  }
-  find("rotate").addEventListener("click", () => rotate(!painter.rotating));
+  for (const card of all(".card"))
+    card.addEventListener("click", () => {
+      choose(body.querySelector(`[data-entry="${card.dataset.entry}"]`));
+      (document.querySelector(".viewer") || list).scrollIntoView({ block: "nearest" });
+    });
+  if (find("style"))
+    find("style").addEventListener("change", () => {
+      const modelStyle = Number(find("style").value);
+      // Polyhedra need all neighbours of an atom in the cell.
+      tellViewer({ showBondedAtoms: modelStyle === 2, modelStyle });
+    });
+  if (!entries.length) return;
+  tell();
   choose(body.rows[0]);
-  rotate(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 })();
