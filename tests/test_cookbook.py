@@ -25,6 +25,7 @@ SMALL = {
 MADE = {
     "best 20": ["best.png", "best.csv"],
     "lithium": ["li.html"],
+    "Materials Project": ["new.html"],
     "charge": ["balanced.html"],
     "one composition": ["predicted/report.html"],
     "like one": ["variants.html"],
