@@ -135,6 +135,26 @@ def test_a_compound_with_metastable_forms_alone_takes_the_lower_energy() -> None
     assert add_fitted(more, others, "all of them", published=published).n_added == 0
 
 
+def test_what_was_added_before_stays_unless_it_comes_again() -> None:
+    own, other = two_levels()
+    first, second, third, *rest = own
+    reference = reference_of({formula: own[formula] for formula in rest})
+    shared = [Entry(f, other[f], f) for f in rest]
+    once = add_fitted(reference, [*shared, Entry(first, -1.0, ""), Entry(second, -1.0, "")], "a")
+    again = add_fitted(
+        once.reference, [*shared, Entry(second, -2.0, ""), Entry(third, -2.0, "")], "b"
+    )
+    found = {e.formula: e.energy for e in again.reference.entries if e.id.startswith(FITTED)}
+    before = {e.formula: e.energy for e in once.reference.entries}
+    assert found.keys() == {first, second, third}
+    assert found[first] == before[first]
+    assert found[second] == pytest.approx(before[second] - 1.0, abs=1e-6)
+    assert again.n_added == 2
+    assert again.reference.provenance["fitted"] == "a, b"
+    assert "2 compounds of b" in again.reference.note
+    assert "1 of a, added before" in again.reference.note
+
+
 def test_too_few_shared_compounds_are_refused() -> None:
     own, other = two_levels()
     few = {formula: own[formula] for formula in list(own)[:50]}

@@ -186,7 +186,9 @@ def import_(
 
 @hull.command(short_help="Add compounds with energies of another level of theory.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--to", "reference", type=EXISTING, required=True, help="Folder of the reference.")
+@click.option(
+    "--to", "reference", type=EXISTING, help="Folder of the reference; the shipped one by default."
+)
 @click.option(
     "--second",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -207,7 +209,7 @@ def import_(
 @json_option
 def add(
     file: Path,
-    reference: Path,
+    reference: Path | None,
     second: Path | None,
     published: tuple[Path, ...],
     origin: str | None,
@@ -217,10 +219,12 @@ def add(
     """Add the compounds of FILE that a reference lacks, brought to its level of theory.
 
     FILE is what `pigen hull import` reads; total or formation energies, the elements among them.
-    The correction is fitted to the compounds that both have, and cross-validated.
+    The correction is fitted to the compounds that both have, and cross-validated. Own results of
+    DFT extend the shipped hull so.
 
     \b
-    Example:
+    Examples:
+        pigen hull add my_dft.csv -o whole
         pigen hull add mp_stable.csv.gz --to ref --second mp_2018.csv.gz -o whole
     """
     from pigen.energy.hull import load_reference

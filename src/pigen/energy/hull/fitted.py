@@ -92,7 +92,8 @@ def add_fitted(
     A compound that the reference has keeps its energy there: the potential's own is exact at its
     level, the fit is not; but where all its forms are published as metastable, the stable one is
     missing, and the fitted energy counts if it is lower. Guesses (`SUBSTITUTED`) give way: the
-    other level says which phases are stable.
+    other level says which phases are stable. So do compounds that were added before, where they are
+    among the others; the rest of them stays.
 
     Args:
         reference: of the potential.
@@ -128,14 +129,19 @@ def add_fitted(
         if energy < known.get(formula, np.inf)
     ]
     quality = _cross_validated(shared, target, first, beside)
+    before = [e for e in reference.entries if e.id.startswith(FITTED) and e.formula not in first]
+    earlier = reference.provenance.get("fitted", "")
     note = (
         f"{_given(own)} relaxed, and {len(entries)} compounds of {origin}, whose energies were "
         f"brought to the same level by a fit (error {1000 * quality.median:.0f} meV/atom in the "
         f"median, {1000 * quality.mean:.0f} in the mean)"
     )
+    if before:
+        note += f", beside {len(before)} of {earlier or 'another'}, added before"
+        origin = f"{earlier}, {origin}"
     extended = replace(
         reference,
-        entries=(*own, *entries),
+        entries=(*own, *before, *entries),
         note=note,
         provenance={**_without_substitutes(reference.provenance), "fitted": origin},
     )
