@@ -23,7 +23,7 @@ from pigen.model.checkpoint import Header
 WIDTH = 0.5
 """Deviations of a label between templates whose weights differ by a factor of exp(-1/2)."""
 
-BEYOND: Mapping[str, float] = {"mled": 1.0}
+BEYOND: Mapping[str, float] = {"mled": 2.0}
 """Deviations above its target at which a label's weights are centred: what is generated falls short
 of what the template's own structure had."""
 
