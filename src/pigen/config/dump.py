@@ -19,7 +19,8 @@ def dump_experiment(experiment: Experiment) -> str:
 def _table(settings: Any, key: str) -> Iterator[str]:
     fields = [(f, getattr(settings, f.name)) for f in dataclasses.fields(settings)]
     if key:
-        yield f"\n# {(type(settings).__doc__ or '').strip()}\n[{key}]"
+        said = (type(settings).__doc__ or "").strip().splitlines()
+        yield "\n".join(["", *(f"# {line.strip()}".rstrip() for line in said), f"[{key}]"])
     for field, value in fields:
         note: Note | None = field.metadata.get("note")
         if note is not None and value is not None:  # TOML has no null: None is left out
