@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from real_crystals import COPPER, NACL, PEROVSKITE
 
-from pigen.bundle import Bundle, Reject, write_bundle
+from pigen.bundle import Bundle, Column, Reject, write_bundle
 from pigen.cli import main
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import get_descriptor
@@ -43,6 +43,15 @@ def scaled(crystals: Crystals, factor: float) -> Crystals:
         atomic_numbers=crystals.atomic_numbers,
         ptr=crystals.ptr,
     )
+
+
+def test_how_far_relaxation_moved_is_in_angstrom() -> None:
+    """A cell of V/n = 27 Å^3 has a unit of 3 Å; what has no match does not count."""
+    cell = Crystals.single(np.eye(3) * 3.0, np.zeros((1, 3)), [29])
+    three = bundle(Crystals.concatenate([cell, cell, cell]))
+    relaxed = three.with_columns({"rmsd": Column(np.array([0.1, 0.3, np.nan]), "", "test")})
+    assert fidelity(relaxed, [three], SerialExecutor()).moved == (pytest.approx(0.6), 2)
+    assert fidelity(three, [three], SerialExecutor()).moved is None
 
 
 def test_space_groups_are_those_of_pymatgen() -> None:

@@ -42,7 +42,8 @@ def compare(
 
     Medians and Wasserstein distances of volume per atom, density, C, M_LED, K and sizes; total
     variation distances of elements and space groups; validity, uniqueness, novelty, symmetry and
-    charges, also by number of atoms; published figures of other generators. The floor beside each
+    charges, also by number of atoms; how far relaxed samples moved; published figures of other
+    generators. The floor beside each
     distance is what it is between two such sets drawn from the reference itself.
 
     \b
@@ -105,11 +106,19 @@ def _lines(found: Fidelity) -> list[str]:
         "",
         *markdown(("atoms per cell", *headings), sizes),
         "",
+        *_moved(found),
         *_published(found),
     ]
 
 
 _BOTH = ("samples", "reference")
+
+
+def _moved(found: Fidelity) -> list[str]:
+    if found.moved is None:
+        return []
+    median, n = found.moved
+    return [f"RMSD to the structure before relaxation: median {median:.3f} Å ({n} have one).", ""]
 
 
 def _published(found: Fidelity) -> list[str]:

@@ -119,6 +119,8 @@ class Fidelity:
         reference_rates: those of them that the reference has too, of its structures.
         effective_elements: exp(H) of both, H the entropy of the elements' shares of all atoms.
         sizes: by number of atoms.
+        moved: Å, median RMSD of relaxed samples to what was relaxed, and how many have one; None
+            where the samples have no column ``rmsd``.
     """
 
     n_samples: int
@@ -128,6 +130,7 @@ class Fidelity:
     reference_rates: Mapping[str, Rate]
     effective_elements: tuple[float, float]
     sizes: tuple[SizeClass, ...]
+    moved: tuple[float, int] | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -168,7 +171,16 @@ def fidelity(
             effective_elements(of_known.counts["elements"]),
         ),
         tuple(_by_size(of_samples, of_known)),
+        _moved(samples),
     )
+
+
+def _moved(samples: Bundle) -> tuple[float, int] | None:
+    column, crystals = samples.columns.get("rmsd"), samples.crystals
+    if column is None or not np.isfinite(column.values).any():
+        return None
+    in_angstrom = column.values * (crystals.volume / crystals.n_atoms) ** (1 / 3)
+    return float(np.nanmedian(in_angstrom)), int(np.isfinite(in_angstrom).sum())
 
 
 def _described(
