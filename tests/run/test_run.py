@@ -281,7 +281,7 @@ def test_the_shipped_model_runs_guided(tmp_path: Path) -> None:
     options = ("--set", "sample.n=4", "--set", "sample.steps=4", "--set", "sample.n_atoms=[3, 4]")
     result = pigen("run", "pigen_mled_c", *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "targets mled = 9.0, c = 0.7, guidance 2" in result.stdout
+    assert "targets mled = 9.0, c = 0.7, guidance 0.75" in result.stdout
     samples = read_bundle(tmp_path / "run" / "samples.h5")
     assert set(samples.crystals.n_atoms) <= {3, 4}
     assert samples.columns["target_c"].values[0] == 0.7

@@ -23,12 +23,10 @@ from pigen.model.checkpoint import Header
 WIDTH = 0.5
 """Deviations of a label between templates whose weights differ by a factor of exp(-1/2)."""
 
-BEYOND: Mapping[str, float] = {"mled": 2.0}
-"""Deviations above its target at which a label's weights are centred: what is generated falls short
-of what the template's own structure had."""
-
-_UNKNOWN = 2.0
-"""Widths that a template without a label counts as being away from its target."""
+OUTWARD: Mapping[str, float] = {"mled": 2.25}
+"""How far beyond its target a label's weights are centred, as a multiple of the target's distance to
+the library's median: templates with unusual labels are rare, and few samples reach an unusual
+diversity with templates that just have it."""
 
 EXCHANGE = (0.08, 3.8, 1.8, 4.4)
 """What makes an exchange of elements unlikely, for each of `exchange_features`: weights of a
@@ -55,8 +53,11 @@ def weights(
         if np.isnan(targets[place]) or label not in library.names:
             continue
         known = library.labels[:, library.names.index(label)]
-        away = (known - targets[place]) / spec.label_sd[place] - BEYOND.get(label, 0.0)
-        log_weight -= 0.5 * np.nan_to_num(away / WIDTH, nan=_UNKNOWN) ** 2
+        sd, target = spec.label_sd[place], targets[place]
+        centre = target + OUTWARD.get(label, 0.0) * (target - np.nanmedian(known))
+        centre = np.clip(centre, np.nanmin(known) - sd, np.nanmax(known) + sd)
+        away = np.abs(known - centre) / (WIDTH * sd)
+        log_weight -= 0.5 * np.where(np.isnan(away), np.nanmax(away), away) ** 2
     return np.asarray(np.exp(log_weight - log_weight.max()))
 
 

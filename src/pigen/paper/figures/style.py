@@ -34,6 +34,7 @@ _LOOKS = {
     "diffcsp": Look(ORANGE),
     "diffcsp_pi": Look(ORANGE, "--"),
     "diffcsp_cfg": Look(ORANGE, ":"),
+    "diffcsp_symmetric": Look(ORANGE, "-."),
     "mattergen": Look(PURPLE),
     "mattergen_mled_c": Look(PURPLE, "--"),
     "pigen_ehull": Look(VERMILLION),
@@ -41,6 +42,7 @@ _LOOKS = {
     "pigen_c": Look(SKY),
     "pigen_mled": Look(GREEN),
     "pigen_mled_c": Look(BLUE),
+    "pigen_mled_c_free": Look(BLUE, "--"),
     "pigen_k": Look(BLACK),
     "pigen_k_c": Look(BLACK, "--"),
 }
