@@ -24,8 +24,8 @@ WIDTH = 0.5
 """Deviations of a label between templates whose weights differ by a factor of exp(-1/2)."""
 
 OUTWARD: Mapping[str, float] = {"mled": 2.25}
-"""How far beyond its target a label's weights are centred, as a multiple of the target's distance to
-the library's median: templates with unusual labels are rare, and few samples reach an unusual
+"""How far beyond its target a label's weights are centred, as a multiple of the target's distance
+to the library's median: templates with unusual labels are rare, and few samples reach an unusual
 diversity with templates that just have it."""
 
 EXCHANGE = (0.08, 3.8, 1.8, 4.4)
