@@ -49,12 +49,12 @@ def report(
 ) -> None:
     """Write a report to look at: one HTML page that needs no network and nothing beside it.
 
-    It shows the rates beside the published ones, the filters in sequence, why structures were
-    rejected, distributions with the filters' windows, and the survivors: a sortable list, each
-    with a 3-D view and its CIF. RUN is the folder of a finished `pigen run`; SRC is anything that
-    `pigen import` reads. Verdicts that a bundle carries count; without any, the paper's criteria
-    are applied, as `pigen filter` does. The page goes to SRC_report.html in this folder unless -o
-    says otherwise.
+    It shows the filters in sequence, the best with their pictures, the survivors as a list to sort
+    and filter, each with its CIF and, with pigen[report], a view in 3-D, the rates beside the
+    published ones, why structures were rejected, and distributions with the filters' windows. RUN
+    is the folder of a finished `pigen run`; SRC is anything that `pigen import` reads. Verdicts
+    that a bundle carries count; without any, the paper's criteria are applied, as `pigen filter`
+    does. The page goes to SRC_report.html in this folder unless -o says otherwise.
 
     \b
     Examples:
@@ -66,6 +66,7 @@ def report(
     from pigen.bundle import Bundle, KeepingAll, bundle_info
     from pigen.io.sources import Sources
     from pigen.report import prepare, report_of_chunks, report_of_run, to_html
+    from pigen.report.viewer import MISSING, viewer_script
     from pigen.run.folder import RunFolder
     from pigen.runtime.executor import map_ordered
     from pigen.runtime.files import write_atomically
@@ -89,3 +90,5 @@ def report(
         click.echo(json.dumps(counts))
         return
     click.echo(f"{output}: {made.read} structures, {made.kept} passed, {listed} listed")
+    if not viewer_script():
+        click.echo(MISSING, err=True)
