@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +88,13 @@ def dft_export(
     with opened.executor(Where()) as executor:
         candidates = Bundle.concatenate(list(opened.chunks(executor)))
 
-    def agree(n: int) -> None:
-        click.echo(f"{n} competing phases for {len(candidates)} candidates", err=True)
-        if n > MANY and not yes:
-            if not sys.stdin.isatty():
-                raise UsageError(
-                    f"{n} competing phases are as many calculations; --yes writes them"
-                )
-            click.confirm("Write them all?", abort=True, err=True)
-
     exported = export(
         candidates,
         output,
         reference=load_reference(reference) if competing else None,
         preset=preset,
         changes=tags,
-        agree=agree,
+        agree=partial(_agree, n_candidates=len(candidates), yes=yes),
         provenance=provenance_of("pigen dft-export", sources),
     )
     counts = {
@@ -126,6 +118,15 @@ def dft_export(
     lacking = len(exported.bundle) - exported.n_potcars
     if lacking:
         click.echo(f"  {lacking} have a POTCAR.spec in place of a POTCAR: no such potentials found")
+
+
+def _agree(n: int, *, n_candidates: int, yes: bool) -> None:
+    """Say how many competing phases there are; ask whether to write them if they are many."""
+    click.echo(f"{n} competing phases for {n_candidates} candidates", err=True)
+    if n > MANY and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"{n} competing phases are as many calculations; --yes writes them")
+        click.confirm("Write them all?", abort=True, err=True)
 
 
 @click.command("dft-collect")
