@@ -1,24 +1,25 @@
 """The embedded basin hopper: relaxations until it finds known ground states, before and after.
 
-    python benchmarks/csp.py [--seeds 5] [--most 80] [--log csp.jsonl] [--only MgO]...
+    python benchmarks/csp.py [--seeds 5] [--most 80] [--pool 24] [--log csp.jsonl] [--only MgO]...
 
-Unseeded searches of compounds of 2 to 20 atoms in the cell, each with the hopper as it is ("after")
-and as it was ("before": moves drawn by fixed weights, one at a time, space groups of random cells
-all alike), under way in one process and one batch. A search ends when it has found what is known,
-or after --most relaxations. Found is a structure within 1 meV/atom of the lowest known polymorph
-relaxed with the same potential (TiO2: 20, of anatase), that fits one of them by pymatgen's matcher;
-or one that lies further below all of them. No polymorph of the garnet's composition has 20 atoms:
-there it is what any of the searches has found lowest, to 10 meV/atom, and each does --most-garnet
-relaxations.
+Unseeded searches of compounds of 2 to 20 atoms in the cell, with the hopper as it is ("after") and
+as it was ("before": random cells of PyXtal, space groups all alike, moves drawn by fixed weights,
+one at a time), under way in one process and one batch. --versions fixed single: what is without the
+bandit, and without rounds; seeded: with 20 structures that the model generated before the pool. A
+search ends when it has found what is known, or after --most relaxations, of which --pool are its
+initial pool. Found is a structure within 1 meV/atom of the lowest known polymorph relaxed with the
+same potential (TiO2: 20, of anatase), that fits one of them by pymatgen's matcher; or one that lies
+further below all of them. No polymorph of the garnet's composition has 20 atoms: there it is what
+any of the searches has found lowest, to 10 meV/atom, and each does all its relaxations.
 
     python benchmarks/csp.py --starts 20 [--only MgO]...
 
-counts how many of so many random cells relax to what is known, for both versions: what a search
-has from its initial pool, at little cost.
+counts how many of so many cells of an initial pool relax to what is known.
 
-A search that ends is a line of the log. The command given again goes on with what is missing, and
-prints the table of what is there. The baseline of speed is FUSE's 3 to 5 s a relaxation, of cells
-of 2 to 8 atoms on one thread; times are CPU time of the process, the making of cells included.
+A search that ends is a line of the log. The command given again goes on with what is missing. Seeds
+are done one after the other, and only those that are whole are in the table: what ends early is
+lucky. The baseline of speed is FUSE's 3 to 5 s a relaxation, of cells of 2 to 8 atoms on one
+thread; times are CPU time of the process, the making of cells included.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ import argparse
 import json
 import math
 import time
+import warnings
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,26 +42,47 @@ import numpy as np
 from numpy.random import Generator
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Structure
+from pyxtal import operations, pyxtal
+from pyxtal.lattice import Lattice
+from pyxtal.msg import Comp_CompatibilityError, VolumeError
+from pyxtal.symmetry import Group
+from pyxtal.tolerance import Tol_matrix
 from tqdm import tqdm
 
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.elements import Z_OF, atomic_radii
+from pigen.crystal.symmetry import primitive_cells
 from pigen.csp import hopper as hopping
 from pigen.csp import moves
-from pigen.csp.cells import COMPACTNESS, formula_units, random_cell, symmetric_cell
+from pigen.csp.cells import RATTLE, formula_units, sorted_atoms
+from pigen.csp.fill import COMPACTNESS
 from pigen.csp.hopper import BATCH, Hopper, Plan, Trial
 from pigen.csp.run import judged
-from pigen.csp.space_groups import group_of
+from pigen.csp.select import seeds
 from pigen.energy.hull.lookup import hull_energies
 from pigen.energy.potential import Potential, load_potential
+from pigen.energy.rattle import rattled
 from pigen.energy.relax import Relaxed, Relaxer, relax
+from pigen.model.checkpoint import find_checkpoint
+from pigen.model.sample import sample_in_memory
+from pigen.run.predict import sampling
 from polymorphs import GARNET, POLYMORPHS
 
 FUSE_SECONDS = (3.0, 5.0)
 NEAR = {"TiO2": 20e-3, "Y3Al5O12": 10e-3}  # eV/atom, else:
 NEAR_ELSE = 1e-3
-VERSIONS = ("before", "after")
+VERSIONS = {
+    "before": (),
+    "after": ("cells", "bandit", "rounds"),
+    "fixed": ("cells", "rounds"),
+    "single": ("cells", "bandit"),
+    "seeded": ("cells", "bandit", "rounds", "seeds"),
+}
+"""What of the hopper as it is a version has."""
+SEEDS = 20
 UNDER_WAY, MAX_ATOMS, MAX_STEPS = 20, 600, 300
 FIXED = {"rattle": 1.0, "permute": 1.0, "strain": 1.0, "splice": 2.0, "new": 2.0, "double": 0.5}
+"""Weights of moves before; "known" has that of "new" where there are frameworks."""
 
 
 def elements_of(formula: str) -> dict[str, int]:
@@ -73,36 +98,93 @@ class FixedWeights:
 
     def order(self, rng: Generator) -> list[str]:
         """All moves."""
-        shares = np.array(list(FIXED.values()))
-        return list(rng.choice(list(FIXED), len(FIXED), replace=False, p=shares / shares.sum()))
+        weights = {**FIXED, "known": FIXED["new"]}
+        shares = np.array(list(weights.values()))
+        return list(rng.choice(list(weights), len(weights), replace=False, p=shares / shares.sum()))
 
     def learn(self, move: str, gain: float) -> None:
         """Nothing."""
 
 
-def uniform_cell(elements: dict[str, int], max_atoms: int, rng: Generator) -> Crystals:
-    """A random cell of a space group drawn uniformly."""
+class NoFrameworks:
+    """In place of those of known crystals: none."""
+
+    def __init__(self, *given: object) -> None:
+        """Whatever the composition."""
+
+    def __len__(self) -> int:
+        """None."""
+        return 0
+
+
+def pyxtal_cell(elements: dict[str, int], max_atoms: int, rng: Generator) -> Crystals:
+    """A random cell as PyXtal fills it, of a space group drawn uniformly."""
     units = int(rng.integers(1, formula_units(elements, max_atoms), endpoint=True))
     counts, room = [n * units for n in elements.values()], 1.0
     while True:
-        group = group_of(int(rng.integers(2, 230, endpoint=True)))
-        found = symmetric_cell(group, elements, counts, rng.uniform(*COMPACTNESS) / room, rng)
+        number = int(rng.integers(2, 230, endpoint=True))
+        compactness = rng.uniform(*COMPACTNESS) / room
+        found = from_pyxtal(number, list(elements), counts, compactness, rng)
         if found is not None:
             return found
         room *= 1.02
 
 
+@lru_cache(maxsize=1)
+def tolerances() -> Any:
+    """PyXtal's table of least distances, which it makes each time it looks at an atom's images."""
+    operations.Tol_matrix = lru_cache(maxsize=8)(Tol_matrix)
+    return Tol_matrix(prototype="atomic", factor=1.4)
+
+
+def from_pyxtal(
+    number: int, symbols: list[str], counts: list[int], compactness: float, rng: Generator
+) -> Crystals | None:
+    group = group_of(number)
+    many = [group.cellsize() * n for n in counts]  # in the conventional cell
+    if not group.check_compatible(many)[0]:
+        return None
+    radii = atomic_radii()[[Z_OF[symbol] for symbol in symbols]]
+    volume = float(4 / 3 * np.pi * radii**3 @ np.array(many)) / compactness
+    crystal = pyxtal()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of each volume it tries
+        try:
+            lattice = Lattice(group.lattice_type, volume, unique_axis="c", random_state=rng)
+            crystal.from_random(
+                *(3, group, symbols, many),
+                lattice=lattice,
+                tm=tolerances(),
+                max_count=1,
+                force_pass=True,
+                random_state=rng,
+            )
+        except (Comp_CompatibilityError, VolumeError, RuntimeError):
+            return None
+    if not crystal.valid:
+        return None
+    frac, species = crystal._get_coords_and_species()
+    numbers = np.array([Z_OF[symbol] for symbol in species])
+    cell = Crystals.single(crystal.lattice.get_matrix(), np.asarray(frac), numbers)
+    primitive, reasons = primitive_cells(cell)
+    if reasons[0] or primitive.n_atoms[0] > sum(counts):
+        return None
+    return sorted_atoms(rattled(primitive, RATTLE, rng))
+
+
+group_of = lru_cache(maxsize=256)(Group)
+
+
 @contextmanager
 def as_of(version: str) -> Iterator[None]:
     """The parts of a version in their places."""
-    if version == "after":
-        yield
-        return
-    with (
-        patch.object(hopping, "Bandit", FixedWeights),
-        patch.object(hopping, "random_cell", uniform_cell),
-        patch.object(moves, "random_cell", uniform_cell),
-    ):
+    with ExitStack() as stack:
+        if "bandit" not in VERSIONS[version]:
+            stack.enter_context(patch.object(hopping, "Bandit", FixedWeights))
+        if "cells" not in VERSIONS[version]:
+            stack.enter_context(patch.object(hopping, "Frameworks", NoFrameworks))
+            stack.enter_context(patch.object(hopping, "random_cell", pyxtal_cell))
+            stack.enter_context(patch.object(moves, "random_cell", pyxtal_cell))
         yield
 
 
@@ -142,23 +224,34 @@ class Target:
         return any(StructureMatcher().fit(found, one) for one in self.polymorphs)
 
 
+def sampled(formula: str, seed: int) -> tuple[Crystals, ...]:
+    """What `pigen csp-seed --composition` gives a search: generated structures, unrelaxed."""
+    units = range(1, POLYMORPHS[formula][0] // sum(elements_of(formula).values()) + 1)
+    base = sampling(SEEDS, units, overrides=[f"seed={seed}"])
+    asked = replace(base, name=formula, sample=replace(base.sample, composition=formula))
+    drawn = sample_in_memory(asked, find_checkpoint(base.sample.checkpoint))
+    taken = seeds(drawn, np.arange(len(drawn)), lambda name, why: None, fuse=True, each=SEEDS)
+    return tuple(sorted_atoms(primitive_cells(one.cell)[0]) for one in taken)
+
+
 class Search:
     """One search, its hopper led by hand: relaxations are told when its round is whole."""
 
-    def __init__(self, key: tuple[str, str, int], most: int, target: Target | None) -> None:
+    def __init__(
+        self, key: tuple[str, str, int], most: int, pool: int, target: Target | None
+    ) -> None:
         """Nothing relaxed yet; the key is compound, version and number of the search."""
-        self.key, self.most, self.target = key, most, target
+        self.key, self.most, self.pool, self.target = key, most, pool, target
         formula, self.version, seed = key
-        initial = most // 3
         plan = Plan(
             elements=elements_of(formula),
             max_atoms=POLYMORPHS[formula][0],
-            seeds=(),
-            n_random=initial,
+            seeds=sampled(formula, seed) if "seeds" in VERSIONS[self.version] else (),
+            n_random=pool,
             rmax=most,
             iterations=most,
             random_seed=1000 + seed,
-            batch=BATCH if self.version == "after" else 1,
+            batch=BATCH if "rounds" in VERSIONS[self.version] else 1,
         )
         with as_of(self.version):
             self.hopper = Hopper(plan)
@@ -178,6 +271,11 @@ class Search:
             self._trials = self.hopper.propose()
         self._relaxed = {}
         return self._trials
+
+    def propose_all(self) -> list[Crystals]:
+        """The whole initial pool, whatever the rounds."""
+        with as_of(self.version):
+            return [self.hopper.start(slot).crystal for slot in range(self.pool)]
 
     def take(self, place: int, relaxed: Relaxed) -> bool:
         """Whether the round is whole; then it has been told."""
@@ -204,6 +302,7 @@ class Search:
         return {
             "key": self.key,
             "most": self.most,
+            "pool": self.pool,
             "found": self.found,
             "lowest_known": self.target.lowest if self.target else None,
             "energies": self.energies,
@@ -254,55 +353,52 @@ def until(line: dict[str, Any], garnet: float) -> int | None:
     return next(reached, None)
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def table(lines: list[dict[str, Any]], versions: list[str]) -> str:
+    """Relaxations by compound and version; the ratio is of the first and the last version."""
     lowest = min((min(one["energies"]) for one in lines if one["key"][0] == GARNET), default=0.0)
-    rows = [
-        "| compound | atoms | before | relaxations | after | relaxations | ratio |",
-        "|---" * 7 + "|",
-    ]
-    logs = []
+    heads = "".join(f"| {version} | relaxations " for version in versions)
+    rows = [f"| compound | atoms {heads}| ratio |", "|---" * (3 + 2 * len(versions)) + "|"]
+    logs, lost = [], Counter[str]()
     for formula, (atoms, _) in POLYMORPHS.items():
         row, means = f"| {formula} | {atoms} ", []
-        for version in VERSIONS:
+        for version in versions:
             own = [one for one in lines if one["key"][:2] == [formula, version]]
             if not own:
                 break
             found = [until(one, lowest) for one in own]
             hits = sorted(n for n in found if n is not None)
-            mean = math.exp(
-                np.mean([math.log(n or one["most"]) for n, one in zip(found, own, strict=True)])
-            )
+            counted = [n or one["most"] for n, one in zip(found, own, strict=True)]
             shown = ", ".join([*map(str, hits), *["–"] * (len(own) - len(hits))])
             row += f"| {len(hits)} of {len(own)} | {shown} "
-            means.append(mean)
-        if len(means) == 2:
-            logs.append(math.log(means[0] / means[1]))
-            rows.append(f"{row}| {means[0] / means[1]:.2f} |")
+            means.append(math.exp(np.mean(np.log(counted))))
+            lost[version] += len(own) - len(hits)
+        if len(means) == len(versions):
+            logs.append(math.log(means[0] / means[-1]))
+            rows.append(f"{row}| {means[0] / means[-1]:.2f} |")
     if logs:
         error = np.std(logs, ddof=1) / math.sqrt(len(logs)) if len(logs) > 1 else math.nan
         factor = math.exp(np.mean(logs))
+        missed = ", ".join(f"{lost[version]} of {version}" for version in versions)
         rows.append(
             f"\nfewer relaxations by {factor:.2f}, geometric mean over {len(logs)} compounds (one "
             f"standard error: {factor * math.exp(-error):.2f} to {factor * math.exp(error):.2f}); "
-            "a search that found nothing counts as one that found it last"
+            f"a search that found nothing ({missed}) counts as one that found it last"
         )
     return "\n".join(rows)
 
 
-def starts(names: list[str], n: int) -> None:
-    """Random cells alone: how many of n relax to what is known, by version."""
+def starts(names: list[str], versions: list[str], n: int) -> None:
+    """Initial pools alone: how many of n cells relax to what is known, by version."""
     potential = load_potential(device="cpu")
-    print("| compound | atoms | before | after |\n|---|---|---|---|")
+    print(f"| compound | atoms | {' | '.join(versions)} |\n{'|---' * (2 + len(versions))}|")
     for name in names:
         target, atoms = Target.of(name, potential), POLYMORPHS[name][0]
         if target is None:
             continue
         row = f"| {name} | {atoms} "
-        for make in (uniform_cell, random_cell):
-            cells = [
-                make(elements_of(name), atoms, np.random.default_rng([77, k])) for k in range(n)
-            ]
-            relaxed = relax(Crystals.concatenate(cells), potential, max_steps=MAX_STEPS)
+        for version in versions:
+            pool = Search((name, version, 77), n, n, target).propose_all()
+            relaxed = relax(Crystals.concatenate(pool), potential, max_steps=MAX_STEPS)
             hits = sum(
                 math.isfinite(one.energy) and target.reached(one.energy, one.crystal)
                 for one in relaxed
@@ -311,31 +407,52 @@ def starts(names: list[str], n: int) -> None:
         print(f"{row}|", flush=True)
 
 
+def whole_seeds(lines: list[dict[str, Any]], names: list[str], versions: list[str]) -> list[Any]:
+    """The lines of the seeds of which every search has ended: the others tell of the quick ones."""
+    done = {tuple(line["key"]) for line in lines}
+    seeds = {seed for *_, seed in done}
+    whole = {s for s in seeds if all((f, v, s) in done for f in names for v in versions)}
+    return [
+        line
+        for line in lines
+        if line["key"][0] in names and line["key"][1] in versions and line["key"][2] in whole
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="searches for each compound")
     parser.add_argument("--most", type=int, default=80, help="relaxations of a search")
-    parser.add_argument("--most-garnet", type=int, default=32, help="the same of the garnet's")
+    parser.add_argument("--pool", type=int, default=24, help="of these in the initial pool")
     parser.add_argument("--log", type=Path, default=Path("csp.jsonl"))
     parser.add_argument("--only", action="append", choices=list(POLYMORPHS))
-    parser.add_argument("--starts", type=int, help="random cells alone, so many")
+    parser.add_argument(
+        "--versions", nargs="+", choices=list(VERSIONS), default=["before", "after"]
+    )
+    parser.add_argument("--starts", type=int, help="initial pools alone, of so many cells")
     args = parser.parse_args()
+    names = args.only or list(POLYMORPHS)
     if args.starts:
-        starts(args.only or list(POLYMORPHS), args.starts)
+        starts(names, args.versions, args.starts)
         return
     lines = [json.loads(line) for line in args.log.open()] if args.log.exists() else []
+    if any((line["most"], line["pool"]) != (args.most, args.pool) for line in lines):
+        parser.error(f"{args.log} holds searches with another --most or --pool; name another --log")
     done = {tuple(line["key"]) for line in lines}
-    names = args.only or list(POLYMORPHS)
-    keys = [(f, v, seed) for seed in range(args.seeds) for f in names for v in VERSIONS]
-    keys.sort(key=lambda key: key[0] == GARNET)  # the largest cells last
+    keys = [(f, v, seed) for seed in range(args.seeds) for f in names for v in args.versions]
     missing = [key for key in keys if key not in done]
     if missing:
         potential = load_potential(device="cpu")
-        targets = {name: Target.of(name, potential) for name in names}
-        most = {name: args.most_garnet if name == GARNET else args.most for name in names}
-        search([Search(key, most[key[0]], targets[key[0]]) for key in missing], potential, args.log)
+        targets = {name: Target.of(name, potential) for name in {key[0] for key in missing}}
+        for seed in range(args.seeds):  # one after the other, so that what is there is whole
+            own = [key for key in missing if key[2] == seed]
+            waiting = [Search(key, args.most, args.pool, targets[key[0]]) for key in own]
+            search(waiting, potential, args.log)
         lines = [json.loads(line) for line in args.log.open()]
-    print(table(lines))
+    lines = whole_seeds(lines, names, args.versions)
+    print(table(lines, args.versions))
+    if not lines:
+        return
     total, spent = (sum(line[key] for line in lines) for key in ("relaxed", "cpu_s"))
     slow, fast = (seconds * total / spent for seconds in reversed(FUSE_SECONDS))
     print(

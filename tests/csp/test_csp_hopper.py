@@ -12,12 +12,16 @@ import pytest
 
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.neighbours import shortest_distances
+from pigen.crystal.symmetry import spglib_dataset
 from pigen.csp.bandit import Bandit
-from pigen.csp.cells import formula_units, random_cell
+from pigen.csp.cells import formula_units, known_cell, random_cell
+from pigen.csp.fill import filled, usual
+from pigen.csp.frameworks import Frameworks, group_weights
 from pigen.csp.hopper import Hopper, Plan, Trial
 from pigen.csp.moves import _MOVES as MOVES
 from pigen.csp.moves import EXPECTED, Surroundings, move, repeated
-from pigen.csp.space_groups import draw_group, group_weights
+from pigen.descriptors.spp import load_table
+from pigen.runtime.resources import SPP_TABLE
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 MGO = {"O": 1, "Mg": 1}
@@ -47,9 +51,14 @@ def test_random_cells(elements: dict[str, int]) -> None:
     assert formula_units(elements, 1) == 1
 
 
+def fitting(elements: dict[str, int], units: int, seed: int = 0) -> Frameworks:
+    return Frameworks(elements, units, np.random.default_rng(seed))
+
+
 def test_every_move_makes_the_composition() -> None:
     current = repeated(rock_salt(), 2)
-    around = Surroundings(MGO, 8, (rock_salt(),), (random_cell(MGO, 8, np.random.default_rng(3)),))
+    other = random_cell(MGO, 8, np.random.default_rng(3))
+    around = Surroundings(MGO, 8, (rock_salt(),), (other,), fitting(MGO, 4), 0)
     assert set(MOVES) == set(EXPECTED)
     for name, make in MOVES.items():
         made = [make(current, around, np.random.default_rng(seed)) for seed in range(3)]
@@ -66,7 +75,7 @@ def test_every_move_makes_the_composition() -> None:
 
 def test_moves_of_one_atom_alone() -> None:
     copper = Crystals.single(FCC * 3.6, [[0, 0, 0]], [29])
-    around = Surroundings({"Cu": 1}, 1, (), ())
+    around = Surroundings({"Cu": 1}, 1, (), (), fitting({"Cu": 1}, 1), 0)
     for seed in range(8):
         _, made = move(copper, around, list(EXPECTED), np.random.default_rng(seed))
         assert made.n_atoms[0] == 1
@@ -237,18 +246,78 @@ def test_a_search_learns_what_pays() -> None:
     assert late.count("strain") / 100 > 0.6 > early.count("strain") / 40
 
 
-def test_random_cells_have_the_space_groups_of_known_crystals() -> None:
+# -- frameworks of known crystals ------------------------------------------------------------------
+def test_space_groups_are_as_frequent_as_among_known_crystals() -> None:
     for n_atoms, group in ((1, 221), (4, 225), (14, 12), (20, 62), (300, 62)):
         weights = group_weights(n_atoms)
-        assert weights[group] == max(weights)
+        assert weights[group] > 4 / 229
         assert np.all(weights[2:] > 0)
         assert weights[:2].tolist() == [0, 0]
         assert np.isclose(weights.sum(), 1)
-    assert group_weights(14)[227] > 8 * group_weights(16)[227]  # spinels have 14 atoms
-    drawn = Counter(draw_group((2, 2), np.random.default_rng(k)).number for k in range(300))
-    assert drawn[225] > 10
-    # One atom of each of three elements: no group of more than three such sites' kinds is left out
-    # of those that fit, and Fd-3m, whose sites hold two atoms or more, is none of them.
-    odd = {draw_group((1, 1, 3), np.random.default_rng(k)).number for k in range(60)}
-    assert 221 in odd
-    assert 227 not in odd
+    assert group_weights(14)[227] > 3 * group_weights(19)[227]  # spinels have 14 atoms
+
+
+@pytest.mark.parametrize(("elements", "units"), [(MGO, 4), ({"Al": 2, "Mg": 1, "O": 4}, 2)])
+def test_frameworks_fit_the_composition_each_once(elements: dict[str, int], units: int) -> None:
+    found, kinds = fitting(elements, units), set()
+    for number in range(len(found)):
+        template, orbits = found.draw(number, np.random.default_rng(number))
+        cell = Crystals.single(
+            np.eye(3) * 9, template.place(template.offsets), orbits[template.orbit]
+        )
+        assert cell.reduced_formulas()[0] == "".join(f"{e}{elements[e]}" for e in sorted(elements))
+        assert cell.n_atoms[0] <= units * sum(elements.values())
+        sizes = sorted(zip(orbits.tolist(), template.multiplicities.tolist(), strict=True))
+        kinds.add((template.space_group, *sizes))
+    assert len(kinds) > 20
+    first, after_all = (found.draw(k, np.random.default_rng(1))[0] for k in (1, len(found) + 1))
+    assert first.space_group == after_all.space_group
+
+
+def test_the_most_usual_framework_is_first() -> None:
+    """Of 63 frameworks for MgAl2O4 the spinel's is among the first ten, without an energy."""
+    found = fitting({"Al": 2, "Mg": 1, "O": 4}, 2)
+    groups = [found.draw(k, np.random.default_rng(0))[0].space_group for k in range(10)]
+    assert len(found) > 40
+    assert 227 in groups
+
+
+def test_filling_keeps_the_symmetry_and_gets_more_usual() -> None:
+    found = fitting({"Al": 2, "O": 3}, 2)
+    for number in range(6):
+        template, orbits = found.draw(number, np.random.default_rng(number))
+        cell = filled(template, orbits, np.random.default_rng(5))
+        assert cell is not None
+        same = filled(template, orbits, np.random.default_rng(5))
+        assert same is not None
+        assert np.array_equal(cell.frac_coords, same.frac_coords)
+        whole = (cell.lattice[0], cell.frac_coords, cell.atomic_numbers)
+        assert len(spglib_dataset(whole, 1e-4).rotations) >= len(template.rotations)
+        score, draft = usual(template, orbits, np.random.default_rng(5))
+        scores, _ = load_table(SPP_TABLE).scores(Crystals.concatenate([draft, cell]))
+        assert np.isclose(scores[0], score)
+        assert scores[1] <= scores[0]
+
+
+def test_a_search_goes_through_the_frameworks() -> None:
+    """The pool takes every other of its cells from them, and its moves go on where it ended."""
+    hopper, tried = Hopper(plan(seeds=(), n_random=5, batch=4, iterations=40, max_atoms=8)), []
+    draw = hopper._frameworks.draw
+
+    def watched(number: int, rng: np.random.Generator) -> Any:
+        tried.append(number)
+        return draw(number, rng)
+
+    hopper._frameworks.draw = watched  # type: ignore[method-assign]
+    while not hopper.done:
+        for trial in hopper.propose():
+            hopper.tell(trial.move, -1.0 - 0.01 * hopper.n_told, trial.crystal)
+    assert tried[:3] == [0, 1, 2]
+    assert len(tried) > 5
+    assert tried == sorted(set(tried))
+
+
+def test_a_composition_without_frameworks_has_random_cells() -> None:
+    odd = fitting({"H": 40, "Xe": 1}, 1)
+    assert len(odd) == 0
+    assert known_cell(odd, 0, np.random.default_rng(0)) is None

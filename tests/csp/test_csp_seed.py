@@ -28,6 +28,7 @@ from pigen.config.searches import Request, Settings
 from pigen.crystal.cells import conventional_cell
 from pigen.crystal.crystals import Crystals
 from pigen.csp.folder import MODES, compositions, read_experiment
+from pigen.csp.search_folder import plan_of
 from pigen.csp.seed import csp_seed, published_name
 from pigen.csp.select import ordered, seed_cell
 from pigen.runtime.errors import PigenError, UsageError
@@ -243,4 +244,74 @@ def test_nothing_to_seed_with(tmp_path: Path) -> None:
     neon = Bundle(crystals=rock_salt(5.0, 10, 8), ids=strings(["NeO"]))
     with pytest.raises(PigenError, match="element that FUSE lacks: Ne"):
         csp_seed(neon, Request(choice="random"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# -- several seeds of a composition ----------------------------------------------------------------
+def test_several_seeds_of_a_composition(tmp_path: Path) -> None:
+    request = Request(choice="lowest-energy", each=3, n=2)
+    csp_seed(generated(), request, tmp_path / "out")
+    found = {
+        c.formula: c for c in compositions(tmp_path / "out", read_experiment(tmp_path / "out"))
+    }
+    assert {formula: c.n_seeds for formula, c in found.items()} == {"Mg1O1": 2, "Po1": 1}
+    oxide = found["Mg1O1"]
+    assert (oxide.id, oxide.generated_energy) == ("MgO", -5.9)
+    assert oxide.parents == ("parent of 0", "parent of 1")
+    seeded = tmp_path / "out" / oxide.folder / "seeded"
+    paths = sorted((seeded / "seeds").iterdir())
+    assert [path.name for path in paths] == ["seed_001.cif", "seed_002.cif"]
+    texts = {m: (tmp_path / "out" / oxide.folder / m / "input.py").read_text() for m in MODES}
+    counts = {mode: call(text)["initial_gen"] for mode, text in texts.items()}
+    assert counts == {"seeded": 252, "composition_only": 250}
+    plan = plan_of(seeded, oxide, request.settings, "seeded")
+    assert [round(float(one.volume[0]), 3) for one in plan.seeds] == [18.655, 19.877]
+    with pytest.raises(ValueError, match="initial \\+ each \\+ rmax"):
+        Request(each=30, settings=Settings(iterations=1760))
+
+
+@pytest.mark.parametrize("engine", ["airss", "uspex", "calypso", "xtalopt"])
+def test_several_seeds_for_other_engines(engine: str, tmp_path: Path) -> None:
+    csp_seed(generated(), Request(engine=engine, choice="random", each=2), tmp_path / "out")
+    found = next((tmp_path / "out").glob("*_Mg1O1"))
+    names = {
+        "airss": ["MgO.res", "_.._etc_passwd.res"],
+        "uspex": ["POSCARS"],
+        "calypso": ["POSCAR_1", "POSCAR_2"],
+        "xtalopt": ["POSCAR", "POSCAR_2"],
+    }
+    paths = [path for path in found.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert sorted(path.name for path in paths) == names[engine]
+    if engine == "uspex":
+        assert (found / "Seeds" / "POSCARS").read_text().count("Direct") == 2
+
+
+def test_composition_generates_its_seeds(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    args = ["csp-seed", "--composition", "MgO", "--composition", "TiO2", "--each", "2"]
+    done = CliRunner().invoke(main, [*args, "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "2 compositions (pigen, unfiltered) for fuse, of 4" in done.output
+    found = compositions(out, read_experiment(out))
+    assert {c.formula for c in found} == {"Mg1O1", "O2Ti1"}
+    for one in found:
+        n = len(list((out / one.folder / "seeded" / "seeds").glob("*.cif")))
+        assert n == one.n_seeds <= 2
+    assert read_experiment(out).sources == ("MgO", "TiO2")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "give either structures"),
+        (["--composition", "MgO", "--n", "3"], "--n chooses among SRC"),
+        (["--composition", "Mg0.5O"], "whole"),
+        (["--composition", "Mg(O"], "no formula"),
+        (["--composition", "MgO99"], "largest cell"),
+    ],
+)
+def test_what_no_seeds_can_be_generated_for(args: list[str], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["csp-seed", *args, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2, done.output
+    assert said in done.output
     assert not (tmp_path / "out").exists()

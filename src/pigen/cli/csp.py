@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+import tempfile
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pigen.cli.options import (
+    EXISTING,
     executor_option,
     json_option,
     limit_options,
@@ -18,23 +21,33 @@ from pigen.cli.options import (
     potential_options,
     setting_options,
     shard_option,
-    sources_argument,
 )
 from pigen.cli.terminal import show_counts
 from pigen.config.searches import Request, Settings
 from pigen.runtime.checked import checked
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.bundle import Bundle
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
 
+GENERATED = 20
+"""Seeds of a composition that is asked for, unless --each says otherwise."""
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command("csp-seed")
-@sources_argument
+@click.argument("sources", nargs=-1, type=EXISTING, metavar="[SRC...]")
 @output_as("A new folder.")
-@setting_options(Request, "n", "choice", "seed", "engine", flags={"choice": "--select"})
+@click.option(
+    "--composition",
+    "formulas",
+    multiple=True,
+    metavar="FORMULA",
+    help=f"Generate the seeds, of this composition, {GENERATED} unless --each says so. Repeatable.",
+)
+@setting_options(Request, "n", "each", "choice", "seed", "engine", flags={"choice": "--select"})
 @setting_options(
     Settings,
     *("rmax", "initial", "fmax", "steps", "iterations", "hours"),
@@ -46,33 +59,45 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def csp_seed(
     sources: tuple[Path, ...],
     output: Path,
+    formulas: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Write search folders for generated structures: seeded, and by composition alone.
 
     One composition each, n in all. SRC is anything that `pigen import` reads; --select filtered
-    needs the verdicts that `pigen filter` or `pigen run` leave in a bundle.
+    needs the verdicts that `pigen filter` or `pigen run` leave in a bundle. With --composition the
+    model generates the seeds, as `pigen predict` does.
 
     \b
     Examples:
         pigen csp-seed runs/first/survivors.h5 -o csp/filtered
         pigen csp-seed runs/first/samples.h5 --select random -o csp/unfiltered
+        pigen csp-seed --composition LiFePO4 --composition SrTiO3 -o csp/asked
     """
-    from pigen.bundle import Bundle, count_rejects
+    from pigen.bundle import count_rejects
     from pigen.csp.seed import csp_seed as write
-    from pigen.io.sources import Sources
-    from pigen.runtime.executor import Where
+    from pigen.runtime.errors import UsageError
 
+    if bool(sources) == bool(formulas):
+        raise UsageError("give either structures, SRC..., or --composition FORMULA")
+    if formulas:
+        given = click.get_current_context().get_parameter_source
+        for name, flag in (("n", "--n"), ("choice", "--select")):
+            if given(name) is not ParameterSource.DEFAULT:
+                raise UsageError(f"{flag} chooses among SRC; with --composition all are taken")
+        options |= {"n": len(formulas), "choice": "random"}
+        if given("each") is ParameterSource.DEFAULT:
+            options["each"] = GENERATED
     limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     search = {field.name: options.pop(field.name) for field in fields(Settings)}
     request = checked(Request, {**options, "settings": search}, "csp-seed")
-    opened = Sources(sources, limits)
-    with opened.executor(Where()) as executor:
-        chunks = list(opened.watched(executor))
-    experiment = write(
-        Bundle.concatenate(chunks), request, output, tuple(str(source) for source in sources)
-    )
+    if formulas:
+        bundle = _generated(formulas, request)
+        request = replace(request, model=request.model or "pigen")
+    else:
+        bundle = _read(sources, limits)
+    experiment = write(bundle, request, output, (*map(str, sources), *formulas))
     if as_json:
         click.echo((output / "manifest.json").read_text(encoding="utf-8"), nl=False)
         return
@@ -87,6 +112,34 @@ def csp_seed(
 
     refused = [Reject(name, reason) for name, reason in experiment.refused.items()]
     show_counts(count_rejects(refused))
+
+
+def _read(sources: tuple[Path, ...], limits: Limits) -> Bundle:
+    from pigen.bundle import Bundle
+    from pigen.io.sources import Sources
+    from pigen.runtime.executor import Where
+
+    opened = Sources(sources, limits)
+    with opened.executor(Where()) as executor:
+        return Bundle.concatenate(list(opened.watched(executor)))
+
+
+def _generated(formulas: tuple[str, ...], request: Request) -> Bundle:
+    """As many structures of each composition as it is to have seeds, as they were sampled."""
+    from pigen.run.predict import predict, sampling
+    from pigen.runtime.executor import SerialExecutor
+
+    base = sampling(request.each, overrides=[f"seed={request.seed}"])
+    with tempfile.TemporaryDirectory() as scratch:
+        return predict(
+            formulas,
+            base,
+            Path(scratch),
+            top=request.each,
+            relaxed=False,
+            executor=SerialExecutor(),
+            say=lambda line: click.echo(line, err=True),
+        )
 
 
 @click.command("csp-run")

@@ -13,11 +13,7 @@ from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # heavy: imported when the verb runs
     from pigen.bundle import Bundle
-    from pigen.config import Experiment
     from pigen.runtime.executor import Where
-
-_EXPERIMENT = "pigen_mled_c"
-"""Its checkpoint and steps are what is sampled with; its targets are left out."""
 
 
 @click.command()
@@ -94,7 +90,7 @@ def predict(
     from pigen.bundle import write_bundle
     from pigen.io.sources import FEW
     from pigen.report import prepare, report_of_chunks, to_html
-    from pigen.run.predict import PREDICTED, clear, predict, read_formulas
+    from pigen.run.predict import PREDICTED, clear, predict, read_formulas, sampling
     from pigen.runtime.errors import UsageError
     from pigen.runtime.executor import open_executor
     from pigen.runtime.files import write_atomically
@@ -104,7 +100,7 @@ def predict(
     asked = [*formulas, *(read_formulas(compositions) if compositions else ())]
     if not asked:
         raise UsageError("no composition: give one, like LiFePO4, or --compositions FILE")
-    base = _base(n, formula_units, space_group, overrides)
+    base = sampling(n, formula_units, space_group, overrides)
     relaxed = energy != "none"
     if force:
         clear(asked, out)
@@ -129,28 +125,6 @@ def predict(
     if relaxed:
         show_markdown(_table(rows))
     click.echo(f"{out / PREDICTED}: {len(found)} structures; {out / 'report.html'} shows them")
-
-
-def _base(
-    n: int,
-    formula_units: tuple[int, ...],
-    space_group: tuple[str, ...],
-    overrides: tuple[str, ...],
-) -> Experiment:
-    """What is the same for all compositions; --set decides last."""
-    from pigen.config import load_experiment
-
-    groups = [int(one) if one.isdecimal() else one for one in space_group]
-    asked = {
-        "sample.targets": {},
-        "sample.n": n,
-        "sample.symmetry": "training",
-        "sample.n_atoms": "train",
-        "sample.formula_units": list(formula_units) or "any",
-        "sample.space_group": groups,
-    }
-    own = [f"{key}={json.dumps(value)}" for key, value in asked.items()]
-    return load_experiment(_EXPERIMENT, (*own, *overrides))
 
 
 def _rows(found: Bundle) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ class Request:
         "Structures that passed all filters, any, or those of lowest energy.",
         choices=CHOICES,
     )
+    each: int = setting(1, "Seeds of a composition, at most.", lo=1)
     seed: int = setting(0, "Seed of the choice and of the searches.", lo=0)
     engine: str = setting(
         ENGINES[0],
@@ -61,3 +62,12 @@ class Request:
         None, "Take only generated cells of at most so many atoms.", lo=1
     )
     model: str = setting("", "Name in the table; that of the experiment by default.")
+
+    def __post_init__(self) -> None:
+        """ValueError for searches that would end before they begin: seeds count as relaxations."""
+        least = self.settings.initial + self.each + self.settings.rmax
+        if self.settings.iterations <= least:
+            raise ValueError(
+                f"iterations must exceed initial + each + rmax, the least a search needs: "
+                f"{self.settings.iterations} is not above {least}"
+            )

@@ -42,15 +42,16 @@ class Composition:
         folder: name of its folder.
         formula: reduced, elements in alphabetical order, e.g. "Mg1O1".
         elements: element → atoms in the reduced formula.
-        id: the generated structure's.
+        id: the generated structure's; of several seeds, the first's.
         parents: what it was made from.
-        generated_energy: eV/atom, None if the source has none.
-        generated_atoms: atoms in the cell as generated: the largest cell that a search on equal
+        generated_energy: eV/atom, the lowest of its seeds; None if the source has none.
+        generated_atoms: atoms in the largest cell as generated: the largest that a search on equal
             terms needs.
-        seed_atoms: atoms in the conventional standardised cell, the seed.
-        seed_sha256: of the seed's CIF.
+        seed_atoms: atoms in the largest conventional standardised cell of a seed.
+        seed_sha256: of the seed's CIF; of several, of one after the other.
         max_atoms: of a cell in the search with FUSE, which must hold the seed.
         random_seeds: mode → seed of that search.
+        n_seeds: generated structures in the seeded search.
     """
 
     folder: str
@@ -64,6 +65,7 @@ class Composition:
     seed_sha256: str
     max_atoms: int
     random_seeds: Mapping[str, int]
+    n_seeds: int = 1
 
     def __post_init__(self) -> None:
         """ValueError for what no search could be made of: a manifest may be a stranger's."""
@@ -71,6 +73,8 @@ class Composition:
         if not self.elements or not self.elements.keys() <= Z_OF.keys():
             raise ValueError(f"elements: expected symbols of elements, got {self.elements!r:.60}")
         sizes = (self.generated_atoms, self.seed_atoms, self.max_atoms, *self.elements.values())
+        if self.n_seeds < 1:
+            raise ValueError(f"n_seeds: expected 1 or more, got {self.n_seeds}")
         if not all(1 <= n <= MAX_SEARCH_ATOMS for n in sizes):
             raise ValueError(f"atoms in a cell: expected 1 … {MAX_SEARCH_ATOMS} (MAX_SEARCH_ATOMS)")
         if not self.random_seeds.keys() >= set(MODES) or min(self.random_seeds.values()) < 0:

@@ -123,7 +123,7 @@ random.seed(random_seed if part == 1 else f"{{random_seed}} part {{part}}")
 def input_py(composition: Composition, settings: Settings, mode: str) -> str:
     """The text of input.py for one of `folder.MODES`.
 
-    The seed comes on top of the initial pool, so both modes draw the same number of random cells,
+    Seeds come on top of the initial pool, so both modes draw the same number of random cells,
     and rattle each of them alike. ``iterations`` counts the initial relaxations too, so it lies
     above ``initial_gen + rmax``.
     """
@@ -132,7 +132,7 @@ def input_py(composition: Composition, settings: Settings, mode: str) -> str:
         "composition": dict(composition.elements),
         "max_atoms": composition.max_atoms,
         "imax_atoms": composition.max_atoms,
-        "initial_gen": settings.initial + seeded,
+        "initial_gen": settings.initial + composition.n_seeds * seeded,
         "iterations": settings.iterations,
         "rmax": settings.rmax,
         "search": 1,

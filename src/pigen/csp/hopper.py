@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
 from pigen.csp.bandit import Bandit
-from pigen.csp.cells import random_cell
+from pigen.csp.cells import formula_units, known_cell, random_cell
+from pigen.csp.frameworks import Frameworks
 from pigen.csp.moves import EXPECTED, Surroundings, move
 
 TEMPERATURE = 0.02
@@ -117,9 +119,16 @@ class Hopper:
         self.lowest = math.inf
         self._current: tuple[float, Crystals] | None = None
         self._bandit = Bandit(EXPECTED)
+        self._n_known = 0  # made by the move of this name
         self._met: list[tuple[float, int, Crystals]] = []
         self._temperature = TEMPERATURE
         self._since_minimum = self._since_lower = 0
+
+    @cached_property
+    def _frameworks(self) -> Frameworks:
+        units = formula_units(self.plan.elements, self.plan.max_atoms)
+        rng = np.random.default_rng([self.plan.random_seed, 0, 2])
+        return Frameworks(self.plan.elements, units, rng)
 
     @property
     def converged(self) -> bool:
@@ -135,21 +144,39 @@ class Hopper:
     def propose(self) -> list[Trial]:
         """The structures of the next round, to be told in this order before the round after it."""
         n_rounds = self.plan.rounds(self.n_told)
-        return [self._trial(slot) for slot in range(self.n_told, self.plan.after(n_rounds + 1))]
+        trials: list[Trial] = []
+        for slot in range(self.n_told, self.plan.after(n_rounds + 1)):
+            n_known = self._n_known + sum(trial.move == "known" for trial in trials)
+            trials.append(self._trial(slot, n_known))
+        return trials
 
-    def _trial(self, slot: int) -> Trial:
+    def _trial(self, slot: int, n_known: int) -> Trial:
         plan = self.plan
-        rng = np.random.default_rng([plan.random_seed, slot])
-        if slot < len(plan.seeds):
-            return Trial("initial", plan.seeds[slot])
         if slot < plan.n_initial:
-            return Trial("initial", random_cell(plan.elements, plan.max_atoms, rng))
+            return self.start(slot)
+        rng = np.random.default_rng([plan.random_seed, slot])
         if self._current is None:  # every relaxation failed so far
             return Trial("new", random_cell(plan.elements, plan.max_atoms, rng))
-        others = [crystal for *_, crystal in self._met]
-        around = Surroundings(plan.elements, plan.max_atoms, plan.seeds, others)
-        order = self._bandit.order(rng)
-        return Trial(*move(self._current[1], around, order, rng))
+        around = Surroundings(
+            plan.elements,
+            plan.max_atoms,
+            plan.seeds,
+            [crystal for *_, crystal in self._met],
+            self._frameworks,
+            (plan.n_initial + 1) // 2 + n_known,
+        )
+        return Trial(*move(self._current[1], around, self._bandit.order(rng), rng))
+
+    def start(self, slot: int) -> Trial:
+        """What the initial pool has in a slot; every other cell is on sites of a known crystal."""
+        plan = self.plan
+        if slot < len(plan.seeds):
+            return Trial("initial", plan.seeds[slot])
+        rng = np.random.default_rng([plan.random_seed, slot])
+        made = known_cell(self._frameworks, slot // 2, rng) if slot % 2 == 0 else None
+        if made is None:
+            made = random_cell(plan.elements, plan.max_atoms, rng)
+        return Trial("initial", made)
 
     def tell(self, trial: str, energy: float, crystal: Crystals) -> Record:
         """Take the relaxation of the next slot.
@@ -171,6 +198,7 @@ class Hopper:
         self.lowest = min(self.lowest, energy)
         self._bandit.learn(trial, self._gain(energy))
         self._remember(energy, slot, crystal)
+        self._n_known += trial == "known"
         self.n_told += 1
         current = self._current[0] if self._current else math.inf
         return Record(slot, initial, trial, energy, temperature, current, self.lowest, accepted)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.random import Generator
 
 from pigen.crystal.crystals import Crystals
-from pigen.csp.cells import RATTLE, random_cell, sorted_atoms
+from pigen.csp.cells import RATTLE, known_cell, random_cell, sorted_atoms
+from pigen.csp.frameworks import Frameworks
 from pigen.energy.rattle import rattled
 
 EXPECTED: dict[str, float] = {
@@ -25,6 +26,7 @@ EXPECTED: dict[str, float] = {
     "strain": 0.3,
     "splice": 0.4,
     "new": 0.4,
+    "known": 0.5,
     "double": 0.2,
 }
 """Move → what it is expected to gain, 0 … 1, before a search has learnt what it does."""
@@ -47,12 +49,16 @@ class Surroundings:
         max_atoms: in a cell.
         seeds: generated structures, whose layers are spliced in.
         others: structures met before, the lowest ones.
+        frameworks: of known crystals.
+        next_framework: number of the one that is to be tried next.
     """
 
     elements: Mapping[str, int]
     max_atoms: int
     seeds: Sequence[Crystals]
     others: Sequence[Crystals]
+    frameworks: Frameworks
+    next_framework: int
 
 
 def move(
@@ -136,12 +142,17 @@ def _new(current: Crystals, around: Surroundings, rng: Generator) -> Crystals:
     return random_cell(around.elements, around.max_atoms, rng)
 
 
+def _known(current: Crystals, around: Surroundings, rng: Generator) -> Crystals | None:
+    return known_cell(around.frameworks, around.next_framework, rng)
+
+
 _MOVES: dict[str, Callable[[Crystals, Surroundings, Generator], Crystals | None]] = {
     "rattle": _rattle,
     "permute": _permute,
     "strain": _strain,
     "splice": _splice,
     "new": _new,
+    "known": _known,
     "double": _double,
 }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -58,15 +58,16 @@ def csp_seed(
         rows,
         lambda name, reason: refused.append(Reject(name, reason)),
         fuse=request.engine == "fuse",
+        each=request.each,
         most_atoms=request.seed_atoms,
     )
-    chosen = list(islice(candidates, request.n))
+    chosen = _by_formula(candidates, request)
     if not chosen:
         why = f"; the first was refused: {refused[0].reason}" if refused else ""
         raise PigenError(f"no structure to seed a search with, of {len(bundle)} read{why}")
     out.mkdir(parents=True, exist_ok=True)
     compositions = [
-        _write(bundle, seed, out, number, request) for number, seed in enumerate(chosen, start=1)
+        _write(bundle, own, out, number, request) for number, own in enumerate(chosen, start=1)
     ]
     experiment = Experiment(
         engine=request.engine,
@@ -90,6 +91,18 @@ def csp_seed(
     return experiment
 
 
+def _by_formula(candidates: Iterable[Seed], request: Request) -> list[list[Seed]]:
+    """The seeds of each of the first compositions, no more of them looked at than need be."""
+    chosen: dict[str, list[Seed]] = {}
+    for seed in candidates:
+        formula = seed.cell.reduced_formulas()[0]
+        if formula in chosen or len(chosen) < request.n:
+            chosen.setdefault(formula, []).append(seed)
+        if len(chosen) == request.n and all(len(own) == request.each for own in chosen.values()):
+            break
+    return list(chosen.values())
+
+
 def model_name(bundle: Bundle) -> str:
     """The row, else the name, of the experiment that a bundle says it comes from."""
     try:
@@ -108,31 +121,38 @@ def published_name(row: str) -> str:
     return {"DiffCSP+PI loss": "DiffCSP + PI"}.get(bare, bare)
 
 
-def _write(bundle: Bundle, seed: Seed, out: Path, number: int, request: Request) -> Composition:
-    formula = seed.cell.reduced_formulas()[0]
-    name = bundle.ids[seed.row]
-    cif = to_cif(seed.cell, f"seed_of_{formula}")
+def _write(
+    bundle: Bundle, seeds: Sequence[Seed], out: Path, number: int, request: Request
+) -> Composition:
+    first, rows = seeds[0], [seed.row for seed in seeds]
+    formula = first.cell.reduced_formulas()[0]
+    cifs = [to_cif(seed.cell, f"seed_of_{formula}") for seed in seeds]
+    energies = [_energy(bundle, row) for row in rows]
+    seed_atoms = max(int(seed.cell.n_atoms[0]) for seed in seeds)
     composition = Composition(
         folder=f"{number:03d}_{formula}",
         formula=formula,
-        elements=_elements(seed.cell),
-        id=name,
-        parents=tuple(filter(None, [bundle.parents[seed.row]])),
-        generated_energy=_energy(bundle, seed.row),
-        generated_atoms=int(bundle.crystals.n_atoms[seed.row]),
-        seed_atoms=int(seed.cell.n_atoms[0]),
-        seed_sha256=sha256(cif.encode()).hexdigest(),
-        max_atoms=max(request.search_atoms, int(seed.cell.n_atoms[0])),
+        elements=_elements(first.cell),
+        id=bundle.ids[first.row],
+        parents=tuple(dict.fromkeys(filter(None, bundle.parents[rows]))),
+        generated_energy=min((e for e in energies if e is not None), default=None),
+        generated_atoms=int(bundle.crystals.n_atoms[rows].max()),
+        seed_atoms=seed_atoms,
+        seed_sha256=sha256("".join(cifs).encode()).hexdigest(),
+        max_atoms=max(request.search_atoms, seed_atoms),
         random_seeds={
             mode: _random_seed(request.seed, number, place) for place, mode in enumerate(MODES)
         },
+        n_seeds=len(seeds),
     )
     folder = out / composition.folder
     folder.mkdir()
     if request.engine == "fuse":
-        _write_searches(folder, composition, cif, request.settings)
+        _write_searches(folder, composition, cifs, request.settings)
     else:
-        files = WRITERS[request.engine](seed.cell, name, composition.generated_energy)
+        cells = [seed.cell for seed in seeds]
+        names = list(bundle.ids[rows])
+        files = WRITERS[request.engine](list(zip(cells, names, energies, strict=True)))
         for path, text in files.items():
             (folder / path).parent.mkdir(exist_ok=True)
             write_atomically(folder / path, text, durable=False)
@@ -140,15 +160,20 @@ def _write(bundle: Bundle, seed: Seed, out: Path, number: int, request: Request)
     return composition
 
 
-def _write_searches(folder: Path, composition: Composition, cif: str, settings: Settings) -> None:
+def _write_searches(
+    folder: Path, composition: Composition, cifs: Sequence[str], settings: Settings
+) -> None:
     for mode in MODES:
         search = folder / mode
         search.mkdir()
         text = fuse.input_py(composition, settings, mode)
         write_atomically(search / "input.py", text, durable=False)
         _script(search / "run.sh", fuse.run_sh(settings))
-    (folder / "seeded" / SEEDS).mkdir()
-    write_atomically(folder / "seeded" / SEEDS / "seed.cif", cif, durable=False)
+    seeds = folder / "seeded" / SEEDS
+    seeds.mkdir()
+    for number, cif in enumerate(cifs, start=1):
+        name = "seed.cif" if len(cifs) == 1 else f"seed_{number:03d}.cif"
+        write_atomically(seeds / name, cif, durable=False)
 
 
 def _elements(cell: Crystals) -> dict[str, int]:

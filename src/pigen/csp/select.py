@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ def seeds(
     refuse: Callable[[str, str], None],
     *,
     fuse: bool,
+    each: int = 1,
     most_atoms: int | None = None,
 ) -> Iterator[Seed]:
     """Seeds from a bundle in the order of the rows, the first of each reduced formula.
@@ -84,12 +86,13 @@ def seeds(
         rows: (n,) from `ordered`.
         refuse: told the id of each structure that can be no seed, and the reason.
         fuse: keep to what FUSE takes: its elements, and cells of two atoms or more.
+        each: seeds of a formula, at most.
         most_atoms: in the cell as generated; None for any number.
     """
     formulas = bundle.crystals.reduced_formulas()
-    taken: set[str] = set()
+    taken: Counter[str] = Counter()
     for row in rows.tolist():
-        if formulas[row] in taken:
+        if taken[formulas[row]] == each:
             continue
         crystal = bundle.crystals[row]
         try:
@@ -99,7 +102,7 @@ def seeds(
         except ValueError as reason:
             refuse(bundle.ids[row], str(reason))
             continue
-        taken.add(formulas[row])
+        taken[formulas[row]] += 1
         yield Seed(row, cell)
 
 

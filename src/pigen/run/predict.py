@@ -10,6 +10,7 @@ and ``predicted.h5``, the best of each composition, one of each kind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -27,7 +28,7 @@ from pigen.bundle import (
     read_bundle,
     strings,
 )
-from pigen.config import Experiment
+from pigen.config import Experiment, load_experiment
 from pigen.crystal.elements import SYMBOLS
 from pigen.descriptors import evaluate
 from pigen.descriptors.prototypes.known import Distinct
@@ -46,6 +47,8 @@ Say = Callable[[str], None]
 SAMPLES, RELAXED, PREDICTED = "samples.h5", "relaxed.h5", "predicted.h5"
 COMPOSITION = "composition"
 RANK, ABOVE, FOUND, SPACE_GROUP = "rank", "e_above_lowest", "n_found", "space_group"
+_EXPERIMENT = "pigen_mled_c"
+"""Its checkpoint and steps are what is sampled with; its targets are left out."""
 _SOURCE = "pigen predict: one of each kind (pymatgen's StructureMatcher), by energy"
 
 
@@ -102,6 +105,36 @@ def predict(
         found.append(_named(rank(ended, executor).select(slice(0, top)), name))
     best = Bundle.concatenate([replace(one, rejects=()) for one in found])
     return apply_filters(best, [_apart(base)])
+
+
+def sampling(
+    n: int,
+    formula_units: Sequence[int] = (),
+    space_group: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> Experiment:
+    """What is the same for all compositions, as `predict` takes it.
+
+    Args:
+        n: samples of a composition.
+        formula_units: in the cell; empty: as in the training set.
+        space_group: numbers or symbols; empty: any.
+        overrides: settings ``table.key=value``, which decide last.
+
+    Raises:
+        UsageError: a setting that there is not, or not with this value.
+    """
+    groups = [int(one) if one.isdecimal() else one for one in space_group]
+    asked = {
+        "sample.targets": {},
+        "sample.n": n,
+        "sample.symmetry": "training",
+        "sample.n_atoms": "train",
+        "sample.formula_units": list(formula_units) or "any",
+        "sample.space_group": groups,
+    }
+    own = [f"{key}={json.dumps(value)}" for key, value in asked.items()]
+    return load_experiment(_EXPERIMENT, (*own, *overrides))
 
 
 def clear(formulas: Sequence[str], out: Path) -> None:

@@ -33,8 +33,6 @@ PROTOTYPES = DATA / "prototypes"
 """Folder of the libraries of frameworks, a bundle each."""
 HULL = DATA / "hull"
 """Folder of the reference compounds with CHGNet energies."""
-SPACE_GROUPS = DATA / "space_groups.json"
-"""How many known crystals of each size have each space group."""
 CALIBRATION = DATA / "calibration.json"
 """Coefficients that turn energies above that hull into an estimate of DFT's."""
 EXPERIMENTS = DATA / "experiments"
@@ -61,7 +59,6 @@ def computed_files() -> list[Path]:
         MP_COMPOSITIONS,
         TEMPLATES,
         TRAINING_HISTOGRAMS,
-        SPACE_GROUPS,
         CALIBRATION,
     ]
     files += [checkpoint(name) for name in SHIPPED_CHECKPOINTS]
