@@ -170,7 +170,7 @@ def filter(
     \b
     Examples:
         pigen filter all.csv --spp 0.362 --novel --c 0.55:0.85 --mled 9 -o good.h5
-        pigen filter all.csv --elements Li,O --n-elements 3:4 --charge-balanced -o new.h5
+        pigen filter all.csv --elements Li,O --n-elements 3:4 --charge-balanced
         pigen filter samples.h5 --where density=4:6 --descriptors density.py
     """
     from pigen.config import ChemistryConfig

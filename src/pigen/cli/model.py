@@ -125,7 +125,7 @@ def sample(
     Examples:
         pigen sample pigen_mled_c --n 500 --set seed=1 -o candidates.h5
         pigen sample pigen_c --n 40 --target c=0.65 --elements Li \\
-            --elements-one-of O,S --n-elements 3:4 --charge-balanced --known mp -o new.h5
+            --elements-one-of O,S --n-elements 3:4 --charge-balanced -o new.h5
     """
     from contextlib import nullcontext
 
