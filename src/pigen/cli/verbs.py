@@ -33,6 +33,7 @@ SECTIONS: dict[str, dict[str, Verb]] = {
     },
     "Filter and relax": {
         "filter": Verb("pigen.cli.filter:filter", "Keep the structures that pass the criteria."),
+        "match": Verb("pigen.cli.match:match", "Find the nearest known entry of structures."),
         "prototypes": Verb(
             "pigen.cli.prototypes:prototypes", "Match known frameworks; find duplicates."
         ),
