@@ -50,23 +50,28 @@ def formula(crystal: Crystals) -> str:
 def of_model(
     crystals: Crystals, config: SampleConfig, checkpoint: Path, samples: int
 ) -> list[Crystals]:
-    """Samples for the composition of each crystal."""
+    """Samples for the composition of each crystal; none if the model doesn't know an element."""
     model, header = load_checkpoint(checkpoint, torch.device("cpu"))
     library = library_of(config, checkpoint)
+    able = [set(one.atomic_numbers.tolist()) <= set(header.spec.elements) for one in crystals]
     plans = [
         plan(i * samples + k, 0, replace(config, composition=formula(one)), header, library)
         for i, one in enumerate(crystals)
         for k in range(samples)
+        if able[i]
     ]
     parts = [sample(model, header, config, plans[i : i + 64]) for i in range(0, len(plans), 64)]
-    drawn = Crystals.concatenate(parts)
-    return [drawn[i * samples : (i + 1) * samples] for i in range(len(crystals))]
+    drawn, first = Crystals.concatenate(parts), samples * (np.cumsum(able) - 1)
+    return [drawn[i : i + samples] if a else drawn[:0] for i, a in zip(first, able, strict=True)]
 
 
 def lowest(drawn: list[Crystals]) -> list[Crystals]:
     """Of the samples of each composition, relaxed, the one of the lowest energy; none if none."""
     found = []
     for samples in drawn:
+        if not len(samples):
+            found.append(samples)
+            continue
         ids = strings(map(str, range(len(samples))))
         relaxed = relax_bundle(Bundle(crystals=samples, ids=ids), RelaxConfig(rattle=False))
         energy = relaxed.columns["e_relaxed"].values
