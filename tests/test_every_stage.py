@@ -121,7 +121,7 @@ def test_relaxed_crystals_go_to_dft_and_to_searches(folder: Path, run: Path) -> 
     assert exported["candidates"] == len(read_bundle(relaxed))
     seeds = folder / "csp"
     short = ("--rmax", "1", "--initial", "1", "--iterations", "4", "--max-steps", "2")
-    pigen("csp-seed", run / "survivors.h5", "--n", "1", "--seed-atoms", "12", *short, "-o", seeds)
+    pigen("csp-seed", run / "survivors.h5", "--n", "1", "--seed-atoms", "20", *short, "-o", seeds)
     searched = counts("csp-run", seeds, "--executor", "local:1")
     assert (searched["ended"], searched["searches"]) == (2, 2)
     collect = ("csp-collect", seeds, "--library", "aflow", "--as-left")

@@ -261,7 +261,9 @@ def _read_searches(folder: Path) -> None:
 
 
 def _make_dft(folder: Path) -> None:
-    from pigen.energy.dft.vasp import incar
+    from pymatgen.io.vasp import Incar
+
+    from pigen.energy.dft.vasp import SETTINGS
 
     place = folder / "candidate" / "a"
     place.mkdir(parents=True)
@@ -272,7 +274,7 @@ def _make_dft(folder: Path) -> None:
     (place / "vasprun.xml").write_text(
         vasprun(NACL, -6.8, titles={"Na": "PAW_PBE Na_pv 01Jan2000"})
     )
-    (place / "INCAR").write_text(incar({}))
+    (place / "INCAR").write_text(Incar(SETTINGS).get_str() + "\n")
 
 
 def _read_dft(folder: Path) -> None:

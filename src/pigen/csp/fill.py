@@ -59,7 +59,13 @@ def usual(template: Template, orbits: NDArray[np.uint8], rng: Generator) -> tupl
 
 
 def filled(template: Template, orbits: NDArray[np.uint8], rng: Generator) -> Crystals | None:
-    """The most usual draft, bettered; None if its atoms find no place. Arguments as of `usual`."""
+    """The most usual draft, bettered; None if its atoms find no place.
+
+    Args:
+        template: of n atoms on m orbits.
+        orbits: (m,) atomic numbers.
+        rng: of what is drawn.
+    """
     score, best = usual(template, orbits, rng)
     for width in WIDTHS:
         drafts = []

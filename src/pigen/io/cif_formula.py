@@ -121,11 +121,17 @@ def check_formula(
         raise _contradiction(formula, found)
 
 
+_DIATOMIC = {1, 7, 8, 9, 17}
+"""Elements whose formula unit is a molecule of two to pymatgen: it writes Z = 2 beside H5."""
+
+
 def _of_the_cell(amounts: Mapping[int, float], units: float) -> bool:
     """Whether amounts may be those of all atoms in the cell, as pymatgen writes them beside Z."""
     whole = [round(n) for n in amounts.values()]
     if any(abs(n - m) > 1e-6 for n, m in zip(amounts.values(), whole, strict=True)):
         return False
+    if len(whole) == 1 and amounts.keys() <= _DIATOMIC and whole[0] // 2 == units:
+        return True
     return gcd(*whole) % units == 0
 
 

@@ -30,6 +30,7 @@ DESCRIPTOR_COLUMNS = frozenset(
     (
         *("c", "mled", "h_p", "h_s", "motif", "spp", "k", "novel", "min_distance"),
         *("prototype", "prototype_rank", "space_group"),
+        *("elements", "n_elements", "charge_balanced", "stoichiometry"),
     )
 )
 """Names that belong to PIGEN's descriptors. A table's column of such a name is read as
