@@ -39,7 +39,7 @@ SCALES = {
             n=16,
             compositions=1,
             search=Settings(rmax=3, initial=3, iterations=20, steps=100),
-            seed_atoms=8,
+            seed_atoms=None,
             searched=("pigen_mled_c",),
         ),
         Scale(
