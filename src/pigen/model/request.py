@@ -290,7 +290,7 @@ def _chosen(
     weights = template_prior.weights(library, header, targets) * rows
     asked = sizes_asked(config)
     if config.composition:
-        weights *= _relatives(config, library).weights(len(library))
+        weights *= _relatives(config, library).weights
     if asked or units_asked(config) or (config.n_atoms == "train" and not config.composition):
         sizes = np.unique(library.n_atoms[rows])
         p = np.ones(len(sizes)) if asked else _sizes(targets, config, header)[sizes - 1]
@@ -365,7 +365,7 @@ def _candidates(
     if asked:
         rows &= np.isin(library.n_atoms, asked)
     if config.composition:
-        rows &= _relatives(config, library).weights(len(library)) > 0
+        rows &= _relatives(config, library).weights > 0
     if config.stoichiometry:
         rows &= template_prior.holding(library, parts_of(config))
     return rows

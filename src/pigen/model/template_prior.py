@@ -70,6 +70,7 @@ class Relatives:
         old: (K, k) elements of the template's own structure; new: those that take their places.
         unlikeliness: (K,) minus the logarithm of its weight at sharpness 1.
         others: rows whose structures had another formula type but whose orbits can be divided.
+        weights: (M,) of all templates of the library; 0 where the composition does not fit.
     """
 
     row: NDArray[np.int64]
@@ -77,13 +78,7 @@ class Relatives:
     new: NDArray[np.int64]
     unlikeliness: NDArray[np.float64]
     others: NDArray[np.int64]
-
-    def weights(self, n: int) -> NDArray[np.float64]:
-        """Weights (n,) of all templates of the library."""
-        found = np.zeros(n)
-        np.add.at(found, self.row, np.exp(-SHARPNESS * self.unlikeliness))
-        found[self.others] = np.exp(-SHARPNESS * _UNLIKE)
-        return found
+    weights: NDArray[np.float64]
 
 
 def relatives(
@@ -134,12 +129,13 @@ def _relatives(
         old.append(np.repeat(elements, len(ways), axis=0))
         new.append(np.tile(ways, (len(row), 1)))
         unlike.append(exchange_features(old[-1], new[-1], counts / unit) @ EXCHANGE)
+    row, unlikeliness = np.concatenate(rows), np.concatenate(unlike)
+    other_rows = np.concatenate(others)
+    weights = np.zeros(len(library))
+    np.add.at(weights, row, np.exp(-SHARPNESS * unlikeliness))
+    weights[other_rows] = np.exp(-SHARPNESS * _UNLIKE)
     return Relatives(
-        row=np.concatenate(rows),
-        old=np.concatenate(old),
-        new=np.concatenate(new),
-        unlikeliness=np.concatenate(unlike),
-        others=np.concatenate(others),
+        row, np.concatenate(old), np.concatenate(new), unlikeliness, other_rows, weights
     )
 
 
