@@ -12,6 +12,10 @@ import pytest
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+os.environ.setdefault(
+    "PIGEN_QUIET", "1"
+)  # or what compiles first would say so among a test's lines
+
 # A job in the background is started with Ctrl-C ignored, and its children would ignore it too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

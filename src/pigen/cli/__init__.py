@@ -18,6 +18,7 @@ import click
 from pigen import __version__
 from pigen.cli.verbs import SECTIONS, VERBS, Verb
 from pigen.runtime.errors import PigenError
+from pigen.runtime.progress import QUIET
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -168,8 +169,16 @@ def _quiet(ctx: click.Context, option: click.Parameter, quiet: bool) -> None:
 
 @contextlib.contextmanager
 def _no_stderr() -> Iterator[None]:
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
-        yield
+    before = os.environ.get(QUIET)
+    os.environ[QUIET] = "1"
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as void, contextlib.redirect_stderr(void):
+            yield
+    finally:
+        if before is None:
+            del os.environ[QUIET]
+        else:
+            os.environ[QUIET] = before
 
 
 def _meant(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -250,25 +249,17 @@ def _model() -> Iterator[Check]:
 def _numba() -> Iterator[Check]:
     import numba
 
+    from pigen.runtime.kernels import cache_folder, can_keep
+
     started = time.monotonic()
     assert numba.njit(lambda x: x + 1)(1) == 2
     found = f"numba {numba.__version__} compiles ({time.monotonic() - started:.1f} s)"
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    beside, of_user = Path(resources.__file__).parent, Path.home() / ".cache" / "numba"
-    folders = [Path(given)] if given else [beside, of_user]  # where numba looks, in its order
-    cache = next((folder for folder in folders if _is_writable(folder)), None)
-    if cache is not None:
-        yield Check("numba", OK, f"{found}; kernels are kept in {cache}")
+    if can_keep():
+        yield Check("numba", OK, f"{found}; kernels are kept in {cache_folder()}")
     else:
         remedy = "export NUMBA_CACHE_DIR= a folder that can be written"
-        found += f", again in every process: no writing to {' or '.join(map(str, folders))}"
+        found += f", again in every process: no writing to {cache_folder()}"
         yield Check("numba", WARN, found, remedy)
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether files may be made in a folder, or the folder itself where it is not yet there."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return os.access(there, os.W_OK)
 
 
 def _self_test() -> Iterator[Check]:

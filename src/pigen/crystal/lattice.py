@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pigen.runtime.kernels import njit
 
 MIN_VOLUME = 1e-6
 """Å^3: a cell of less volume has no usable geometry and is refused as degenerate."""
 
 
-@njit(cache=True)
+@njit()
 def minkowski_reduce(
     lattice: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], bool]:
@@ -67,7 +68,7 @@ def minkowski_reduce(
     return cell, transform, False
 
 
-@njit(cache=True)
+@njit()
 def reduced_coords(
     frac_coords: NDArray[np.float64], transform: NDArray[np.int64]
 ) -> NDArray[np.float64]:
@@ -89,18 +90,18 @@ def degenerate_reason(volume: float) -> str:
     return f"degenerate cell: volume {volume:.2g} Å^3"
 
 
-@njit(cache=True)
+@njit()
 def norm2(vector: NDArray[np.float64]) -> float:
     """Square of the length of a vector (3,)."""
     return float(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2])
 
 
-@njit(cache=True)
+@njit()
 def _dot(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
     return float(left[0] * right[0] + left[1] * right[1] + left[2] * right[2])
 
 
-@njit(cache=True)
+@njit()
 def determinant(m: NDArray[np.float64]) -> float:
     """Determinant of a (3, 3) matrix; negative for a left-handed cell."""
     return float(
@@ -110,7 +111,7 @@ def determinant(m: NDArray[np.float64]) -> float:
     )
 
 
-@njit(cache=True)
+@njit()
 def inverse3(m: NDArray[np.float64]) -> NDArray[np.float64]:
     """Inverse of a (3, 3) matrix by its adjugate, exact for a unimodular integer matrix."""
     # Written out: numba's LAPACK route takes seconds to compile.
@@ -123,7 +124,7 @@ def inverse3(m: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverse
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def inverse_heights(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 / distance between the opposite faces of the cell, (3,) in 1/Å."""
     inverse = inverse3(lattice)
@@ -133,7 +134,7 @@ def inverse_heights(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     return heights
 
 
-@njit(cache=True)
+@njit()
 def _subtract(
     cell: NDArray[np.float64], transform: NDArray[np.int64], row: int, other: int, times: float
 ) -> None:

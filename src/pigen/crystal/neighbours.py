@@ -13,16 +13,16 @@ image too, to know when a match hangs on a tie.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.lattice import inverse_heights, minkowski_reduce, norm2, reduced_coords
+from pigen.runtime.kernels import njit
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 
-@njit(cache=True)
+@njit()
 def minimum_image(
     cell: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]
 ) -> float:
@@ -41,7 +41,7 @@ def minimum_image(
     return float(np.sqrt(best))
 
 
-@njit(cache=True)
+@njit()
 def shortest_distances(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
@@ -75,7 +75,7 @@ def shortest_distances(
     return shortest
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def image_span(reach: float, offset: float) -> tuple[int, int]:
     """First and last cell along one axis whose image of an atom can be near enough.
 
@@ -86,7 +86,7 @@ def image_span(reach: float, offset: float) -> tuple[int, int]:
     return int(np.ceil(-reach - offset)), int(np.floor(reach - offset))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def images_within(
     lattice: F64, per_height: F64, frac: F64, centre: int, inner: float, radius: float, box: F64
 ) -> tuple[F64, F64, I64, I64]:
@@ -149,7 +149,7 @@ def images_within(
         capacity = found
 
 
-@njit(cache=True)
+@njit()
 def lattice_points(cell: F64, radius: float) -> tuple[F64, F64, F64]:
     """Integer coordinates, vectors and lengths of the lattice points within a radius, but 0."""
     reach = np.floor(radius * inverse_heights(cell)).astype(np.int64)

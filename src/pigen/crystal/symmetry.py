@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.cells import moyo_dataset
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.lattice import degenerate_reason, inverse3, minkowski_reduce, reduced_coords
 from pigen.crystal.neighbours import minimum_image, shortest_distances
+from pigen.runtime.kernels import njit
 
 _T = TypeVar("_T")
 
@@ -167,7 +167,7 @@ def _cubic_face_centred_orbits(cell: _Cell, symprec: float) -> NDArray[np.int64]
 
 
 # -- primitive cells ------------------------------------------------------------------------------
-@njit(cache=True)
+@njit()
 def _primitive_batch(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
@@ -217,7 +217,7 @@ def _primitive_batch(
     return out_lattice, out_frac, out_numbers, sizes, ok
 
 
-@njit(cache=True)
+@njit()
 def _primitive_at(
     cell: NDArray[np.float64],
     coords: NDArray[np.float64],
@@ -287,7 +287,7 @@ def _primitive_at(
     return _merge(small, reduced_coords(in_basis, transform), numbers, order, 2 * tolerance)
 
 
-@njit(cache=True)
+@njit()
 def _merge(
     cell: NDArray[np.float64],
     coords: NDArray[np.float64],
@@ -326,7 +326,7 @@ def _merge(
     return cell, merged[:size], chosen
 
 
-@njit(cache=True)
+@njit()
 def _is_translation(
     cell: NDArray[np.float64],
     coords: NDArray[np.float64],
@@ -350,7 +350,7 @@ def _is_translation(
     return True
 
 
-@njit(cache=True)
+@njit()
 def _length(cell: NDArray[np.float64], d0: float, d1: float, d2: float) -> float:
     """Length in Å of a fractional step wrapped to the nearest cell: exact for short lengths."""
     total = 0.0
@@ -360,7 +360,7 @@ def _length(cell: NDArray[np.float64], d0: float, d1: float, d2: float) -> float
     return float(np.sqrt(total))
 
 
-@njit(cache=True)
+@njit()
 def _row_echelon(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """(3, 3) upper triangular basis, positive diagonal, of the lattice that integer rows span."""
     work = rows.copy()
@@ -388,7 +388,7 @@ def _row_echelon(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return work[:3]
 
 
-@njit(cache=True)
+@njit()
 def _gcd(a: int, b: int) -> int:
     while b:
         a, b = b, a % b

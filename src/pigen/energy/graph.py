@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.lattice import inverse_heights, minkowski_reduce, reduced_coords
 from pigen.crystal.neighbours import image_span, minimum_image
+from pigen.runtime.kernels import njit
 
 MAX_NEIGHBOURS = 300
 """Neighbours within 6 Å, on average over a cell, beyond which a structure is too dense to evaluate.
@@ -83,7 +83,7 @@ _PROBLEMS = {
 }
 
 
-@njit(cache=True)
+@njit()
 def _pairs(
     cell: NDArray[np.float64],
     coords: NDArray[np.float64],
@@ -137,7 +137,7 @@ def _pairs(
     return found
 
 
-@njit(cache=True)
+@njit()
 def _count(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
@@ -180,7 +180,7 @@ def _count(
     return n_bonds, n_angles, state
 
 
-@njit(cache=True)
+@njit()
 def _bonds(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
@@ -225,7 +225,7 @@ def _bonds(
     return first, second, owner, vectors, length
 
 
-@njit(cache=True)
+@njit()
 def _angles(
     first: NDArray[np.int64], second: NDArray[np.int64], n_atoms: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -256,7 +256,7 @@ def _angles(
     return centre, leg
 
 
-@njit(cache=True)
+@njit()
 def closest_approach(
     lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], radii: NDArray[np.float64]
 ) -> float:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pigen.runtime.kernels import njit
 
 _SQRT3, _SQRT5, _SQRT15 = math.sqrt(3.0), math.sqrt(5.0), math.sqrt(15.0)
 
 
-@njit(cache=True)
+@njit()
 def fill_basis(
     frac: NDArray[np.float64],
     lattice: NDArray[np.float64],

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+QUIET = "PIGEN_QUIET"
+"""Environment variable: set, a process says nothing of its progress, and neither do its workers."""
+
 
 def progress_bar(
     total: int | None,

@@ -1,9 +1,9 @@
 """Local environments of many sites at once: order parameters, motifs, CrystalNN neighbours.
 
 Compiled kernels, arrays in and arrays out; they know nothing of elements or of descriptors.
-The first call compiles them (about 20 s) and keeps the machine code beside the sources. numba looks
-at the date of one source only: after a change to a kernel that another file calls, delete the
-``__pycache__`` of both.
+The first call compiles them (about 20 s); `pigen.runtime.kernels` keeps the machine code. numba
+looks at the date of one source only: after a change to a kernel that another file calls, touch the
+file that calls it.
 """
 
 from pigen.descriptors.local_env.batch import (

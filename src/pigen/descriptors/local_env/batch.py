@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.lattice import inverse_heights, minkowski_reduce, reduced_coords
@@ -27,6 +26,7 @@ from pigen.descriptors.local_env.voronoi import (
     new_cell,
     solid_angle,
 )
+from pigen.runtime.kernels import njit
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -102,7 +102,7 @@ def local_environments(
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _environments(
     lattice: F64, frac_coords: F64, ptr: I64, sites: I64
 ) -> tuple[NDArray[np.uint8], F64, I64, I64, I64]:
@@ -145,7 +145,7 @@ def _environments(
     return status, parameters, neighbour_ptr, neighbour[:held], image[:held]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _site(
     cell: F64, per_height: F64, frac: F64, centre: int, parameters: F64
 ) -> tuple[int, I64, I64]:
@@ -213,13 +213,13 @@ def _site(
     return DONE, face_atom[picked], face_shift[picked]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _search_radius(distance: F64) -> float:
     """Å within which order parameters see neighbours: 7, or the next whole number that holds 12."""
     return max(7.0, float(math.ceil(distance[MAX_NEIGHBOURS - 1] - _EDGE)))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _needed_radius(distance: F64) -> float:
     """Å that a search must reach for the order parameters: the 12th neighbour's whole shell."""
     shell = float(distance[MAX_NEIGHBOURS - 1] + _SHELL_WIDTH * distance[0])

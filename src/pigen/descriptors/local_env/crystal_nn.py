@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pigen.runtime.kernels import njit
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _quarter_circle(x: float) -> float:
     """Area under the unit circle from 0 to x, 0 <= x <= 1."""
     if x == 1.0:
@@ -25,7 +26,7 @@ def _quarter_circle(x: float) -> float:
     return 0.5 * (x * height + math.atan(x / height))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def weight_threshold(solid_angles: F64) -> float:
     """The least weight of a neighbour, weights being solid angles over the largest one.
 
@@ -49,7 +50,7 @@ def weight_threshold(solid_angles: F64) -> float:
     return threshold
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def chosen(solid_angles: F64) -> I64:
     """Indices of the faces whose owners are neighbours, ascending."""
     weights = np.rint(solid_angles / solid_angles.max() * 1000.0) / 1000.0

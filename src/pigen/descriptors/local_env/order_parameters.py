@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pigen.runtime.kernels import njit
 
 F64 = NDArray[np.float64]
 
@@ -76,7 +77,7 @@ _OFF_BELT_WIDTH, _POLE_WEIGHT, _AZIMUTH_WIDTH, _AZIMUTH_COS = 31.25, 1.8, 0.0556
 _BCC_POLE_WEIGHT = 6.0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def polar_angles(unit: F64, n: int) -> tuple[F64, F64]:
     """Angles between neighbours: θ (n, n), and azimuths φ (n, n, n) in rad.
 
@@ -117,12 +118,12 @@ def polar_angles(unit: F64, n: int) -> tuple[F64, F64]:
     return theta, phi
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gauss(x: float) -> float:
     return math.exp(-0.5 * x * x)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _angle_term(kind: int, row: F64, theta: float) -> float:
     """Gaussian weight of one polar angle: the part of a triple's term that has no azimuth."""
     of_pi = theta * (1 / math.pi)
@@ -140,7 +141,7 @@ def _angle_term(kind: int, row: F64, theta: float) -> float:
     return _gauss(row[3] * (of_pi - row[2]))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def triple_parameter(row: F64, theta: F64, phi: F64, n: int) -> float:
     """An order parameter that sums over pairs and triples of n neighbours (all but q2, q4, q6).
 
@@ -216,7 +217,7 @@ def triple_parameter(row: F64, theta: F64, phi: F64, n: int) -> float:
     return best
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _harmonic(degree: int, m: int, s: float, c: float) -> float:
     """Y_lm at azimuth 0, up to its sign, for l = 2, 4, 6, from sine and cosine of the angle."""
     pi = math.pi
@@ -251,7 +252,7 @@ def _harmonic(degree: int, m: int, s: float, c: float) -> float:
     return 1 / 32.0 * math.sqrt(13 / pi) * (231 * c**6 - 315 * c**4 + 105 * c**2 - 5.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def bond_orientation(degree: int, unit: F64, n: int) -> float:
     """Steinhardt's q_l of n unit vectors, l = 2, 4 or 6 (rotation-invariant)."""
     total = 0.0
@@ -268,7 +269,7 @@ def bond_orientation(degree: int, unit: F64, n: int) -> float:
     return math.sqrt(4 * math.pi * total / ((2 * degree + 1) * float(n**2)))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _bin(value: float, low: float, high: float, n_bins: int) -> int:
     """Place of a value in n equal bins from low to high, the last one closed; -1 if outside."""
     if not low <= value <= high:
@@ -282,14 +283,14 @@ def _bin(value: float, low: float, high: float, n_bins: int) -> int:
     return place
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _bin_centre(place: int, low: float, high: float, n_bins: int) -> float:
     step = (high - low) / n_bins
     upper = high if place == n_bins - 1 else (place + 1) * step + low
     return 0.5 * (place * step + low + upper)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def histogram_peak(values: F64) -> float:
     """The value that three estimates of an order parameter agree on.
 
@@ -332,7 +333,7 @@ def histogram_peak(values: F64) -> float:
     return peak
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def order_parameters(distance: F64, vector: F64) -> F64:
     """The 37 order parameters of a site, (37,).
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pigen.runtime.kernels import njit
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -18,7 +19,7 @@ _BOX_FACES = 6
 _TOUCH = 1e-9  # of its distance: an atom whose plane reaches less deep makes no face of weight
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def new_cell(half_width: float) -> tuple[F64, I64, F64]:
     """A cube around the origin to start from, with room to be cut. Its faces keep slots 0 … 5.
 
@@ -41,7 +42,7 @@ def new_cell(half_width: float) -> tuple[F64, I64, F64]:
     return corner, corners, plane
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _clip(polygon: F64, n: int, side: F64, scratch: F64) -> int:
     """Keep the part of a polygon where ``side`` <= 0 (one value per vertex); return its size."""
     kept = 0
@@ -64,7 +65,7 @@ def _clip(polygon: F64, n: int, side: F64, scratch: F64) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def cut(
     corner: F64,
     corners: I64,
@@ -152,7 +153,7 @@ def cut(
     return slot
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def extent(corner: F64, corners: I64, n_faces: int, box: F64) -> float:
     """How far in Å the cell reaches from the site; into ``box`` (3,), how far along x, y and z."""
     furthest = 0.0
@@ -167,7 +168,7 @@ def extent(corner: F64, corners: I64, n_faces: int, box: F64) -> float:
     return math.sqrt(furthest)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def is_closed(corners: I64) -> bool:
     """True if no part of the starting box is left."""
     for face in range(_BOX_FACES):
@@ -176,7 +177,7 @@ def is_closed(corners: I64) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def solid_angle(polygon: F64, n: int) -> float:
     """Solid angle in sr under which the origin sees a convex polygon of n vertices.
 

@@ -8,10 +8,10 @@ on a tie, or on distances that the matcher may cut off, the answer is left to th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.lattice import inverse_heights
+from pigen.runtime.kernels import njit
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
@@ -20,7 +20,7 @@ _FORBIDDEN = 1e6
 _TIE = 4e-6
 
 
-@njit(cache=True)
+@njit()
 def square_distances(
     cell: F64, frac: F64, kinds: U8, other: F64, other_kinds: U8, shift: F64, reach: float
 ) -> F64:
@@ -58,7 +58,7 @@ def square_distances(
     return squares
 
 
-@njit(cache=True)
+@njit()
 def all_within_reach(squares: F64, reach: float) -> bool:
     """Is there an assignment all of whose distances are less than ``reach``?"""
     n = len(squares)
@@ -92,7 +92,7 @@ def all_within_reach(squares: F64, reach: float) -> bool:
     return True
 
 
-@njit(cache=True)
+@njit()
 def least_total(squares: F64) -> float:
     """Least total of the squares over all assignments."""
     partner, total = _assign(squares)[0], 0.0
@@ -101,7 +101,7 @@ def least_total(squares: F64) -> float:
     return total
 
 
-@njit(cache=True)
+@njit()
 def surely_too_far(
     cell: F64, frac: F64, other: F64, shift: F64, squares: F64, limit: float
 ) -> bool:
@@ -139,7 +139,7 @@ def surely_too_far(
     )
 
 
-@njit(cache=True)
+@njit()
 def _shortest(cell: F64, step: F64) -> tuple[float, float, F64]:
     """Least and second least square length of the images of a step, and the shortest one, Å."""
     best, second, chosen = np.inf, np.inf, np.zeros(3)
@@ -161,7 +161,7 @@ def _shortest(cell: F64, step: F64) -> tuple[float, float, F64]:
     return best, second, chosen
 
 
-@njit(cache=True)
+@njit()
 def _assign(cost: F64) -> tuple[NDArray[np.int64], F64, F64]:
     """Assignment of least total cost, by shortest augmenting paths.
 
@@ -206,7 +206,7 @@ def _assign(cost: F64) -> tuple[NDArray[np.int64], F64, F64]:
     return partner, rows[:n], columns[:n]
 
 
-@njit(cache=True)
+@njit()
 def _is_unique(
     cost: F64, partner: NDArray[np.int64], rows: F64, columns: F64, tolerance: float
 ) -> bool:

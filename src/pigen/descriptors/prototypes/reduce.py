@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, OverStructures
@@ -26,6 +25,7 @@ from pigen.crystal.lattice import (
 )
 from pigen.crystal.neighbours import images_within, shortest_distances
 from pigen.runtime.executor import map_ordered
+from pigen.runtime.kernels import njit
 
 if TYPE_CHECKING:  # heavy: imported when something is matched
     from pymatgen.core import Structure
@@ -46,7 +46,7 @@ def average_distances(crystals: Crystals, k: int = N_NEIGHBOURS) -> F64:
     )
 
 
-@njit(cache=True)
+@njit()
 def _batch(lattice: F64, frac_coords: F64, ptr: NDArray[np.int64], volume: F64, k: int) -> F64:
     averages = np.full((len(lattice), k), np.nan)
     for s in range(len(lattice)):
@@ -57,7 +57,7 @@ def _batch(lattice: F64, frac_coords: F64, ptr: NDArray[np.int64], volume: F64, 
     return averages
 
 
-@njit(cache=True)
+@njit()
 def _average(cell: F64, coords: F64, volume: float, k: int) -> F64:
     n = len(coords)
     unit = (volume / n) ** (1 / 3)

@@ -9,7 +9,6 @@ on plain arrays with the same tolerances, a hair wider.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.lattice import (
@@ -26,6 +25,7 @@ from pigen.descriptors.prototypes.assignment import (
     square_distances,
     surely_too_far,
 )
+from pigen.runtime.kernels import njit
 
 LTOL = 0.2
 """Relative tolerance of cell lengths."""
@@ -40,7 +40,7 @@ F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 
 
-@njit(cache=True)
+@njit()
 def may_fit(cell: F64, frac: F64, kinds: U8, other: F64, other_frac: F64, other_kinds: U8) -> bool:
     """Whether ``matcher.fit(structure, other)`` may be true.
 
@@ -94,7 +94,7 @@ def may_fit(cell: F64, frac: F64, kinds: U8, other: F64, other_frac: F64, other_
     return False
 
 
-@njit(cache=True)
+@njit()
 def _some_shift_may_fit(
     cell: F64, frac: F64, kinds: U8, other: F64, other_kinds: U8, anchor: int
 ) -> bool:
@@ -137,7 +137,7 @@ def _some_shift_may_fit(
     return False
 
 
-@njit(cache=True)
+@njit()
 def _every_site_has_a_partner(
     frac: F64, kinds: U8, other: F64, other_kinds: U8, shift: F64, tolerance: F64
 ) -> bool:
@@ -162,7 +162,7 @@ def _every_site_has_a_partner(
     return True
 
 
-@njit(cache=True)
+@njit()
 def _anchor(kinds: U8, other_kinds: U8) -> int:
     """The site of the other that is laid on sites of its kind: the first of the rarest kind."""
     best, fewest = 0, len(kinds) + 1
@@ -175,7 +175,7 @@ def _anchor(kinds: U8, other_kinds: U8) -> int:
     return best
 
 
-@njit(cache=True)
+@njit()
 def _cell_of(lengths: F64, angles: F64) -> F64:
     """A cell of these lengths and angles (degrees); of no volume if there is none."""
     x, y, z = np.cos(np.radians(angles))
@@ -192,7 +192,7 @@ def _cell_of(lengths: F64, angles: F64) -> F64:
     return cell
 
 
-@njit(cache=True)
+@njit()
 def _times(frac: F64, matrix: F64) -> F64:
     product = np.zeros_like(frac)
     for i in range(len(frac)):
@@ -202,7 +202,7 @@ def _times(frac: F64, matrix: F64) -> F64:
     return product
 
 
-@njit(cache=True)
+@njit()
 def _parameters(cell: F64) -> tuple[F64, F64]:
     """Lengths, and angles in degrees."""
     norms = np.empty(3)
@@ -213,7 +213,7 @@ def _parameters(cell: F64) -> tuple[F64, F64]:
     return norms, angles
 
 
-@njit(cache=True)
+@njit()
 def _angle(vectors: F64, norms: F64, i: int, j: int) -> float:
     dot = 0.0
     for x in range(3):
@@ -221,12 +221,12 @@ def _angle(vectors: F64, norms: F64, i: int, j: int) -> float:
     return float(np.degrees(np.arccos(min(1.0, max(-1.0, dot / (norms[i] * norms[j]))))))
 
 
-@njit(cache=True)
+@njit()
 def _like(length: float, target: float) -> bool:
     ratio = length / target
     return bool(1 / _WIDEST <= ratio <= _WIDEST)
 
 
-@njit(cache=True)
+@njit()
 def _volume(cell: F64) -> float:
     return abs(determinant(cell))

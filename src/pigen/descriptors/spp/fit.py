@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
@@ -30,6 +29,7 @@ from pigen.descriptors.spp.table import (
     stored_steps,
 )
 from pigen.runtime.errors import PigenError
+from pigen.runtime.kernels import njit
 
 THRESHOLD = 0.362
 """The score below which `REFERENCE_SHARE` of the reference structures lie, by the choice of u0."""
@@ -140,7 +140,7 @@ def pair_radii() -> NDArray[np.float64]:
     return reach
 
 
-@njit(cache=True)
+@njit()
 def _count(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
@@ -199,7 +199,7 @@ def _count(
                                     universal[x_bin] += weight
 
 
-@njit(cache=True)
+@njit()
 def _images(reach: float, offset: float) -> range:
     """Cells along one axis whose images may lie within R_MAX."""
     first, last = image_span(reach, offset)

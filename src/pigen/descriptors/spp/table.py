@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
@@ -23,6 +22,7 @@ from pigen.crystal.neighbours import minimum_image
 from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, READ_ERRORS, parse_json, read_whole
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import cached_file, write_atomically
+from pigen.runtime.kernels import njit
 
 BIN = 0.05
 """Å, width of a distance bin; a bin's centre is its distance in a published table."""
@@ -109,7 +109,7 @@ def pair_codes(primitive: Crystals) -> tuple[NDArray[np.int64], NDArray[np.int64
     return codes[: ptr[-1]], ptr
 
 
-@njit(cache=True)
+@njit()
 def _pair_codes(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
@@ -136,7 +136,7 @@ def _pair_codes(
         ptr[s + 1] = filled
 
 
-@njit(cache=True)
+@njit()
 def distance_bin(r: float) -> int:
     """Bin of a distance in Å; `N_BINS` for `R_MAX` and beyond."""
     return int(min(r / BIN + _EDGE, N_BINS))
