@@ -106,6 +106,27 @@ def test_import_of_nothing_that_is_a_crystal_fails(tmp_path: Path) -> None:
     assert bundle_info(tmp_path / "o.h5").n_rejects == 1
 
 
+def test_hydrogen_without_coordinates_is_refused_or_ignored(tmp_path: Path) -> None:
+    found = tmp_path / "water.cif"
+    cell = "".join(
+        f"_cell_{name} {value}\n"
+        for name, value in zip(
+            ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma"),
+            (5, 5, 5, 90, 90, 90),
+            strict=True,
+        )
+    )
+    site = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+    found.write_text(f"data_water\n{cell}_chemical_formula_sum 'H2 O'\n{site}O1 0 0 0\n")
+    refused = run("import", found, "-o", tmp_path / "refused.h5")
+    assert refused.exit_code == 1
+    assert "missing hydrogen" in refused.output
+    run("import", found, "--ignore-hydrogen", "-o", tmp_path / "kept.h5")
+    kept = read_bundle(tmp_path / "kept.h5")
+    assert kept.crystals.atomic_numbers.tolist() == [8]
+    assert "--ignore-hydrogen" in kept.provenance["hydrogen"]
+
+
 def test_import_with_workers_is_the_same(folder: Path, tmp_path: Path) -> None:
     for workers in (1, 2):
         target = tmp_path / f"{workers}.h5"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.options import EXISTING, executor_option, force_option, json_option, output_as
+from pigen.cli.options import EXISTING, executor_option, output_as, writing_options
 from pigen.cli.terminal import show_markdown
 from pigen.runtime.errors import UsageError
 
@@ -32,8 +32,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option("--reference", type=EXISTING, help="Reference of the hull; the shipped by default.")
 @output_as("JSON file.")
 @executor_option
-@force_option
-@json_option
+@writing_options
 def calibrate(
     source: Path,
     relaxed: Path | None,

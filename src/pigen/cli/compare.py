@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.options import EXISTING, executor_option, limit_options, limits_of
+from pigen.cli.options import EXISTING, reading_options
 from pigen.cli.terminal import show_markdown
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
     from pigen.screening.compare import Distance, Fidelity
 
@@ -28,15 +29,14 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     metavar="SRC",
     help="Structures to compare with, such as the training set. Repeatable.",
 )
-@executor_option
-@limit_options
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def compare(
     samples: Path,
     references: tuple[Path, ...],
     where: Where,
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Compare generated structures with real ones: how far their distributions are apart.
 
@@ -54,8 +54,8 @@ def compare(
     from pigen.io.sources import Sources
     from pigen.screening.compare import fidelity
 
-    ours = Sources([samples], limits_of(**limits))
-    theirs = Sources(references, limits_of(**limits))
+    ours = Sources([samples], limits)
+    theirs = Sources(references, limits)
     with theirs.executor(where) as executor:
         chunks = list(ours.chunks(executor))
         if not any(len(chunk) for chunk in chunks):

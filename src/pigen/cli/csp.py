@@ -16,9 +16,8 @@ from pigen.cli.options import (
     executor_option,
     json_option,
     limit_options,
-    limits_of,
     output_as,
-    potential_options,
+    relaxation_options,
     setting_options,
     shard_option,
 )
@@ -28,6 +27,7 @@ from pigen.runtime.checked import checked
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.bundle import Bundle
+    from pigen.config import RelaxConfig
     from pigen.config.files import Limits
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
@@ -61,6 +61,7 @@ def csp_seed(
     output: Path,
     formulas: tuple[str, ...],
     as_json: bool,
+    limits: Limits,
     **options: Any,
 ) -> None:
     """Write search folders for generated structures: seeded, and by composition alone.
@@ -89,7 +90,6 @@ def csp_seed(
         options |= {"n": len(formulas), "choice": "random"}
         if given("each") is ParameterSource.DEFAULT:
             options["each"] = GENERATED
-    limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     search = {field.name: options.pop(field.name) for field in fields(Settings)}
     request = checked(Request, {**options, "settings": search}, "csp-seed")
     if formulas:
@@ -157,7 +157,7 @@ def _generated(formulas: tuple[str, ...], request: Request) -> Bundle:
     "Do part I of N of the searches, in groups of 4 (16 on CUDA), as one of a job array; nothing "
     "needs to be merged."
 )
-@potential_options
+@relaxation_options()
 @executor_option
 @json_option
 def csp_run(
@@ -165,8 +165,7 @@ def csp_run(
     only: tuple[str, ...],
     hours: float | None,
     shard: Shard | None,
-    potential: str,
-    device: str,
+    settings: RelaxConfig,
     where: Where,
     as_json: bool,
 ) -> None:
@@ -191,12 +190,12 @@ def csp_run(
     from pigen.runtime.executor import open_executor
     from pigen.runtime.progress import progress_bar
 
-    kind = resolve_device(device).type
+    kind = resolve_device(settings.device).type
     with (
         open_executor(where.for_few() if kind == "cuda" else where) as executor,
         progress_bar(None, "relaxation") as bar,
     ):
-        elsewhere = PotentialElsewhere.of(potential, kind, executor)
+        elsewhere = PotentialElsewhere.of(settings.potential, kind, executor)
 
         def watch(progress: Progress) -> None:
             bar.set_postfix_str(f"{progress.ended} of {progress.searches} ended", refresh=False)

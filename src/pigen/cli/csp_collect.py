@@ -15,16 +15,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.options import (
-    executor_option,
-    force_option,
-    json_option,
-    output_as,
-    potential_options,
-)
+from pigen.cli.options import executor_option, output_as, relaxation_options, writing_options
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.config import RelaxConfig
     from pigen.csp.collect import Collected
     from pigen.energy.potential import Potential
     from pigen.runtime.executor import Where
@@ -61,10 +56,9 @@ _SHOWN = 10
     is_flag=True,
     help="Compare the energies that the searches left, and relax nothing again.",
 )
-@potential_options
+@relaxation_options()
 @executor_option
-@force_option
-@json_option
+@writing_options
 def csp_collect(
     folders: tuple[Path, ...],
     output: Path | None,
@@ -73,8 +67,7 @@ def csp_collect(
     tie: float,
     force: bool,
     as_left: bool,
-    potential: str,
-    device: str,
+    settings: RelaxConfig,
     where: Where,
     as_json: bool,
 ) -> None:
@@ -110,7 +103,7 @@ def csp_collect(
             folders,
             known,
             load_reference(reference),
-            None if as_left else partial(_potential, potential, device, executor),
+            None if as_left else partial(_potential, settings, executor),
             executor,
             bar.update,
         )
@@ -136,11 +129,12 @@ def _outputs(folders: Sequence[Path], output: Path | None, *, force: bool) -> li
     return outputs
 
 
-def _potential(model: str, device: str, executor: Executor) -> Potential:
+def _potential(settings: RelaxConfig, executor: Executor) -> Potential:
     from pigen.energy.elsewhere import PotentialElsewhere
     from pigen.runtime.device import resolve_device
 
-    return PotentialElsewhere.of(model, resolve_device(device).type, executor)
+    device = resolve_device(settings.device).type
+    return PotentialElsewhere.of(settings.potential, device, executor)
 
 
 def _show(one: Collected, path: Path, tie: float, names: tuple[str, ...], *, as_json: bool) -> None:

@@ -14,15 +14,13 @@ import click
 from pigen.cli.common import check_output, provenance_of
 from pigen.cli.options import (
     EXISTING,
+    LIMITS,
     executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
     output_as,
     output_option,
     setting_options,
     sources_argument,
+    writing_options,
 )
 from pigen.cli.terminal import heading, show_counts
 from pigen.config.files import EXPORT_FORMATS, Limits
@@ -54,17 +52,15 @@ def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], 
 @sources_argument
 @output_option
 @executor_option
-@limit_options
-@setting_options(Limits, "ignore_hydrogen")
-@force_option
-@json_option
+@setting_options(Limits, *LIMITS, "ignore_hydrogen", into="limits")
+@writing_options
 def import_(
     sources: tuple[Path, ...],
     output: Path,
     where: Where,
     force: bool,
     as_json: bool,
-    **limits: Any,
+    limits: Limits,
 ) -> None:
     """Read structure files into a bundle.
 
@@ -82,12 +78,11 @@ def import_(
     from pigen.io.sources import ImportStage, Sources
 
     check_output(output, sources, force=force)
-    allowed = limits_of(**limits)
     provenance = provenance_of("pigen import", sources)
-    if allowed.ignore_hydrogen:
+    if limits.ignore_hydrogen:
         provenance["hydrogen"] = "ignored where it has no coordinates (--ignore-hydrogen)"
     started = time.monotonic()
-    opened, stage = Sources(sources, allowed, chunk_size=CHUNK_SIZE), ImportStage()
+    opened, stage = Sources(sources, limits, chunk_size=CHUNK_SIZE), ImportStage()
     with opened.executor(where, few=_WORTH_WORKERS - 1) as executor:
         written = opened.through(stage, executor, output, provenance)
     kept, rejected, reasons = written.crystals, written.rejects, stage.counts["reasons"]
@@ -141,8 +136,7 @@ def import_(
     show_default=True,
     help="Tolerance of --symmetry, Å.",
 )
-@force_option
-@json_option
+@writing_options
 def export(
     bundle: Path,
     form: str | None,

@@ -7,22 +7,24 @@ import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pigen.cli.common import check_output, provenance_of
 from pigen.cli.options import (
     EXISTING,
-    force_option,
     json_option,
     limit_options,
-    limits_of,
     output_as,
     sources_argument,
+    writing_options,
 )
 from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import UsageError
+
+if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.config.files import Limits
 
 MANY = 100
 """Competing phases above which `pigen dft-export` asks."""
@@ -60,7 +62,7 @@ def dft_export(
     preset: str,
     changes: tuple[str, ...],
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Write VASP inputs of relaxed candidates: INCAR, POSCAR, POTCAR.
 
@@ -84,7 +86,7 @@ def dft_export(
     if reference is not None and not competing:
         raise UsageError("--reference is of --competing, which is not given")
     tags = dict(_tag(change) for change in changes)
-    opened = Sources(sources, limits_of(**limits))
+    opened = Sources(sources, limits)
     with opened.executor(Where()) as executor:
         candidates = Bundle.concatenate(list(opened.chunks(executor)))
 
@@ -139,8 +141,7 @@ def _agree(n: int, *, n_candidates: int, yes: bool) -> None:
     help="Further compounds with VASP energies at the same settings, by `pigen hull import`.",
 )
 @output_as("Bundle of the candidates; DIR/collected.h5 by default.", required=False)
-@force_option
-@json_option
+@writing_options
 def dft_collect(
     folder: Path, reference: Path | None, output: Path | None, force: bool, as_json: bool
 ) -> None:

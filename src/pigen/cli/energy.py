@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +19,17 @@ from pigen.cli.common import (
 from pigen.cli.options import (
     EXISTING,
     bundle_shard_option,
-    executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
-    potential_options,
+    reading_options,
+    relaxation_options,
     resume_option,
-    setting_options,
     sources_argument,
+    writing_options,
 )
 from pigen.cli.terminal import show_counts, show_markdown
-from pigen.config import RelaxConfig
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.config import RelaxConfig
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
 
@@ -41,8 +39,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option(
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
 )
-@setting_options(RelaxConfig, "fmax", "max_steps", "rattle")
-@potential_options
+@relaxation_options("fmax", "max_steps", "rattle")
 @click.option(
     "--reference",
     type=EXISTING,
@@ -56,27 +53,21 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
 @resume_option
 @bundle_shard_option
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def energy(
     sources: tuple[Path, ...],
     output: Path | None,
-    fmax: float,
-    max_steps: int,
-    rattle: bool,
-    potential: str,
-    device: str,
     reference: Path | None,
     calibration: Path | None,
     only_passed: bool,
     resume: bool,
     shard: Shard | None,
+    settings: RelaxConfig,
     force: bool,
     as_json: bool,
     where: Where,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Relax structures, cell and positions, and give their energies above the hull.
 
@@ -100,19 +91,16 @@ def energy(
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
-    allowed = limits_of(**limits)
-    device = resolve_device(device).type
-    settings = RelaxConfig(
-        potential=potential, device=device, fmax=fmax, max_steps=max_steps, rattle=rattle
-    )
-    opened = Sources(sources, allowed, chunk_size=CHUNK[device], shard=shard)
+    device = resolve_device(settings.device).type
+    settings = replace(settings, device=device)
+    opened = Sources(sources, limits, chunk_size=CHUNK[device], shard=shard)
     where = where.for_few() if device == "cuda" else where
     with opened.executor(where, few=CHUNK[device]) as executor:
         source = source_of(settings, executor)
         loaded = reference_for(source, reference)
         stage = RelaxStage(settings, loaded, calibration=calibration, only_passed=only_passed)
         provenance = {
-            **provenance_of("pigen energy", sources, limits=allowed, shard=shard),
+            **provenance_of("pigen energy", sources, limits=limits, shard=shard),
             "relaxed_by": source,
             "reference": loaded.digest if loaded else "",
             "calibration": sha256_of(calibration) if calibration else "",
@@ -122,7 +110,11 @@ def energy(
         written = opened.through(stage, executor, output, provenance, resume=resume)
     stage.check_any(output)
     estimate = stage.expected
-    notes = [f"hull of {loaded.note}" if loaded else f"no e_hull: no --reference for {potential}"]
+    notes = [
+        f"hull of {loaded.note}"
+        if loaded
+        else f"no e_hull: no --reference for {settings.potential}"
+    ]
     if estimate:
         notes.append(str(estimate["text"]))
     elif loaded:

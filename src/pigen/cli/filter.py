@@ -22,18 +22,17 @@ from pigen.cli.options import (
     EXISTING,
     bundle_shard_option,
     descriptor_options,
-    force_option,
-    json_option,
-    limits_of,
     output_as,
     resume_option,
     sources_argument,
+    writing_options,
 )
 from pigen.cli.terminal import heading
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.bundle.stage import Written
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
     from pigen.screening.funnel import Funnel
@@ -136,8 +135,7 @@ def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
 @resume_option
 @bundle_shard_option
 @descriptor_options
-@force_option
-@json_option
+@writing_options
 def filter(
     sources: tuple[Path, ...],
     spp_table: Path | None,
@@ -156,6 +154,7 @@ def filter(
     named: tuple[str, ...],
     own: tuple[Path, ...],
     ehull: Window | None,
+    limits: Limits,
     **options: Any,
 ) -> None:
     """Keep the structures that pass the criteria, and count what each takes out.
@@ -182,7 +181,6 @@ def filter(
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_passed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
-    limits = limits_of(**{key: options.pop(key) for key in list(options) if key.startswith("max")})
     load_descriptors(own)
     chemistry = checked(ChemistryConfig, chemistry_settings(options), "pigen filter")
     windows: dict[str, Window | None] = {**options, "e_hull": ehull, **_named(named)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,23 +18,22 @@ from pigen.cli.common import (
 )
 from pigen.cli.options import (
     EXISTING,
-    executor_option,
-    force_option,
     json_option,
     limit_options,
-    limits_of,
     output_option,
-    potential_options,
+    reading_options,
+    relaxation_options,
     resume_option,
     setting_options,
     sources_argument,
+    writing_options,
 )
 from pigen.cli.terminal import show_counts, show_markdown
-from pigen.config import RelaxConfig
-from pigen.config.files import MIB, Limits
+from pigen.config.files import Limits
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.config import RelaxConfig
     from pigen.runtime.executor import Where
 
 _ABOVE = "e_above_hull"
@@ -64,10 +64,9 @@ def hull() -> None:
     help="Add as many as N structures of formulas that SRC lacks, made of its stable binaries by "
     "replacing an element by a similar one, likeliest first.",
 )
-@potential_options
+@relaxation_options()
 @resume_option
-@executor_option
-@limit_options
+@reading_options
 @click.option("--force", is_flag=True, help="Replace what an earlier run left in the folder.")
 @json_option
 def build(
@@ -75,13 +74,12 @@ def build(
     output: Path,
     origin: str | None,
     substitute: int,
-    potential: str,
-    device: str,
+    settings: RelaxConfig,
     resume: bool,
     force: bool,
     as_json: bool,
     where: Where,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Make a reference of structures: all are relaxed, and crystals of the elements with them.
 
@@ -104,9 +102,9 @@ def build(
     if output.exists() and any(output.iterdir()) and not (resume or force):
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
     check_writable(output)
-    device = resolve_device(device).type
-    settings = RelaxConfig(potential=potential, device=device)
-    opened = Sources(sources, limits_of(**limits), chunk_size=CHUNK[device])
+    device = resolve_device(settings.device).type
+    settings = replace(settings, device=device)
+    opened = Sources(sources, limits, chunk_size=CHUNK[device])
     output.mkdir(parents=True, exist_ok=True)
     where = where.for_few() if device == "cuda" else where
     with opened.executor(where, few=CHUNK[device] - substitute) as executor:
@@ -149,11 +147,11 @@ def build(
     help="Level of theory as the source of e_relaxed names it, e.g. 'chgnet 0.3.0'; energies of "
     "another are then refused.",
 )
-@setting_options(Limits, "max_file_bytes")
+@setting_options(Limits, "max_file_bytes", into="limits")
 @click.option("--force", is_flag=True, help="Replace an existing reference.")
 @json_option
 def import_(
-    file: Path, output: Path, level: str, max_file_mib: int, force: bool, as_json: bool
+    file: Path, output: Path, level: str, limits: Limits, force: bool, as_json: bool
 ) -> None:
     """Make a reference of energies you have.
 
@@ -174,7 +172,7 @@ def import_(
             f"{output} is not empty" + ("" if force else "; --force replaces a reference")
         )
     check_writable(output)
-    reference = import_reference(file, level, max_file_mib * MIB)
+    reference = import_reference(file, level, limits.max_file_bytes)
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)
     if as_json:
@@ -304,8 +302,7 @@ def _published(sources: tuple[Path, ...]) -> dict[str, float]:
 )
 @output_option
 @limit_options
-@force_option
-@json_option
+@writing_options
 def evaluate(
     sources: tuple[Path, ...],
     reference: Path | None,
@@ -313,7 +310,7 @@ def evaluate(
     output: Path,
     force: bool,
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Give relaxed structures their energy above the hull of a reference: the column e_hull.
 
@@ -333,7 +330,7 @@ def evaluate(
     check_output(output, sources, force=force)
     loaded = load_reference(reference)
     stage = HullStage(loaded, calibration)
-    opened = Sources(sources, limits_of(**limits))
+    opened = Sources(sources, limits)
     provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
     with opened.executor(Where()) as executor:
         written = opened.through(stage, executor, output, provenance)

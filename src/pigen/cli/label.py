@@ -21,20 +21,18 @@ from pigen.cli.options import (
     EXISTING,
     bundle_shard_option,
     descriptor_options,
-    executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
     output_as,
     output_option,
+    reading_options,
     resume_option,
     sources_argument,
+    writing_options,
 )
 from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.config.files import Limits
     from pigen.crystal.crystals import Crystals
     from pigen.runtime.executor import Where
     from pigen.runtime.shard import Shard
@@ -56,8 +54,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @resume_option
 @bundle_shard_option
 @descriptor_options
-@force_option
-@json_option
+@writing_options
 def label(
     sources: tuple[Path, ...],
     output: Path,
@@ -70,7 +67,7 @@ def label(
     as_json: bool,
     assignments: tuple[str, ...],
     own: tuple[Path, ...],
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Compute descriptor columns for structures, such as a training set.
 
@@ -93,11 +90,10 @@ def label(
     names = _names(columns, own)
     table = read_values(values) if values else None
     settings = settings_of(assignments)
-    allowed = limits_of(**limits)
-    provenance = provenance_of("pigen label", sources, limits=allowed, shard=shard)
+    provenance = provenance_of("pigen label", sources, limits=limits, shard=shard)
     if table is not None:
         table.check_apart(column_specs(names))
-    opened, stage = Sources(sources, allowed, shard=shard), LabelStage(names, settings, table)
+    opened, stage = Sources(sources, limits, shard=shard), LabelStage(names, settings, table)
     with opened.executor(where) as executor:
         written = opened.through(stage, executor, output, provenance, resume=resume)
     counts = {
@@ -135,17 +131,15 @@ def _names(columns: str | None, own: Sequence[Path]) -> tuple[str, ...]:
 @click.command("spp-fit")
 @sources_argument
 @output_as("Table, .npz.")
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def spp_fit(
     sources: tuple[Path, ...],
     output: Path,
     where: Where,
     force: bool,
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Fit a table of statistical pair potentials to reference structures.
 
@@ -169,10 +163,8 @@ def spp_fit(
 @sources_argument
 @output_as("List, .txt.gz.")
 @click.option("--note", default="", help="First lines of the list, such as a credit.")
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def known(
     sources: tuple[Path, ...],
     output: Path,
@@ -180,7 +172,7 @@ def known(
     where: Where,
     force: bool,
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """List the reduced formulas of structures, for `pigen filter --known`.
 
@@ -211,12 +203,10 @@ def known(
 
 
 @contextmanager
-def _crystals(
-    paths: Sequence[Path], where: Where, limits: dict[str, int]
-) -> Iterator[Iterator[Crystals]]:
+def _crystals(paths: Sequence[Path], where: Where, limits: Limits) -> Iterator[Iterator[Crystals]]:
     """The crystals of sources in batches, parsed by workers, with a progress bar."""
     from pigen.io.sources import Sources
 
-    sources = Sources(paths, limits_of(**limits))
+    sources = Sources(paths, limits)
     with sources.executor(where) as executor:
         yield (chunk.crystals for chunk in sources.watched(executor))

@@ -12,18 +12,16 @@ import click
 from pigen.cli.common import check_output, provenance_of
 from pigen.cli.options import (
     EXISTING,
-    executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
     output_option,
+    reading_options,
     sources_argument,
+    writing_options,
 )
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from collections.abc import Iterator
 
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
 
 
@@ -39,10 +37,8 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Known structures, anything that `pigen import` reads. Repeatable.",
 )
 @output_option
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def match(
     sources: tuple[Path, ...],
     known: tuple[Path, ...],
@@ -50,7 +46,7 @@ def match(
     where: Where,
     force: bool,
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Find what is known already: the nearest known entry of each structure.
 
@@ -68,8 +64,7 @@ def match(
     from pigen.screening.match import match as matched_of
 
     check_output(output, (*sources, *known), force=force)
-    allowed = limits_of(**limits)
-    opened, entries = Sources(sources, allowed), Sources(known, allowed)
+    opened, entries = Sources(sources, limits), Sources(known, limits)
     with entries.executor(where) as executor:
         candidates = Bundle.concatenate(list(opened.watched(executor)))
         n_known = 0

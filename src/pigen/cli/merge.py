@@ -11,14 +11,13 @@ from typing import Any
 import click
 
 from pigen.cli.common import check_output
-from pigen.cli.options import EXISTING, force_option, json_option, output_option
+from pigen.cli.options import EXISTING, output_option, writing_options
 
 
 @click.command()
 @click.argument("shards", nargs=-1, required=True, type=EXISTING, metavar="SHARD...")
 @output_option
-@force_option
-@json_option
+@writing_options
 def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> None:
     """Put the bundles of `--shard 1/N` to `--shard N/N` together.
 

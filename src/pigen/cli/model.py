@@ -16,10 +16,9 @@ from pigen.cli.options import (
     bundle_shard_option,
     experiment_options,
     folder_as,
-    force_option,
-    json_option,
     output_as,
     resume_option,
+    writing_options,
 )
 from pigen.runtime.errors import UsageError
 
@@ -97,8 +96,7 @@ def train(
 @bundle_shard_option
 @batch_executor_option
 @resume_option
-@force_option
-@json_option
+@writing_options
 def sample(
     experiment: str,
     output: Path | None,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # imported when a verb runs
     from click.shell_completion import CompletionItem
 
     from pigen.runtime.executor import Where
+
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class ShardType(click.ParamType[Shard]):
@@ -46,7 +49,7 @@ class ShardType(click.ParamType[Shard]):
             self.fail(str(error), param, ctx)
 
 
-def shard_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def shard_option(text: str) -> _Decorator:
     """Add ``--shard`` with its help."""
     return click.option("--shard", type=ShardType(), help=text)
 
@@ -155,14 +158,12 @@ EXISTING = ExistingPath()
 """The type of an argument or option that names what is read."""
 
 
-_Verb = TypeVar("_Verb", bound=Callable[..., Any])
-
 sources_argument = click.argument(
     "sources", nargs=-1, required=True, type=EXISTING, metavar="SRC..."
 )
 
 
-def output_as(text: str, *, required: bool = True) -> Callable[[_Verb], _Verb]:
+def output_as(text: str, *, required: bool = True) -> _Decorator:
     """Add ``--out``, taken as ``output``, with its help."""
     kind = click.Path(path_type=Path)
     return click.option("-o", "--out", "output", required=required, type=kind, help=text)
@@ -171,7 +172,7 @@ def output_as(text: str, *, required: bool = True) -> Callable[[_Verb], _Verb]:
 output_option = output_as("Bundle file.")
 
 
-def folder_as(text: str) -> Callable[[_Verb], _Verb]:
+def folder_as(text: str) -> _Decorator:
     """Add ``--out``, a folder taken as ``out``, with its help."""
     kind = click.Path(file_okay=False, path_type=Path)
     return click.option("-o", "--out", type=kind, help=text)
@@ -186,39 +187,53 @@ force_option = click.option("--force", is_flag=True, help="Replace an existing o
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 
 
+def writing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--force`` and ``--json``, with which the help of a verb that writes ends."""
+    return force_option(json_option(command))
+
+
 def setting_options(
-    cls: type[Any], *names: str, flags: Mapping[str, str] | None = None
-) -> Callable[[_Verb], _Verb]:
+    cls: type[Any], *names: str, into: str = "", flags: Mapping[str, str] | None = None
+) -> _Decorator:
     """Options of a settings dataclass: types, bounds, defaults and help are those of its fields.
 
     Args:
         cls: the dataclass; its fields are made with `setting`.
-        names: of the fields, in the order of the help.
-        flags: field → flag, where it is not the field's name. A field that ends in ``_bytes``
-            becomes a flag and a value in MiB, which `limits_of` takes.
+        names: of the fields, in the order of the help. A field that ends in ``_bytes`` becomes a
+            flag in MiB.
+        into: the argument in which the verb takes the settings, as one instance of ``cls``;
+            without it the verb takes a value for each field.
+        flags: field → flag, where it is not the field's name.
     """
 
-    def add(command: _Verb) -> _Verb:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def with_settings(*args: Any, **options: Any) -> Any:
+            values = {name: options.pop(name) for name in names}
+            sizes = {name: MIB * values[name] for name in names if name.endswith("_bytes")}
+            return command(*args, **{into: cls(**values | sizes)}, **options)
+
+        verb = with_settings if into else command
         for name in reversed(names):
-            command = _setting_option(cls, name, (flags or {}).get(name))(command)
-        return command
+            verb = _setting_option(cls, name, (flags or {}).get(name))(verb)
+        return verb
 
     return add
 
 
-def _setting_option(cls: type[Any], name: str, flag: str | None) -> Callable[[_Verb], _Verb]:
+def _setting_option(cls: type[Any], name: str, flag: str | None) -> _Decorator:
     (field,) = (field for field in dataclasses.fields(cls) if field.name == name)
     note: Note = field.metadata["note"]
     kind = get_type_hints(cls)[name]
     text = f"{note.doc[:-1]}, {note.unit}." if note.unit else note.doc
     default: Any = field.default
+    flag = flag or f"--{name.replace('_bytes', '_mib').replace('_', '-')}"
     if name.endswith("_bytes"):
-        name, default = f"{name.removesuffix('_bytes')}_mib", default // MIB
-    flag = flag or f"--{name.replace('_', '-')}"
+        default //= MIB
     if kind is bool:
         # What is on by default has a flag that turns it off, and the other way round.
         both = f"{flag}/--no-{flag.removeprefix('--')}" if default else flag
-        return click.option(both, name, default=default, help=text)
+        return click.option(both, name, is_flag=True, default=default, help=text)
     accepted: click.ParamType[Any]
     if note.choices:
         accepted = click.Choice(note.choices)
@@ -234,26 +249,22 @@ def _setting_option(cls: type[Any], name: str, flag: str | None) -> Callable[[_V
     return click.option(flag, name, type=accepted, default=default, show_default=shown, help=text)
 
 
-limit_options = setting_options(
-    Limits, "max_atoms", "max_entry_bytes", "max_file_bytes", "max_entries"
-)
-"""The options that raise what is too large to read; `limits_of` takes their values."""
+LIMITS = ("max_atoms", "max_entry_bytes", "max_file_bytes", "max_entries")
+"""Settings that say what is too large to read."""
+
+limit_options = setting_options(Limits, *LIMITS, into="limits")
+"""The options that raise what is too large to read; a verb takes them as ``limits``."""
 
 
-def limits_of(**values: Any) -> Limits:
-    """Limits from the values of `limit_options`."""
-    in_bytes = {
-        f"{name.removesuffix('_mib')}_bytes": MIB * values.pop(name)
-        for name in list(values)
-        if name.endswith("_mib")
-    }
-    return Limits(**values, **in_bytes)
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a verb that reads structures: it takes ``where`` and ``limits``."""
+    return executor_option(limit_options(command))
 
 
-potential_options = setting_options(
-    RelaxConfig, "potential", "device", flags={"potential": "--model"}
-)
-"""The options ``--model`` and ``--device``, of the potential that energies come from."""
+def relaxation_options(*names: str) -> _Decorator:
+    """Add ``--model`` and ``--device``, and others of `RelaxConfig`; all are ``settings``."""
+    flags = {"potential": "--model"}
+    return setting_options(RelaxConfig, *names, "potential", "device", into="settings", flags=flags)
 
 
 def descriptor_options(command: Callable[..., Any]) -> Callable[..., Any]:

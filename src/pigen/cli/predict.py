@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.options import EXISTING, executor_option, force_option, json_option, resume_option
+from pigen.cli.options import EXISTING, executor_option, resume_option, writing_options
 from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # heavy: imported when the verb runs
@@ -59,8 +59,7 @@ if TYPE_CHECKING:  # heavy: imported when the verb runs
 )
 @resume_option
 @executor_option
-@force_option
-@json_option
+@writing_options
 def predict(
     formulas: tuple[str, ...],
     compositions: Path | None,

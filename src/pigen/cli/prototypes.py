@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.options import (
-    executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
-    output_option,
-    sources_argument,
-)
+from pigen.cli.options import output_option, reading_options, sources_argument, writing_options
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
 
 
@@ -46,10 +39,8 @@ def prototypes() -> None:
     help="Keep frameworks of so many structures or more.",
 )
 @click.option("--most", type=click.IntRange(min=1), help="Keep so many frameworks; all by default.")
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def build(
     sources: tuple[Path, ...],
     output: Path,
@@ -59,7 +50,7 @@ def build(
     force: bool,
     as_json: bool,
     where: Where,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Make a library of the frameworks of structures, the most frequent first.
 
@@ -75,7 +66,7 @@ def build(
     from pigen.io.sources import Sources
 
     check_output(output, sources, force=force)
-    opened = Sources(sources, limits_of(**limits))
+    opened = Sources(sources, limits)
     counter: Usage | Frameworks = Usage(aflow_frameworks()) if aflow else Frameworks()
     n = 0
     with opened.executor(where) as executor:
@@ -115,10 +106,8 @@ def build(
     "--top", type=click.IntRange(min=1), help="Match only ranks up to this; all by default."
 )
 @output_option
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def match(
     sources: tuple[Path, ...],
     library: str,
@@ -127,7 +116,7 @@ def match(
     force: bool,
     as_json: bool,
     where: Where,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Find the highest-ranked known framework of each structure, if it has one.
 
@@ -144,7 +133,7 @@ def match(
     from pigen.screening.label import MatchStage
 
     check_output(output, sources, force=force)
-    opened = Sources(sources, limits_of(**limits))
+    opened = Sources(sources, limits)
     with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
         path = library_file(library, Path(folder))
         stage = MatchStage(library, path, top or len(load_library(path)))
@@ -163,17 +152,15 @@ def match(
 @prototypes.command(short_help="Mark duplicates.")
 @sources_argument
 @output_option
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def unique(
     sources: tuple[Path, ...],
     output: Path,
     force: bool,
     as_json: bool,
     where: Where,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Mark duplicates: the column unique is true for the first of each kind.
 
@@ -187,7 +174,7 @@ def unique(
     from pigen.io.sources import Sources
 
     check_output(output, sources, force=force)
-    opened, stage = Sources(sources, limits_of(**limits)), UniqueStage()
+    opened, stage = Sources(sources, limits), UniqueStage()
     provenance = provenance_of("pigen prototypes unique", sources)
     with opened.executor(where) as executor:
         opened.through(stage, executor, output, provenance)

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of
-from pigen.cli.options import (
-    EXISTING,
-    executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
-    sources_argument,
-)
+from pigen.cli.options import EXISTING, reading_options, sources_argument, writing_options
 from pigen.cli.terminal import show_counts, show_markdown
 from pigen.runtime.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
 
 
@@ -60,10 +53,8 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     metavar="BEST",
     help="How the names of the outputs begin.",
 )
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def rank(
     sources: tuple[Path, ...],
     n: int,
@@ -75,7 +66,7 @@ def rank(
     where: Where,
     force: bool,
     as_json: bool,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Rank structures: the best N as bundle, table, CIFs and one picture.
 
@@ -103,7 +94,7 @@ def rank(
         check_output(path, sources, force=force)
     files.check(force=force)
     keys = [key for text in by for key in text.split(",")]
-    opened = Sources(sources, limits_of(**limits))
+    opened = Sources(sources, limits)
     with opened.executor(where) as executor:
         bundle = Bundle.concatenate(list(opened.watched(executor)))
         found = best_of(

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, stem_of
-from pigen.cli.options import (
-    EXISTING,
-    executor_option,
-    force_option,
-    json_option,
-    limit_options,
-    limits_of,
-    output_as,
-)
+from pigen.cli.options import EXISTING, output_as, reading_options, writing_options
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.config.files import Limits
     from pigen.runtime.executor import Where
 
 
@@ -34,10 +27,8 @@ if TYPE_CHECKING:  # imported when a verb runs
     show_default=True,
     help="Most structures to list, with their coordinates.",
 )
-@executor_option
-@limit_options
-@force_option
-@json_option
+@reading_options
+@writing_options
 def report(
     source: Path,
     output: Path | None,
@@ -45,7 +36,7 @@ def report(
     force: bool,
     as_json: bool,
     where: Where,
-    **limits: int,
+    limits: Limits,
 ) -> None:
     """Write a report to look at: one HTML page that needs no network and nothing beside it.
 
@@ -76,7 +67,7 @@ def report(
     if RunFolder(source).experiment.is_file():
         made = report_of_run(source, most)
     else:
-        opened = Sources([source], limits_of(**limits))
+        opened = Sources([source], limits)
         is_bundle = source.is_file() and is_hdf5(source)
         with opened.executor(where) as executor:
             task = KeepingAll(prepare, Bundle.concatenate)
