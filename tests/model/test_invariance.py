@@ -17,6 +17,7 @@ from pigen.model.diffusion import lattice
 from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.reverse import Draws, reverse_chain
 from pigen.model.diffusion.state import Given, Noised
+from pigen.model.layers import PairMatrices
 from pigen.model.loss import (
     Clean,
     Corruption,
@@ -25,6 +26,8 @@ from pigen.model.loss import (
     losses,
     noised_vector,
 )
+from pigen.model.nodes import Nodes
+from pigen.model.pairs import pair_basis
 
 CRYSTALS = Crystals.concatenate(list(SYMMETRIC.values()))
 TEMPLATES, IDEAL = templates_of(CRYSTALS)
@@ -122,13 +125,49 @@ def test_the_network_keeps_the_group() -> None:
     assert float(found.coords.abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("shares", [None, GivenShares(0.2, 0.2, 0.2)])
+@pytest.mark.parametrize("free", [(), (0, 4)])
+def test_one_atom_of_each_orbit_is_enough(
+    shares: GivenShares | None, free: tuple[int, ...]
+) -> None:
+    batch, labels = noised(shares)
+    state = batch.noised
+    assert state.symmetry is not None
+    kept = state.symmetry.symmetric.clone()
+    kept[list(free)] = False
+    frac = state.frac.clone()
+    frac[list(free)] += 0.05 * torch.rand(len(free), *frac.shape[1:], dtype=frac.dtype)
+    place = torch.arange(state.mask.shape[1])
+    source = torch.where(kept[:, None], state.symmetry.source, place)
+    symmetry = replace(state.symmetry, symmetric=kept, source=source)
+    state = replace(state, frac=frac, symmetry=symmetry)
+    nodes = Nodes.of(state)
+    assert nodes.orbits is not None
+    assert nodes.weights.shape[1] < len(place)
+    every = Nodes.of(replace(state, symmetry=None))
+    every = replace(every, allowed=symmetry.allowed(state.lattice))
+    config = MODEL.config
+    basis = pair_basis(
+        state.frac, state.lattice, state.mask, cutoff=config.cutoff, radial=config.radial
+    )
+    pairs = PairMatrices.of(0.3 * basis, every, basis.dtype)
+    guess = None
+    for _ in range(2):
+        few, all_of_them = MODEL(state, labels, guess), MODEL(state, labels, guess, pairs)
+        torch.testing.assert_close(few.logits[state.mask], all_of_them.logits[state.mask])
+        torch.testing.assert_close(few.coords, all_of_them.coords, rtol=0, atol=1e-10)
+        torch.testing.assert_close(few.lattice, all_of_them.lattice, rtol=0, atol=1e-10)
+        guess = all_of_them
+
+
 def test_without_rounding_the_sites_would_need_no_projector() -> None:
     batch, labels = noised()
     shallow = models.model(models.header(CRYSTALS, replace(models.CONFIG, layers=1)))
     with_it = shallow(batch.noised, labels)
     without = shallow(replace(batch.noised, symmetry=None), labels)
     torch.testing.assert_close(with_it.coords, without.coords, rtol=0, atol=1e-7)
-    torch.testing.assert_close(with_it.logits, without.logits, rtol=0, atol=1e-7)
+    real = batch.clean.mask
+    torch.testing.assert_close(with_it.logits[real], without.logits[real], rtol=0, atol=1e-7)
     torch.testing.assert_close(with_it.lattice, without.lattice, rtol=0, atol=1e-7)
 
 
@@ -208,6 +247,6 @@ def test_an_invariance_of_templates_is_that_of_the_training_data() -> None:
     templates: list[Template | None] = list(TEMPLATES)
     made = Invariance.of(templates, batch.mask.shape[1], batch.frac)
     mask = batch.mask
-    for name in ("source", "moves", "sites"):
+    for name in ("source", "turns", "sites"):
         torch.testing.assert_close(getattr(made, name)[mask], getattr(from_data, name)[mask])
     torch.testing.assert_close(made.metric_mean, from_data.metric_mean)

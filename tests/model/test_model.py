@@ -26,6 +26,7 @@ from pigen.model.data import TrainingData, batches, drop_labels
 from pigen.model.diffusion.state import Noised, Prediction
 from pigen.model.layers import Messages, PairMatrices
 from pigen.model.loss import expected_compactness, losses, noised_vector
+from pigen.model.nodes import Nodes
 from pigen.model.pairs import basis_of_edges, edges, pair_basis, radial_basis
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec
@@ -82,7 +83,8 @@ def test_messages_equal_e3nns_tensor_product_edge_by_edge() -> None:
     x = torch.randn(1, n, m, dtype=torch.float64)
     y = torch.randn(1, n, 3, m, dtype=torch.float64)
     basis = pair_basis(frac, cell, mask, cutoff=cutoff, radial=k)
-    scalars, vectors = layer.receive(x, y, PairMatrices.of(basis))
+    nodes = Nodes(mask, torch.full((1, n), 1 / n))
+    scalars, vectors = layer.receive(x, y, PairMatrices.of(basis, nodes, basis.dtype))
 
     _, i, j, d = edges(frac, cell, mask, cutoff)
     harmonics = o3.spherical_harmonics([0, 1], d, normalize=True, normalization="component")

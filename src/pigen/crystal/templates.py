@@ -69,20 +69,24 @@ class Template:
         return np.bincount(self.orbit, minlength=len(self.representative))
 
     @cached_property
+    def turns(self) -> NDArray[np.float64]:
+        """(n, 3, 3): rotation of the operation that takes the representative to each atom."""
+        return self.rotations[self.operation].astype(float)
+
+    @cached_property
     def moves(self) -> NDArray[np.float64]:
         """(n, 3, 3): displacement of each atom when the representative's is proposed."""
-        return self.rotations[self.operation].astype(float) @ self.projector[self.orbit]
+        return self.turns @ self.projector[self.orbit]
 
     @cached_property
     def sites(self) -> NDArray[np.float64]:
         """(n, 3, 3): takes a displacement of each atom to its part that the atom's site allows."""
-        back = np.linalg.inv(self.rotations[self.operation].astype(float))
-        return np.asarray(self.moves @ back)
+        return np.asarray(self.moves @ np.linalg.inv(self.turns))
 
     @cached_property
     def offsets(self) -> NDArray[np.float64]:
         """(n, 3): each atom's place when all free coordinates are 0."""
-        turned = np.einsum("nij,nj->ni", self.rotations[self.operation], self.special[self.orbit])
+        turned = np.einsum("nij,nj->ni", self.turns, self.special[self.orbit])
         return np.asarray(turned + self.translations[self.operation])
 
     @cached_property

@@ -32,7 +32,7 @@ class SymmetricData:
         frac: (N, 3) places with the whole symmetry. y: (M, 6) lattices with it.
         known: (M,) True where a structure has a template.
         source: (N,) uint8 representative of each atom's orbit, counted within the structure.
-        move: (N,) which of ``matrices`` (K, 3, 3) is its row of `Template.moves`.
+        turn: (N,) which of ``matrices`` (K, 3, 3) is its row of `Template.turns`.
         site: (N,) the same for `Template.sites`.
         mean: (M,) which of ``means`` (L, 6, 6), see `Template.metric_mean`.
     """
@@ -41,7 +41,7 @@ class SymmetricData:
     y: Tensor
     known: Tensor
     source: Tensor
-    move: Tensor
+    turn: Tensor
     site: Tensor
     matrices: Tensor
     mean: Tensor
@@ -60,14 +60,14 @@ class SymmetricData:
         matrices, means = _Distinct(np.eye(3)), _Distinct(np.eye(6))
         n_atoms = crystals.n_atoms
         source = np.arange(len(ideal)) - np.repeat(crystals.ptr[:-1], n_atoms)
-        move, site = np.zeros((2, len(ideal)), dtype=np.int64)
+        turn, site = np.zeros((2, len(ideal)), dtype=np.int64)
         mean = np.zeros(len(crystals), dtype=np.int64)
         lattice = crystals.lattice.copy()
         for i, template in enumerate(templates):
             if template is not None:
                 atoms = slice(crystals.ptr[i], crystals.ptr[i + 1])
                 source[atoms] = template.source
-                move[atoms] = [matrices.place(one) for one in template.moves]
+                turn[atoms] = [matrices.place(one) for one in template.turns]
                 site[atoms] = [matrices.place(one) for one in template.sites]
                 mean[i] = means.place(template.metric_mean)
                 lattice[i] = template.cell(lattice[i])
@@ -77,7 +77,7 @@ class SymmetricData:
             y=y.to(dtype),
             known=torch.tensor([one is not None for one in templates]),
             source=torch.from_numpy(source.astype(np.uint8)),
-            move=torch.from_numpy(move.astype(np.int32)),
+            turn=torch.from_numpy(turn.astype(np.int32)),
             site=torch.from_numpy(site.astype(np.int32)),
             matrices=torch.from_numpy(np.array(matrices.matrices)).to(dtype),
             mean=torch.from_numpy(mean.astype(np.int32)),
@@ -179,8 +179,8 @@ class TrainingData:
             y = torch.where(symmetric[:, None], found.y[rows], y)
             symmetry = Invariance(
                 symmetric=symmetric,
-                source=torch.where(mask, found.source[atoms].long(), place),
-                moves=found.matrices[found.move[atoms].long()],
+                source=torch.where(symmetric[:, None] & mask, found.source[atoms].long(), place),
+                turns=found.matrices[found.turn[atoms].long()],
                 sites=found.matrices[found.site[atoms].long()],
                 metric_mean=found.means[found.mean[rows].long()],
             )

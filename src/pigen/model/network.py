@@ -18,9 +18,9 @@ from pigen.model.layers import (
     Layer,
     PairMatrices,
     TimeEmbedding,
-    masked_mean,
     vector_rms_norm,
 )
+from pigen.model.nodes import Nodes
 from pigen.model.pairs import pair_basis
 
 _TYPICAL_VOLUME = 19.0  # Å^3 per atom, centres the volume feature
@@ -80,11 +80,12 @@ class Denoiser(nn.Module):
             radial=self.config.radial,
         )
         device = basis.device.type
-        if torch.is_autocast_enabled(device):  # once here, not in each product of each layer
-            basis = basis.to(torch.get_autocast_dtype(device))
-        symmetry = noised.symmetry
-        allowed = None if symmetry is None else symmetry.allowed(noised.lattice)
-        return PairMatrices.of(basis * 0.3, allowed)  # about unit variance of a summed message
+        lower = torch.is_autocast_enabled(device)
+        # Sums in the basis' own precision; lower it once here, not in each product of each layer.
+        dtype = torch.get_autocast_dtype(device) if lower else basis.dtype
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            # 0.3: about unit variance of a summed message
+            return PairMatrices.of(basis * 0.3, Nodes.of(noised), dtype)
 
     def forward(
         self,
@@ -108,63 +109,68 @@ class Denoiser(nn.Module):
         size = torch.stack(
             [3 * (length.log() - n_atoms.log() / 3) - log(_TYPICAL_VOLUME), n_atoms / 10], dim=1
         )
+        nodes = pairs.nodes
         known, held = _given(noised)
         query = self.embed_labels(labels) + self.embed_given(known)
         time = self.embed_time(noised.t * (1 - known[:, 1]))  # that of the coordinates
         condition = self.condition(torch.cat([time, query, size], dim=1))
 
-        s = self.embed_type(noised.types) + self.embed_held(held[..., None])
+        types = nodes.take(noised.types)
+        s = self.embed_type(types) + self.embed_held(nodes.take(held)[..., None])
         v = s.new_zeros(*s.shape[:2], 3, config.vectors)
         if guess is not None:
-            s = s + self.guess_types(torch.softmax(guess.logits, -1))
+            s = s + self.guess_types(torch.softmax(nodes.take(guess.logits), -1))
             s = s + self.guess_lattice(guess.lattice)[:, None]
-            cartesian = guess.coords @ lattice / length[:, None, None]
-            v = v + pairs.project(self.guess_coords(cartesian[..., None]))
-        real = mask[..., None].to(s.dtype)
+            cartesian = nodes.take(guess.coords) @ lattice / length[:, None, None]
+            v = v + nodes.project(self.guess_coords(cartesian[..., None]))
+        real = nodes.real[..., None].to(s.dtype)
         s, v = s * real, v * real[..., None]
         for layer in self.layers:
-            s, v = layer(s, v, pairs, condition, mask)
+            s, v = layer(s, v, pairs, condition)
         s = self.norm(s)
-        pooled = masked_mean(s, mask)
+        pooled = nodes.mean(s)
         return Prediction(
-            logits=self._types(s, pooled, noised.types),
-            coords=self._coords(s, v, mask, lattice, length),
-            lattice=self._lattice(s, pooled, pairs, noised, lattice),
+            logits=nodes.scalars(self._types(s, pooled, types, nodes.weights * n_atoms[:, None])),
+            coords=self._coords(s, v, nodes, lattice, length),
+            lattice=self._lattice(s, pooled, pairs, noised),
         )
 
-    def _types(self, s: Tensor, pooled: Tensor, types: Tensor) -> Tensor:
-        """Element logits; a copy head raises those of elements the crystal has already revealed."""
+    def _types(self, s: Tensor, pooled: Tensor, types: Tensor, atoms: Tensor) -> Tensor:
+        """Element logits; a copy head raises those of elements the crystal has already revealed.
+
+        ``atoms``: (B, m) of each node.
+        """
         logits: Tensor = self.type_head(torch.cat([s, pooled[:, None].expand_as(s)], dim=-1))
         affinity = self.copy_query(s) @ self.copy_key(s).mT / sqrt(32)
         weight = torch.exp(affinity.clamp(max=8.0))
         shown = nn.functional.one_hot(types, self.n_elements + 1)[..., 1:].to(s.dtype)
-        copied: Tensor = torch.log1p(weight @ shown)
+        copied: Tensor = torch.log1p(weight @ (shown * atoms[..., None].to(s.dtype)))
         return logits + copied
 
     def _coords(
-        self, s: Tensor, v: Tensor, mask: Tensor, lattice: Tensor, length: Tensor
+        self, s: Tensor, v: Tensor, nodes: Nodes, lattice: Tensor, length: Tensor
     ) -> Tensor:
         """Fractional coordinates' prediction, with the mean over each crystal taken out."""
         gated = vector_rms_norm(v) * self.coord_gate(s)[:, :, None]
-        cartesian = self.coord_head(gated)[..., 0].to(lattice.dtype)
+        cartesian = nodes.vectors(self.coord_head(gated)[..., 0].to(lattice.dtype))
         inverse = torch.linalg.inv(lattice)
         frac: Tensor = (cartesian @ inverse) * length[:, None, None]
-        frac = frac - masked_mean(frac, mask)[:, None]
-        return frac * mask[..., None].to(frac.dtype)
+        real = nodes.mask[..., None].to(frac.dtype)
+        frac = frac - (frac * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp_min(1)
+        return frac * real
 
-    def _lattice(
-        self, s: Tensor, pooled: Tensor, pairs: PairMatrices, noised: Noised, lattice: Tensor
-    ) -> Tensor:
+    def _lattice(self, s: Tensor, pooled: Tensor, pairs: PairMatrices, noised: Noised) -> Tensor:
         """Velocity of y: volume from pooled scalars, shape from the virial over all pairs."""
-        b, n, _ = s.shape
-        received = torch.bmm(pairs.tensor_rows, self.tensor_send(s)).view(b, n, 5, -1)
+        b, m, _ = s.shape
+        received = torch.bmm(pairs.tensor_rows, self.tensor_send(s)).view(b, m, 5, -1)
         virial = torch.einsum("bimc,bic->bim", received, self.tensor_weight(s))
-        l2 = masked_mean(virial, noised.mask) / sqrt(received.shape[-1])
-        cartesian = torch.einsum("bm,mxy->bxy", l2, _coupling(l2.dtype, l2.device))
-        _, frame = polar(lattice)
+        virial = virial / sqrt(received.shape[-1])
+        coupling = _coupling(virial.dtype, virial.device)
+        cartesian = pairs.nodes.tensor_mean(torch.einsum("bim,mxy->bixy", virial, coupling))
+        _, frame = polar(noised.lattice)
         in_frame = frame @ cartesian @ frame.mT
         shape = torch.einsum("bij,kij->bk", in_frame, traceless_basis(s))
-        spread = torch.cat([pooled, masked_mean(s**2, noised.mask)], dim=1)
+        spread = torch.cat([pooled, pairs.nodes.mean(s**2)], dim=1)
         volume, gain, keep = self.lattice_head(spread).split([1, 1, 1], dim=1)
         velocity = torch.cat([volume, shape * (1 + gain) + keep * noised.shape], dim=1)
         norm = velocity.norm(dim=1, keepdim=True) + 1e-6

@@ -59,6 +59,11 @@ class Plan:
     rng: np.random.Generator
     start: Beginning | None = None
 
+    @property
+    def n_nodes(self) -> int:
+        """Atoms that the network computes: one of each orbit."""
+        return self.n_atoms if self.template is None else len(self.template.representative)
+
     def classes(self, spec: ModelSpec) -> NDArray[np.int64]:
         """Classes of the elements, (n_atoms,); 0 where the model is to choose."""
         found = np.zeros(self.n_atoms, dtype=np.int64)

@@ -48,7 +48,8 @@ DRAWS = "draws"
 MISSED = f"composition not as asked in {MAX_DRAWS} draws"
 """Why such a sample is a reject."""
 _GROUP = 32
-"""Samples per network call; a batch is sorted by size first, so that little of it is padding."""
+"""Samples per network call; a batch is sorted by what the network computes of each, so that little
+of it is padding."""
 
 
 def sample(
@@ -63,7 +64,7 @@ def sample(
     A chain that ends in a number that is not finite leaves an empty crystal (no atoms). Where
     memory runs out, fewer go together.
     """
-    order = np.argsort([p.n_atoms for p in plans], kind="stable")
+    order = np.lexsort([[p.n_atoms for p in plans], [p.n_nodes for p in plans]])
     done: dict[int, Crystals] = {}
     fitting = Halving("sampling")
 

@@ -30,14 +30,14 @@ class Invariance:
     Attributes:
         symmetric: (B,) True where there is a group to keep; the rest of such a row says nothing.
         source: (B, n) the representative of each atom's orbit.
-        moves: (B, n, 3, 3) displacement of an atom when its representative's is proposed.
+        turns: (B, n, 3, 3) rotation of an operation that takes the representative to the atom.
         sites: (B, n, 3, 3) part of an atom's displacement that its site allows.
         metric_mean: (B, 6, 6) mean over the point group, see `Template.metric_mean`.
     """
 
     symmetric: Tensor
     source: Tensor
-    moves: Tensor
+    turns: Tensor
     sites: Tensor
     metric_mean: Tensor
 
@@ -46,19 +46,19 @@ class Invariance:
         """For a batch padded to n atoms, with dtype and device of ``like``."""
         b = len(templates)
         source = np.tile(np.arange(n), (b, 1))
-        moves = np.tile(np.eye(3), (b, n, 1, 1))
-        sites = moves.copy()
+        turns = np.tile(np.eye(3), (b, n, 1, 1))
+        sites = turns.copy()
         mean = np.tile(np.eye(6), (b, 1, 1))
         for row, one in enumerate(templates):
             if one is not None:
                 source[row, : one.n_atoms] = one.source
-                moves[row, : one.n_atoms] = one.moves
+                turns[row, : one.n_atoms] = one.turns
                 sites[row, : one.n_atoms] = one.sites
                 mean[row] = one.metric_mean
         return cls(
             symmetric=torch.tensor([one is not None for one in templates], device=like.device),
             source=torch.from_numpy(source).to(like.device),
-            moves=torch.as_tensor(moves, dtype=like.dtype, device=like.device),
+            turns=torch.as_tensor(turns, dtype=like.dtype, device=like.device),
             sites=torch.as_tensor(sites, dtype=like.dtype, device=like.device),
             metric_mean=torch.as_tensor(mean, dtype=like.dtype, device=like.device),
         )
@@ -68,7 +68,7 @@ class Invariance:
         return Invariance(
             self.symmetric[rows],
             self.source[rows],
-            self.moves[rows],
+            self.turns[rows],
             self.sites[rows],
             self.metric_mean[rows],
         )
@@ -79,15 +79,22 @@ class Invariance:
         In exact arithmetic the denoiser's vectors lie there by themselves. Where a site allows
         none, rounding would be all that is left of them, and be scaled up from layer to layer.
         """
-        to_cartesian, back = cell.mT[:, None], torch.linalg.inv(cell).mT[:, None]
-        projectors = to_cartesian @ self.sites @ back
+        return self._cartesian(self.sites, cell)
+
+    def turned(self, cell: Tensor) -> Tensor:
+        """Cartesian rotations (B, n, 3, 3) that take the representative's vectors to the atom's."""
+        return self._cartesian(self.turns, cell)
+
+    def _cartesian(self, fractional: Tensor, cell: Tensor) -> Tensor:
+        there, back = cell.mT[:, None], torch.linalg.inv(cell).mT[:, None]
         whole = torch.eye(3, dtype=cell.dtype, device=cell.device)
-        return torch.where(self.symmetric[:, None, None, None], projectors, whole)
+        return torch.where(self.symmetric[:, None, None, None], there @ fractional @ back, whole)
 
     def steps(self, steps: Tensor) -> Tensor:
         """Displacements (B, n, 3) that keep the group, from those of the representatives."""
         source = self.source[..., None].expand_as(steps)
-        moved = torch.einsum("bnij,bnj->bni", self.moves, steps.gather(1, source))
+        moves = self.sites @ self.turns
+        moved = torch.einsum("bnij,bnj->bni", moves, steps.gather(1, source))
         return torch.where(self.symmetric[:, None, None], moved, steps)
 
     def shared(self, values: Tensor) -> Tensor:
