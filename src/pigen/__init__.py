@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pigen.api import export, filter, label, rank, read, sample, view
+    from pigen.api import export, filter, label, match, rank, read, sample, view
     from pigen.bundle import (
         Bundle,
         Column,
@@ -53,6 +53,7 @@ __all__ = [
     "filter",
     "label",
     "load_descriptors",
+    "match",
     "no_reasons",
     "rank",
     "read",
@@ -63,7 +64,9 @@ __all__ = [
 ]
 
 _FOUND_IN = {
-    **dict.fromkeys(("export", "filter", "label", "rank", "read", "sample", "view"), "api"),
+    **dict.fromkeys(
+        ("export", "filter", "label", "match", "rank", "read", "sample", "view"), "api"
+    ),
     **dict.fromkeys(
         ("Bundle", "Column", "Criterion", "Reject", "Verdict", "count_rejects", "write_bundle"),
         "bundle",

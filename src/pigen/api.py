@@ -298,6 +298,34 @@ def rank(
     return replace(found.bundle, rejects=())
 
 
+def match(source: Structures, to: Structures, *, executor: Executor | None = None) -> Bundle:
+    """The structures with the nearest known entry of each, as `pigen match` finds it.
+
+    Args:
+        source: what `read` takes.
+        to: known structures, likewise.
+        executor: where structures are compared; None for this process.
+
+    Returns:
+        All of them, with columns ``nearest`` (its id), ``nearest_formula``, ``same_composition``,
+        ``same_structure`` and ``rmsd``, in (volume per atom)^(1/3).
+
+    Raises:
+        UsageError: as `read`.
+
+    Example:
+        >>> import pigen
+        >>> cell = [[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]
+        >>> salt = pigen.Crystals.single(cell, [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
+        >>> found = pigen.match(salt, to=salt)
+        >>> found.columns["nearest_formula"].values, found.columns["same_structure"].values
+        (array(['NaCl'], dtype=object), array([ True]))
+    """
+    from pigen.screening.match import match as matched_of
+
+    return matched_of(read(source), [read(to)], executor or SerialExecutor())[0]
+
+
 def view(source: Structures) -> Any:
     """Structures to turn and look at, as a widget of a notebook.
 

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from real_crystals import ALL, COPPER, NACL, PEROVSKITE, QUARTZ
 
 from pigen.crystal.crystals import Crystals, wrap
+from pigen.crystal.formulas import file_formula, usual_formula
 
 BATCH = Crystals.concatenate(ALL)
 
@@ -129,4 +130,9 @@ def test_ase_has_the_same_atoms() -> None:
 
 
 def test_formulas_are_keys() -> None:
-    assert BATCH.reduced_formulas() == ["Cl1Na1", "Cu1", "O3Sr1Ti1", "O2Si1"]
+    keys = BATCH.reduced_formulas()
+    assert keys == ["Cl1Na1", "Cu1", "O3Sr1Ti1", "O2Si1"]
+    assert [usual_formula(key) for key in keys] == ["NaCl", "Cu", "SrTiO3", "SiO2"]
+    assert [file_formula(key) for key in keys] == ["NaCl", "Cu", "SrTiO3", "SiO2"]
+    assert usual_formula("Ir2Nd1Si2") == "Nd(SiIr)2"
+    assert file_formula("Ir2Nd1Si2") == "NdSi2Ir2"

@@ -151,7 +151,7 @@ def run(search: Path, env: dict[str, str], *args: str) -> subprocess.CompletedPr
 
 
 def searches(folder: Path) -> tuple[Path, Path]:
-    found = next(folder.glob("*_Mg1O1"))
+    found = next(folder.glob("*_MgO"))
     return found / "seeded", found / "composition_only"
 
 

@@ -172,7 +172,7 @@ def test_one_atom_cells_are_doubled_and_primitive_ones_conventional() -> None:
 def test_other_engines(engine: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     csp_seed(generated(), Request(engine=engine, choice="random"), out)
-    found = next(out.glob("*_Mg1O1"))
+    found = next(out.glob("*_MgO"))
     names = {"airss": "*.res", "uspex": "Seeds/POSCARS", "calypso": "POSCAR_1", "xtalopt": "POSCAR"}
     (path,) = found.glob(names[engine])
     atoms = ase.io.read(path, format="res" if engine == "airss" else "vasp")
@@ -273,7 +273,7 @@ def test_several_seeds_of_a_composition(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["airss", "uspex", "calypso", "xtalopt"])
 def test_several_seeds_for_other_engines(engine: str, tmp_path: Path) -> None:
     csp_seed(generated(), Request(engine=engine, choice="random", each=2), tmp_path / "out")
-    found = next((tmp_path / "out").glob("*_Mg1O1"))
+    found = next((tmp_path / "out").glob("*_MgO"))
     names = {
         "airss": ["MgO.res", "_.._etc_passwd.res"],
         "uspex": ["POSCARS"],

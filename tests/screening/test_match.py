@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,16 @@ from pigen.cli import main
 from pigen.crystal.crystals import Crystals, wrap
 from pigen.io import read
 from pigen.runtime.executor import SerialExecutor
-from pigen.screening.match import FAILED, NEW, NONE, OTHER, SAME, match
+from pigen.screening.match import (
+    FAILED,
+    NEW,
+    NONE,
+    OTHER,
+    SAME,
+    Known,
+    NearestStage,
+    match,
+)
 
 
 def moved(crystals: Crystals, rng: np.random.Generator, amount: float) -> Crystals:
@@ -55,7 +65,7 @@ def test_each_kind_of_answer() -> None:
     found, counts = match(candidates, divide(known, 1), SerialExecutor())
     values = {name: column.values.tolist() for name, column in found.columns.items()}
     assert values["nearest"] == ["k1", "k1", "k1", "", "k1"]
-    assert values["nearest_formula"] == ["Cl1Na1"] * 3 + ["", "Cl1Na1"]
+    assert values["nearest_formula"] == ["NaCl"] * 3 + ["", "NaCl"]
     assert values["same_composition"] == [True, True, False, False, True]
     assert values["same_structure"] == [True, False, False, False, False]
     assert values["rmsd"][0] == pytest.approx(0, abs=1e-6)
@@ -103,6 +113,38 @@ def test_verdicts_are_pymatgens(shared_data: Path) -> None:
             assert rmsd[i] == pytest.approx(least, abs=1e-3), known.ids[row]
     assert counts[SAME] > 200
     assert counts[OTHER] > 50
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    """What is there of the output stays, and the counts are those of a run in one go."""
+    candidates, known = tmp_path / "candidates.h5", tmp_path / "known.h5"
+    crystals = Crystals.concatenate([NACL, PEROVSKITE, COPPER, NACL])
+    write_bundle(candidates, bundle_of(crystals, "c"))
+    write_bundle(known, bundle_of(NACL, "k"))
+    stage = NearestStage(Known([bundle_of(NACL, "k")]), SerialExecutor())
+    parts = divide(read(candidates), 2)
+    whole, half = tmp_path / "whole.h5", tmp_path / "half.h5"
+    stage.write(parts, whole, {})
+    stopped = NearestStage(stage.known, SerialExecutor())
+
+    def then_killed() -> Iterator[Bundle]:
+        yield parts[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.write(then_killed(), half, {})
+    assert stopped.counts[SAME] == 1
+    resumed = NearestStage(stage.known, SerialExecutor())
+    assert resumed.write(parts, half, {}, resume=True).resumed_after == 2
+    assert resumed.counts == stage.counts == Counter({SAME: 2, NONE: 2})
+    columns = [read_bundle(path).columns["nearest"].values.tolist() for path in (whole, half)]
+    assert columns == [["k0", "", "", "k0"]] * 2
+    out = tmp_path / "out.h5"
+    arguments = ["match", str(candidates), "--to", str(known), "-o", str(out), "--resume"]
+    for _ in range(2):  # the second finds it complete
+        said = CliRunner().invoke(main, arguments)
+        assert said.exit_code == 0, said.output
+        assert re.search(r"same structure +2 / 4 \(50\.0", said.stdout)
 
 
 def test_the_verb(tmp_path: Path) -> None:

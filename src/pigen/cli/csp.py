@@ -148,7 +148,7 @@ def _generated(formulas: tuple[str, ...], request: Request) -> Bundle:
     "--only",
     multiple=True,
     metavar="SEARCH",
-    help="Only this search or composition, like 001_Mg1O1/seeded or 001_Mg1O1. Repeatable.",
+    help="Only this search or composition, like 001_MgO/seeded or 001_MgO. Repeatable.",
 )
 @click.option(
     "--hours", type=click.FloatRange(min=0, min_open=True), help="Wall clock of this run."

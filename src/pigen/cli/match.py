@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, output_of, provenance_of
 from pigen.cli.options import (
     EXISTING,
+    bundle_shard_option,
     output_option,
     reading_options,
+    resume_option,
     sources_argument,
     writing_options,
 )
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from collections.abc import Iterator
-
     from pigen.config.files import Limits
     from pigen.runtime.executor import Where
+    from pigen.runtime.shard import Shard
 
 
 @click.command()
@@ -37,12 +37,16 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Known structures, anything that `pigen import` reads. Repeatable.",
 )
 @output_option
+@resume_option
+@bundle_shard_option
 @reading_options
 @writing_options
 def match(
     sources: tuple[Path, ...],
     known: tuple[Path, ...],
     output: Path,
+    resume: bool,
+    shard: Shard | None,
     where: Where,
     force: bool,
     as_json: bool,
@@ -52,38 +56,37 @@ def match(
 
     Adds the columns nearest (its id; empty if no known entry has the same elements),
     nearest_formula, same_composition, same_structure (by pymatgen's StructureMatcher, elements
-    included) and rmsd, in (volume per atom)^(1/3). For compositions alone, `pigen filter --novel
-    --known mp` needs no structures.
+    included) and rmsd, in (volume per atom)^(1/3); the percentages are of the structures
+    read. --resume goes on after a kill. For compositions alone, `pigen filter --novel --known mp`
+    needs no structures.
 
     \b
     Example:
         pigen match candidates.h5 --to mp.csv -o matched.h5
     """
-    from pigen.bundle import Bundle, Rate, write_bundle
+    from pigen.bundle import Rate
     from pigen.io.sources import Sources
-    from pigen.screening.match import match as matched_of
+    from pigen.screening.match import CHUNK, Known, NearestStage
 
-    check_output(output, (*sources, *known), force=force)
-    opened, entries = Sources(sources, limits), Sources(known, limits)
-    with entries.executor(where) as executor:
-        candidates = Bundle.concatenate(list(opened.watched(executor)))
-        n_known = 0
-
-        def counted() -> Iterator[Bundle]:
-            nonlocal n_known
-            for chunk in entries.watched(executor):
-                n_known += len(chunk)
-                yield chunk
-
-        found, counts = matched_of(candidates, counted(), executor)
+    output = output_of(output, shard)
+    check_output(output, (*sources, *known), force=force, resume=resume)
+    opened = Sources(sources, limits, chunk_size=CHUNK, shard=shard)
+    entries = Sources(known, limits)
     against = ", ".join(path.name for path in known)
-    provenance = {**provenance_of("pigen match", (*sources, *known)), "against": against}
-    write_bundle(output, replace(found, provenance=provenance))
+    provenance = provenance_of("pigen match", (*sources, *known), limits=limits, shard=shard)
+    with entries.executor(where) as executor:
+        stage = NearestStage(Known(entries.watched(executor)), executor)
+        written = opened.through(
+            stage, executor, output, {**provenance, "against": against}, resume=resume
+        )
+    read, n_known = written.crystals, len(stage.known)
     if as_json:
-        said = {"read": found.n_entries, "known": n_known, "against": against, **counts}
-        click.echo(json.dumps({**said, "output": str(output)}))
+        counts = {"read": written.entries, "rejected": written.rejects, "known": n_known}
+        click.echo(
+            json.dumps({**counts, "against": against, **stage.counts, "output": str(output)})
+        )
         return
-    click.echo(f"{output}: {len(found)} structures against {n_known} of {against}")
-    width = max(map(len, counts))
-    for kind, n in counts.items():
-        click.echo(f"  {kind:<{width}}  {Rate(n, len(found))}")
+    click.echo(f"{output}: {read} structures against {n_known} of {against}")
+    width = max(map(len, stage.counts))
+    for kind, n in stage.counts.items():
+        click.echo(f"  {kind:<{width}}  {Rate(n, read)}")

@@ -55,7 +55,8 @@ def formula_amounts(formula: str) -> dict[str, int]:
 def usual_formula(formula: str) -> str:
     """A reduced formula as people read it, elements in the usual order: ``SrTiO3``.
 
-    What is shown is written so everywhere; keys of look-ups, and lists of formulas, are canonical.
+    What is shown is written so everywhere; keys of look-ups, and lists of formulas, are canonical,
+    and names of files are as `file_formula` has them.
 
     Args:
         formula: as `canonical_formula` writes it; "–" stands for an empty one.
@@ -67,3 +68,14 @@ def usual_formula(formula: str) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No Pauling electronegativity")  # Ar goes last
         return str(Composition(formula).reduced_formula)
+
+
+def file_formula(formula: str) -> str:
+    """A reduced formula for the name of a file: as `usual_formula`, brackets multiplied out.
+
+    Args:
+        formula: as `canonical_formula` writes it.
+    """
+    amounts = formula_amounts(formula)
+    order = [symbol for symbol, _ in TERM.findall(usual_formula(formula))]
+    return "".join(f"{one}{amounts[one] if amounts[one] > 1 else ''}" for one in order)

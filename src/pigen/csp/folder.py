@@ -2,9 +2,9 @@
 
 DIR/manifest.json              the experiment (`Experiment`)
 DIR/searches.txt               a search folder a line, for job scripts
-DIR/001_Mg1O1/manifest.json    one composition (`Composition`)
-DIR/001_Mg1O1/seeded/          a search that starts from the generated structure too
-DIR/001_Mg1O1/composition_only/
+DIR/001_MgO/manifest.json    one composition (`Composition`)
+DIR/001_MgO/seeded/          a search that starts from the generated structure too
+DIR/001_MgO/composition_only/
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def csp_run(
         folders: of CSP experiments.
         potential: of the energies; one that pickles where the executor has other processes.
         executor: of the relaxations; None for this process.
-        only: searches to run, as ``001_Mg1O1/seeded`` or ``001_Mg1O1``; none for all.
+        only: searches to run, as ``001_MgO/seeded`` or ``001_MgO``; none for all.
         shard: of the groups, in the order of the folders; None for all.
         group: searches in a group: those to run in a folder, so many at a time in their order.
         hours: wall clock of this run, which ends after the rounds under way; a search that it cuts

@@ -14,6 +14,7 @@ from pigen.bundle import Bundle, Reject
 from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
+from pigen.crystal.formulas import file_formula
 from pigen.csp import fuse
 from pigen.csp.engines import WRITERS
 from pigen.csp.folder import (
@@ -126,11 +127,11 @@ def _write(
 ) -> Composition:
     first, rows = seeds[0], [seed.row for seed in seeds]
     formula = first.cell.reduced_formulas()[0]
-    cifs = [to_cif(seed.cell, f"seed_of_{formula}") for seed in seeds]
+    cifs = [to_cif(seed.cell, f"seed_of_{file_formula(formula)}") for seed in seeds]
     energies = [_energy(bundle, row) for row in rows]
     seed_atoms = max(int(seed.cell.n_atoms[0]) for seed in seeds)
     composition = Composition(
-        folder=f"{number:03d}_{formula}",
+        folder=f"{number:03d}_{file_formula(formula)}",
         formula=formula,
         elements=_elements(first.cell),
         id=bundle.ids[first.row],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pandas import DataFrame
 
 from pigen.bundle import Bundle, write_bundle
+from pigen.crystal.formulas import file_formula
 from pigen.crystal.symmetry import space_group_name
 from pigen.io.cif_text import to_cif
 from pigen.io.export import check_target, safe_name, write_folder
@@ -92,6 +92,5 @@ def _cifs(best: Bundle) -> Iterator[tuple[str, str]]:
     digits = len(str(len(best)))
     formulas = best.crystals.reduced_formulas()
     for i, crystal in enumerate(best.crystals):
-        formula = re.sub(r"(?<=[a-z]|[A-Z])1(?!\d)", "", formulas[i])
-        name = f"{i + 1:0{digits}d}_{formula}_{best.ids[i]}"
+        name = f"{i + 1:0{digits}d}_{file_formula(formulas[i])}_{best.ids[i]}"
         yield f"{safe_name(name)}.cif", to_cif(crystal, best.ids[i])

@@ -54,11 +54,12 @@ ESTIMATE = Quantity(
 )
 E_HULL = Quantity("e_hull", "Energy above the hull", "E_hull", "meV/atom", 0, 1e3)
 CHANCE = Quantity("p_hull_050", "Chance to be below 50 meV/atom", "P_50", "%", 0, 1e2)
+MLED = Quantity("mled", "Local environment diversity", "M_LED", "bits", computed=True)
 ENERGIES = (ESTIMATE, CHANCE, E_HULL)
 """What a run has of its relaxed survivors alone."""
 QUANTITIES = (
     Quantity("c", "Compactness", "C", digits=3, computed=True),
-    Quantity("mled", "Local environment diversity", "M_LED", "bits", computed=True),
+    MLED,
     Quantity("spp", "Statistical proxy potential", "SPP", digits=3, computed=True),
     Quantity("k", "Crystallographic complexity", "K", "bits/atom", computed=True),
     *ENERGIES,

@@ -19,7 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pigen.report import charts
-from pigen.report.content import Card, Distribution, Report
+from pigen.report.content import Card, Distribution, Listing, Report
+from pigen.report.gather import MLED
 from pigen.report.picture import picture, shapes
 from pigen.report.viewer import SETTINGS, viewer_script
 from pigen.runtime import resources
@@ -52,6 +53,7 @@ def to_html(report: Report) -> str:
             ),
             bars=_bars(report.cards),
             headline=_headline(report),
+            axes=_axes(listing),
             merit="those lowest above the hull, or else of the most diverse environments (M_LED)",
             reasons=reasons,
             structures={"entries": listing.views, "settings": SETTINGS},
@@ -70,6 +72,13 @@ def _bars(cards: Sequence[Card]) -> dict[str, Any]:
 
     marks = {f"{mark:g}": place(mark) for mark in (0, 50, 100)}
     return {"place": place, "marks": marks}
+
+
+def _axes(listing: Listing) -> tuple[int, int]:
+    """The headings that the map shows at first: diversity, and what the list begins with."""
+    numeric = [i for i, heading in enumerate(listing.headings) if heading.numeric]
+    up, *others = numeric
+    return next((i for i in others if listing.headings[i].text == MLED.symbol), others[0]), up
 
 
 def draw(shown: Distribution) -> str:

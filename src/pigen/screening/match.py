@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, divide, strings
+from pigen.bundle.counts import EVERY
+from pigen.bundle.stage import Stage
 from pigen.crystal.crystals import Crystals
+from pigen.crystal.formulas import usual_formula
 from pigen.descriptors.prototypes.known import KnownStructures, structure_matcher
-from pigen.descriptors.prototypes.reduce import Reduced, average_distances, prepare
+from pigen.descriptors.prototypes.reduce import (
+    N_NEIGHBOURS,
+    Reduced,
+    average_distances,
+    prepare,
+)
 from pigen.runtime.executor import map_ordered
 from pigen.screening.composition import element_counts
 
-_CHUNK = 250
+CHUNK = 2000
+"""Structures that are compared, and then written, together."""
+_TASK = 100
 """Structures in a task for a worker."""
+_Key = TypeVar("_Key", bound=Hashable)
 SAME, OTHER, NEW, NONE, FAILED = (
     "same structure",
     "same composition, another structure",
@@ -50,61 +61,115 @@ class _Fit:
     failed: bool
 
 
-def match(
-    candidates: Bundle, known: Iterable[Bundle], executor: Executor
-) -> tuple[Bundle, Counter[str]]:
-    """Each structure's nearest known entry with the same elements.
+class Known:
+    """Known structures, looked up by elements and by composition; each is made ready once."""
+
+    def __init__(self, chunks: Iterable[Bundle]) -> None:
+        """Those of a stream, all held in memory."""
+        parts = [Bundle(crystals=chunk.crystals, ids=chunk.ids) for chunk in chunks]
+        self.entries = Bundle.concatenate(parts) if parts else Bundle.empty()
+        self.formulas = np.array(self.entries.crystals.reduced_formulas(), dtype=object)
+        self.invariants = np.full((len(self.entries), N_NEIGHBOURS), np.nan)
+        self._has_invariant = np.zeros(len(self.entries), dtype=bool)
+        self._of_system = _rows_of(_systems(self.entries.crystals))
+        self._of_formula = _rows_of(self.formulas)
+        self._ready: dict[str, list[tuple[int, Reduced]]] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.entries)
+
+    def of_system(self, system: bytes) -> NDArray[np.int64]:
+        """(n,) rows of those with these elements, whose `invariants` are then at hand."""
+        rows = self._of_system.get(system, np.empty(0, dtype=np.int64))
+        lacking = rows[~self._has_invariant[rows]]
+        if len(lacking):
+            self.invariants[lacking] = average_distances(self.entries.crystals[lacking])
+            self._has_invariant[lacking] = True
+        return rows
+
+    def of_formulas(
+        self, formulas: Iterable[str], executor: Executor
+    ) -> Mapping[str, Sequence[tuple[int, Reduced]]]:
+        """Formula → rows of those of this composition, each ready to be compared."""
+        shared = [one for one in dict.fromkeys(formulas) if one in self._of_formula]
+        lacking = [one for one in shared if one not in self._ready]
+        if lacking:
+            rows = np.concatenate([self._of_formula[one] for one in lacking])
+            self._ready |= {one: [] for one in lacking}
+            for row, one in _reduced(self.entries, rows, executor):
+                if one is not None:
+                    self._ready[self.formulas[row]].append((row, one))
+        return {one: self._ready[one] for one in shared}
+
+
+class NearestStage(Stage[Bundle]):
+    """Finds the nearest known entry with the same elements of every structure, and counts.
 
     The nearest is, of those that pymatgen's StructureMatcher fits (elements included), the one with
     the least rmsd. Where there is none, it is that of the same composition, or else of the nearest
     composition, with the most alike distances between neighbours (`average_distances`).
 
-    Args:
-        candidates: B structures.
-        known: stream of known ones; those with the elements of a candidate are held in memory.
-        executor: where structures are reduced and compared.
-
-    Returns:
-        The candidates with the columns ``nearest`` (its id, empty if no known entry has the same
-        elements), ``nearest_formula``, ``same_composition``, ``same_structure`` and ``rmsd``, NaN
-        unless it is the same structure; and how many are what.
+    A chunk gains the columns ``nearest`` (its id, empty if no known entry has the same elements),
+    ``nearest_formula``, ``same_composition``, ``same_structure`` and ``rmsd`` (NaN unless it is the
+    same structure). What cannot be compared is the same structure as none.
     """
-    systems = _systems(candidates.crystals)
-    wanted = set(systems)
-    parts = []
-    for chunk in known:
-        among = np.array([one in wanted for one in _systems(chunk.crystals)], dtype=bool)
-        parts.append(Bundle(crystals=chunk.crystals[among], ids=chunk.ids[among]))
-    entries = Bundle.concatenate(parts) if parts else Bundle.empty()
-    formulas = candidates.crystals.reduced_formulas()
-    known_formulas = entries.crystals.reduced_formulas()
-    fits = {fit.row: fit for fit in _fits(candidates, formulas, entries, known_formulas, executor)}
-    nearest = _nearest(candidates.crystals, systems, formulas, entries.crystals, known_formulas)
-    for row, fit in fits.items():
-        nearest[row] = fit.known if fit.known >= 0 else nearest[row]
-    same = np.array([row in fits and fits[row].known >= 0 for row in range(len(nearest))], bool)
-    found = nearest >= 0
-    of_nearest = [known_formulas[k] if k >= 0 else "" for k in nearest.tolist()]
-    alike = np.array([f == g for f, g in zip(formulas, of_nearest, strict=True)], dtype=bool)
-    failed = np.array([row in fits and fits[row].failed for row in range(len(nearest))], bool)
-    rmsd = np.array([fits[row].rmsd if row in fits else np.nan for row in range(len(nearest))])
-    source = f"pigen match: {len(entries)} known entries with the same elements as a candidate"
-    matcher = "pigen match: pymatgen's StructureMatcher, elements included"
-    columns = {
-        "nearest": Column(
-            strings(str(entries.ids[k]) if k >= 0 else "" for k in nearest.tolist()), "", source
-        ),
-        "nearest_formula": Column(strings(of_nearest), "", source),
-        "same_composition": Column(alike, "", source),
-        "same_structure": Column(same, "", matcher),
-        "rmsd": Column(rmsd.astype(np.float64), "(volume per atom)^(1/3)", matcher),
-    }
-    kinds = np.select(
-        [same, failed, alike, found], [SAME, FAILED, OTHER, NEW], default=NONE
-    ).tolist()
-    counted = Counter(kinds)
-    counts = Counter({kind: counted[kind] for kind in (SAME, OTHER, NEW, NONE, FAILED)})
-    return candidates.with_columns(columns), counts
+
+    like: Mapping[str, Any] = {EVERY: 0}
+    counts: Counter[str]
+
+    def __init__(self, known: Known, executor: Executor) -> None:
+        """Known structures, and where others are compared with them."""
+        super().__init__()
+        self.counts = Counter(dict.fromkeys((SAME, OTHER, NEW, NONE, FAILED), 0))
+        self.known, self._executor = known, executor
+
+    def take(self, result: Bundle) -> Bundle:
+        """Compare and count; the chunk with its columns."""
+        known, n = self.known, len(result)
+        formulas = np.array(result.crystals.reduced_formulas(), dtype=object)
+        nearest = _nearest(result.crystals, known)
+        rmsd, failed = np.full(n, np.nan), np.zeros(n, dtype=bool)
+        for fit in _fits(result, formulas, known, self._executor):
+            rmsd[fit.row], failed[fit.row] = fit.rmsd, fit.failed
+            nearest[fit.row] = nearest[fit.row] if fit.known < 0 else fit.known
+        found, same = nearest >= 0, ~np.isnan(rmsd)
+        of_nearest = [known.formulas[k] if k >= 0 else "" for k in nearest]
+        alike = np.array(formulas == np.array(of_nearest, dtype=object), dtype=bool)
+        kinds = np.select(
+            [same, failed, alike, found], [SAME, FAILED, OTHER, NEW], default=NONE
+        ).tolist()
+        self.counts.update(kinds)
+        source = f"pigen match: of {len(known)} known entries one with the same elements"
+        matcher = "pigen match: pymatgen's StructureMatcher, elements included"
+        ids = strings(str(known.entries.ids[k]) if k >= 0 else "" for k in nearest)
+        return result.with_columns(
+            {
+                "nearest": Column(ids, "", source),
+                "nearest_formula": Column(
+                    strings(f and usual_formula(f) for f in of_nearest), "", source
+                ),
+                "same_composition": Column(alike, "", source),
+                "same_structure": Column(same, "", matcher),
+                "rmsd": Column(rmsd, "(volume per atom)^(1/3)", matcher),
+            }
+        )
+
+
+def match(
+    candidates: Bundle, known: Iterable[Bundle], executor: Executor
+) -> tuple[Bundle, Counter[str]]:
+    """What `NearestStage` makes of structures in memory, and how many are what."""
+    stage = NearestStage(Known(known), executor)
+    return Bundle.concatenate(list(stage.over(divide(candidates, CHUNK)))), stage.counts
+
+
+def _rows_of(keys: Iterable[_Key]) -> dict[_Key, NDArray[np.int64]]:
+    """Key → rows that have it, in order."""
+    rows: defaultdict[_Key, list[int]] = defaultdict(list)
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    return {key: np.array(found, dtype=np.int64) for key, found in rows.items()}
 
 
 def _systems(crystals: Crystals) -> list[bytes]:
@@ -113,47 +178,39 @@ def _systems(crystals: Crystals) -> list[bytes]:
 
 
 def _fits(
-    candidates: Bundle,
-    formulas: Sequence[str],
-    entries: Bundle,
-    known_formulas: Sequence[str],
-    executor: Executor,
+    candidates: Bundle, formulas: NDArray[np.object_], known: Known, executor: Executor
 ) -> Iterator[_Fit]:
     """The best fit of each candidate of a known composition."""
-    shared = set(formulas) & set(known_formulas)
-    ours = _reduced(candidates, formulas, shared, executor)
-    theirs = _reduced(entries, known_formulas, shared, executor)
-    batch: list[_Group] = []
-    batches: list[list[_Group]] = []
-    for formula in sorted(shared):
-        here = [(row, one) for row, one in ours[formula] if one is not None]
-        for row, one in ours[formula]:
-            if one is None:
-                yield _Fit(row, -1, np.nan, True)
-        there = [(row, one) for row, one in theirs[formula] if one is not None]
-        if here and there:
-            rows, reduced = zip(*here, strict=True)
-            batch.append(_Group(rows, reduced, *zip(*there, strict=True)))
-        if sum(len(group.rows) for group in batch) >= _CHUNK:
-            batches.append(batch)
-            batch = []
-    for found in map_ordered(executor, _compared, [*batches, *([batch] if batch else [])]):
+    theirs = known.of_formulas(formulas, executor)
+    rows = np.flatnonzero([formula in theirs for formula in formulas])
+    ours: defaultdict[str, list[tuple[int, Reduced]]] = defaultdict(list)
+    for row, one in _reduced(candidates, rows, executor):
+        if one is None:
+            yield _Fit(row, -1, np.nan, True)
+        else:
+            ours[formulas[row]].append((row, one))
+    groups = [
+        _Group(*zip(*ours[formula][i : i + _TASK], strict=True), *zip(*there, strict=True))
+        for formula, there in theirs.items()
+        if there
+        for i in range(0, len(ours[formula]), _TASK)
+    ]
+    batches: list[list[_Group]] = [[]]
+    for group in groups:
+        if sum(len(one.rows) for one in batches[-1]) >= _TASK:
+            batches.append([])
+        batches[-1].append(group)
+    for found in map_ordered(executor, _compared, batches):
         yield from found
 
 
 def _reduced(
-    bundle: Bundle, formulas: Sequence[str], shared: set[str], executor: Executor
-) -> Mapping[str, list[tuple[int, Reduced | None]]]:
-    """Formula → rows of the bundle that have it, each ready to be compared, or None."""
-    rows = np.flatnonzero(np.isin(np.array(formulas, dtype=object), list(shared)))
+    bundle: Bundle, rows: NDArray[np.int64], executor: Executor
+) -> Iterator[tuple[int, Reduced | None]]:
+    """Each of these rows of a bundle, ready to be compared, or None."""
     plain = Bundle(crystals=bundle.crystals[rows], ids=bundle.ids[rows])
-    found: defaultdict[str, list[tuple[int, Reduced | None]]] = defaultdict(list)
-    at = iter(rows.tolist())
-    for _, reduced in prepare(divide(plain, _CHUNK), executor):
-        for one in reduced:
-            row = next(at)
-            found[formulas[row]].append((row, one))
-    return found
+    ready = (one for _, reduced in prepare(divide(plain, _TASK), executor) for one in reduced)
+    return zip(rows.tolist(), ready, strict=True)
 
 
 def _compared(groups: Sequence[_Group]) -> list[_Fit]:
@@ -181,28 +238,18 @@ def _rmsd(one: Reduced, known: Reduced) -> float:
     return float("inf") if distances is None else float(distances[0])
 
 
-def _nearest(
-    crystals: Crystals,
-    systems: Sequence[bytes],
-    formulas: Sequence[str],
-    known: Crystals,
-    known_formulas: Sequence[str],
-) -> NDArray[np.int64]:
+def _nearest(crystals: Crystals, known: Known) -> NDArray[np.int64]:
     """(B,) row of the known entry with the same elements and the nearest composition and distances.
 
     -1 where there is none.
     """
-    of_system: defaultdict[bytes, list[int]] = defaultdict(list)
-    for row, system in enumerate(_systems(known)):
-        of_system[system].append(row)
-    invariants, known_invariants = average_distances(crystals), average_distances(known)
-    shares, known_shares = _shares(crystals), _shares(known)
+    invariants, shares = average_distances(crystals), _shares(crystals)
     nearest = np.full(len(crystals), -1)
-    for row, system in enumerate(systems):
-        rows = np.array(of_system.get(system, ()), dtype=np.int64)
+    for row, system in enumerate(_systems(crystals)):
+        rows = known.of_system(system)
         if len(rows):
-            away = np.abs(known_shares[rows] - shares[row]).sum(1).round(9)
-            unlike = np.abs(known_invariants[rows] - invariants[row]).max(1)
+            away = np.abs(_shares(known.entries.crystals[rows]) - shares[row]).sum(1).round(9)
+            unlike = np.abs(known.invariants[rows] - invariants[row]).max(1)
             nearest[row] = rows[np.lexsort((np.nan_to_num(unlike, nan=np.inf), away))[0]]
     return nearest
 

@@ -42,6 +42,7 @@
     for (const card of all(".card"))
       card.hidden = body.querySelector(`[data-entry="${card.dataset.entry}"]`).hidden;
     tell();
+    plot();
   }
 
   for (const button of all("#elements button"))
@@ -191,6 +192,7 @@
     if (chosen) chosen.classList.remove("chosen");
     chosen = row;
     row.classList.add("chosen");
+    mark();
     if (!find("stage")) return;
     find("name").replaceChildren(...row.querySelector(".open").cloneNode(true).childNodes);
     const views = entries[row.dataset.entry];
@@ -221,6 +223,91 @@
       }));
   }
 
+  // -- map: two columns of the list, a point for each of its rows ----------------------------------
+  const map = find("map");
+  const [left, right, top, bottom] = [64, 448, 12, 272];
+  const axes = all("select", map);
+  let points = []; // [row, x, y] in the units of the drawing
+
+  function shape(name, attributes, ...inside) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...inside);
+    return made;
+  }
+
+  // The title of an axis: the symbol with its index, and the unit.
+  function titled({ dataset: { symbol, unit } }, attributes) {
+    const [first, ...index] = symbol.split("_");
+    const low = shape("tspan", { class: "index", dy: 3 }, index.join("_"));
+    const after = shape("tspan", { dy: -3 }, unit ? ` (${unit})` : "");
+    return shape("text", { class: "middle label", ...attributes }, first, low, after);
+  }
+
+  // Place of a value between two ends of an axis, and the round numbers to name there.
+  function scale(values, from, to) {
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const margin = 0.05 * (most - least) || 0.5;
+    const [low, high] = [least - margin, most + margin];
+    const power = 10 ** Math.floor(Math.log10((high - low) / 5));
+    const step = power * [1, 2, 5, 10].find((k) => (high - low) / (k * power) <= 6);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const ticks = [];
+    for (let k = Math.ceil(low / step); k * step <= high; k++) ticks.push(k * step);
+    const at = (value) => from + ((to - from) * (value - low)) / (high - low);
+    return [at, ticks.map((tick) => [at(tick), tick.toFixed(digits).replace("-", "−")])];
+  }
+
+  function plot() {
+    const [across, up] = axes.map((axis) => axis.selectedOptions[0]);
+    const key = (row, option) => Number(row.cells[option.value].dataset.key);
+    const rows = [...body.rows].filter((row) => !row.hidden)
+      .map((row) => [row, key(row, across), key(row, up)])
+      .filter(([, x, y]) => Number.isFinite(x) && Number.isFinite(y));
+    const drawn = [titled(across, { x: (left + right) / 2, y: bottom + 40 }),
+      titled(up, { transform: `translate(14 ${(top + bottom) / 2}) rotate(-90)` })];
+    points = [];
+    if (rows.length) {
+      const [x, below] = scale(rows.map((row) => row[1]), left, right);
+      const [y, beside] = scale(rows.map((row) => row[2]), bottom, top);
+      for (const [at, text] of below)
+        drawn.push(shape("path", { class: "grid", d: `M${at} ${top}V${bottom}` }),
+          shape("text", { class: "middle", x: at, y: bottom + 17 }, text));
+      for (const [at, text] of beside)
+        drawn.push(shape("path", { class: "grid", d: `M${left} ${at}H${right}` }),
+          shape("text", { class: "end", x: left - 6, y: at + 4 }, text));
+      points = rows.map(([row, p, q]) => [row, x(p), y(q)]);
+    }
+    drawn.push(shape("path", { class: "axis", d: `M${left} ${top}V${bottom}H${right}` }));
+    for (const [row, cx, cy] of points) {
+      const named = [...row.querySelector(".open").childNodes].map((one) => one.textContent);
+      const title = shape("title", {}, named.join(""));
+      drawn.push(shape("circle", { class: "point", cx, cy, r: 4 }, title));
+    }
+    map.querySelector("svg").replaceChildren(...drawn, shape("circle", { class: "here", r: 7 }));
+    mark();
+  }
+
+  // A ring around the structure that is looked at.
+  function mark() {
+    const here = points.find(([row]) => row === chosen);
+    const ring = map.querySelector(".here");
+    if (ring) ring.setAttribute("visibility", here ? "visible" : "hidden");
+    if (ring && here) ["cx", "cy"].forEach((name, i) => ring.setAttribute(name, here[i + 1]));
+  }
+
+  for (const axis of axes) axis.addEventListener("change", plot);
+  map.querySelector("svg").addEventListener("click", (event) => {
+    const svg = event.currentTarget;
+    const at = new DOMPoint(event.clientX, event.clientY)
+      .matrixTransform(svg.getScreenCTM().inverse());
+    const away = ([, x, y]) => Math.hypot(x - at.x, y - at.y);
+    const nearest = points.reduce((p, q) => (p && away(p) <= away(q) ? p : q), null);
+    if (!nearest || away(nearest) > 16) return; // a finger is broader than a point
+    choose(nearest[0]);
+    (document.querySelector(".viewer") || nearest[0]).scrollIntoView({ block: "nearest" });
+  });
+
   body.addEventListener("change", tell);
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
@@ -242,5 +329,6 @@
     });
   if (!entries.length) return;
   tell();
+  plot();
   choose(body.rows[0]);
 })();

@@ -2,8 +2,7 @@
 
 Compiled kernels, arrays in and arrays out; they know nothing of elements or of descriptors.
 The first call compiles them (about 20 s); `pigen.runtime.kernels` keeps the machine code. numba
-looks at the date of one source only: after a change to a kernel that another file calls, touch the
-file that calls it.
+looks at one source only: after a change to a kernel that another file calls, delete what is kept.
 """
 
 from pigen.descriptors.local_env.batch import (
