@@ -1,25 +1,26 @@
 """The embedded basin hopper: relaxations until it finds known ground states, before and after.
 
-    python benchmarks/csp.py [--seeds 5] [--most 80] [--pool 24] [--log csp.jsonl] [--only MgO]...
+    python benchmarks/csp.py [--seeds 5] [--most 24] [--pool 12] [--log csp.jsonl] [--only MgO]...
 
 Unseeded searches of compounds of 2 to 20 atoms in the cell, with the hopper as it is ("after") and
 as it was ("before": random cells of PyXtal, space groups all alike, moves drawn by fixed weights,
 one at a time), under way in one process and one batch. --versions fixed single: what is without the
-bandit, and without rounds; seeded: with 20 structures that the model generated before the pool. A
-search ends when it has found what is known, or after --most relaxations, of which --pool are its
-initial pool. Found is a structure within 1 meV/atom of the lowest known polymorph relaxed with the
-same potential (TiO2: 20, of anatase), that fits one of them by pymatgen's matcher; or one that lies
-further below all of them. No polymorph of the garnet's composition has 20 atoms: there it is what
-any of the searches has found lowest, to 10 meV/atom, and each does all its relaxations.
+bandit, and without rounds; seeded: with 20 structures that the model generated before the pool.
+Frameworks of the compound itself, in any polymorph, are left out of the library of templates: those
+of other compounds are what a search may know.
 
-    python benchmarks/csp.py --starts 20 [--only MgO]...
-
-counts how many of so many cells of an initial pool relax to what is known.
+A relaxation is one structure relaxed to 0.05 eV/Å, in 300 steps at most. A search ends when it has
+found what is known, or after --most relaxations, of which --pool are its initial pool; it counts
+those up to the structure found, though the rest of a round is relaxed beside it. Found is a
+structure within 1 meV/atom of the lowest known polymorph relaxed with the same potential (TiO2: 20,
+of anatase), that fits one of them by pymatgen's matcher; or one that lies further below all of
+them. No polymorph of the garnet's composition has 20 atoms: there it is what any of the searches
+has found lowest, to 10 meV/atom, and each does all its relaxations.
 
 A search that ends is a line of the log. The command given again goes on with what is missing. Seeds
-are done one after the other, and only those that are whole are in the table: what ends early is
-lucky. The baseline of speed is FUSE's 3 to 5 s a relaxation, of cells of 2 to 8 atoms on one
-thread; times are CPU time of the process, the making of cells included.
+begin one after the other, and only those that are whole are in the table: what ends early is lucky.
+The baseline of speed is FUSE's 3 to 5 s a relaxation, of cells of 2 to 8 atoms on one thread; times
+are CPU time of the process, the making of cells included.
 """
 
 from __future__ import annotations
@@ -28,43 +29,38 @@ import argparse
 import json
 import math
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from numpy.random import Generator
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Structure
-from pyxtal import operations, pyxtal
-from pyxtal.lattice import Lattice
-from pyxtal.msg import Comp_CompatibilityError, VolumeError
-from pyxtal.symmetry import Group
-from pyxtal.tolerance import Tol_matrix
 from tqdm import tqdm
 
+from hopper_before import FixedWeights, NoFrameworks, pyxtal_cell
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import Z_OF, atomic_radii
 from pigen.crystal.symmetry import primitive_cells
+from pigen.crystal.template_library import TemplateLibrary
 from pigen.csp import hopper as hopping
 from pigen.csp import moves
-from pigen.csp.cells import RATTLE, formula_units, sorted_atoms
-from pigen.csp.fill import COMPACTNESS
+from pigen.csp.cells import sorted_atoms
 from pigen.csp.hopper import BATCH, Hopper, Plan, Trial
 from pigen.csp.run import judged
 from pigen.csp.select import seeds
 from pigen.energy.hull.lookup import hull_energies
 from pigen.energy.potential import Potential, load_potential
-from pigen.energy.rattle import rattled
 from pigen.energy.relax import Relaxed, Relaxer, relax
+from pigen.model import template_prior
 from pigen.model.checkpoint import find_checkpoint
 from pigen.model.sample import sample_in_memory
+from pigen.model.template_prior import Relatives
 from pigen.run.predict import sampling
 from polymorphs import GARNET, POLYMORPHS
 
@@ -81,98 +77,28 @@ VERSIONS = {
 """What of the hopper as it is a version has."""
 SEEDS = 20
 UNDER_WAY, MAX_ATOMS, MAX_STEPS = 20, 600, 300
-FIXED = {"rattle": 1.0, "permute": 1.0, "strain": 1.0, "splice": 2.0, "new": 2.0, "double": 0.5}
-"""Weights of moves before; "known" has that of "new" where there are frameworks."""
 
 
 def elements_of(formula: str) -> dict[str, int]:
     return {symbol: int(n) for symbol, n in sorted(Composition(formula).get_el_amt_dict().items())}
 
 
-# -- the hopper as it was --------------------------------------------------------------------------
-class FixedWeights:
-    """In place of the bandit: an order drawn by fixed weights; learns nothing."""
-
-    def __init__(self, expected: object) -> None:
-        """Whatever is expected."""
-
-    def order(self, rng: Generator) -> list[str]:
-        """All moves."""
-        weights = {**FIXED, "known": FIXED["new"]}
-        shares = np.array(list(weights.values()))
-        return list(rng.choice(list(weights), len(weights), replace=False, p=shares / shares.sum()))
-
-    def learn(self, move: str, gain: float) -> None:
-        """Nothing."""
+# -- versions -------------------------------------------------------------------------------------
+@lru_cache(maxsize=64)
+def of_others(
+    library: TemplateLibrary, formula: tuple[tuple[int, int], ...], units: tuple[int, ...]
+) -> Relatives:
+    """The relatives of a composition without its own known structures, which are to be found."""
+    found, elements = RELATIVES(library, formula, units), {z for z, _ in formula}
+    rows = np.unique(found.row)
+    own = [row for row in rows.tolist() if set(library.elements(row).tolist()) == elements]
+    kept, weights = ~np.isin(found.row, own), found.weights.copy()
+    weights[own] = 0.0
+    ways = (found.row[kept], found.old[kept], found.new[kept], found.unlikeliness[kept])
+    return Relatives(*ways, found.others, weights)
 
 
-class NoFrameworks:
-    """In place of those of known crystals: none."""
-
-    def __init__(self, *given: object) -> None:
-        """Whatever the composition."""
-
-    def __len__(self) -> int:
-        """None."""
-        return 0
-
-
-def pyxtal_cell(elements: dict[str, int], max_atoms: int, rng: Generator) -> Crystals:
-    """A random cell as PyXtal fills it, of a space group drawn uniformly."""
-    units = int(rng.integers(1, formula_units(elements, max_atoms), endpoint=True))
-    counts, room = [n * units for n in elements.values()], 1.0
-    while True:
-        number = int(rng.integers(2, 230, endpoint=True))
-        compactness = rng.uniform(*COMPACTNESS) / room
-        found = from_pyxtal(number, list(elements), counts, compactness, rng)
-        if found is not None:
-            return found
-        room *= 1.02
-
-
-@lru_cache(maxsize=1)
-def tolerances() -> Any:
-    """PyXtal's table of least distances, which it makes each time it looks at an atom's images."""
-    operations.Tol_matrix = lru_cache(maxsize=8)(Tol_matrix)
-    return Tol_matrix(prototype="atomic", factor=1.4)
-
-
-def from_pyxtal(
-    number: int, symbols: list[str], counts: list[int], compactness: float, rng: Generator
-) -> Crystals | None:
-    group = group_of(number)
-    many = [group.cellsize() * n for n in counts]  # in the conventional cell
-    if not group.check_compatible(many)[0]:
-        return None
-    radii = atomic_radii()[[Z_OF[symbol] for symbol in symbols]]
-    volume = float(4 / 3 * np.pi * radii**3 @ np.array(many)) / compactness
-    crystal = pyxtal()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of each volume it tries
-        try:
-            lattice = Lattice(group.lattice_type, volume, unique_axis="c", random_state=rng)
-            crystal.from_random(
-                *(3, group, symbols, many),
-                lattice=lattice,
-                tm=tolerances(),
-                max_count=1,
-                force_pass=True,
-                random_state=rng,
-            )
-        except (Comp_CompatibilityError, VolumeError, RuntimeError):
-            return None
-    if not crystal.valid:
-        return None
-    frac, species = crystal._get_coords_and_species()
-    numbers = np.array([Z_OF[symbol] for symbol in species])
-    cell = Crystals.single(crystal.lattice.get_matrix(), np.asarray(frac), numbers)
-    primitive, reasons = primitive_cells(cell)
-    if reasons[0] or primitive.n_atoms[0] > sum(counts):
-        return None
-    return sorted_atoms(rattled(primitive, RATTLE, rng))
-
-
-group_of = lru_cache(maxsize=256)(Group)
+RELATIVES = template_prior._relatives
 
 
 @contextmanager
@@ -272,11 +198,6 @@ class Search:
         self._relaxed = {}
         return self._trials
 
-    def propose_all(self) -> list[Crystals]:
-        """The whole initial pool, whatever the rounds."""
-        with as_of(self.version):
-            return [self.hopper.start(slot).crystal for slot in range(self.pool)]
-
     def take(self, place: int, relaxed: Relaxed) -> bool:
         """Whether the round is whole; then it has been told."""
         self._relaxed[place] = relaxed
@@ -311,7 +232,7 @@ class Search:
         }
 
 
-def search(waiting: list[Search], potential: Potential, log: Path) -> None:
+def search(waiting: Iterator[Search], n_searches: int, potential: Potential, log: Path) -> None:
     """Do the searches, some at a time, in one batch."""
     relaxer = Relaxer(potential, fmax=0.05, max_steps=MAX_STEPS, max_atoms=MAX_ATOMS)
     going: dict[tuple[str, str, int], Search] = {}
@@ -321,12 +242,13 @@ def search(waiting: list[Search], potential: Potential, log: Path) -> None:
             relaxer.add((one.key, place), trial.crystal)
 
     start, n = time.process_time(), 0
-    with tqdm(total=len(waiting), unit="search", delay=1.0) as bar:
-        while waiting or going:
-            while waiting and len(going) < UNDER_WAY:
-                one = waiting.pop(0)
+    with tqdm(total=n_searches, unit="search", delay=1.0) as bar:
+        while True:
+            for one in islice(waiting, UNDER_WAY - len(going)):
                 going[one.key] = one
                 submit(one)
+            if not going:
+                return
             for done in relaxer.step():
                 key, place = done.key  # type: ignore[misc]
                 n += 1
@@ -387,26 +309,6 @@ def table(lines: list[dict[str, Any]], versions: list[str]) -> str:
     return "\n".join(rows)
 
 
-def starts(names: list[str], versions: list[str], n: int) -> None:
-    """Initial pools alone: how many of n cells relax to what is known, by version."""
-    potential = load_potential(device="cpu")
-    print(f"| compound | atoms | {' | '.join(versions)} |\n{'|---' * (2 + len(versions))}|")
-    for name in names:
-        target, atoms = Target.of(name, potential), POLYMORPHS[name][0]
-        if target is None:
-            continue
-        row = f"| {name} | {atoms} "
-        for version in versions:
-            pool = Search((name, version, 77), n, n, target).propose_all()
-            relaxed = relax(Crystals.concatenate(pool), potential, max_steps=MAX_STEPS)
-            hits = sum(
-                math.isfinite(one.energy) and target.reached(one.energy, one.crystal)
-                for one in relaxed
-            )
-            row += f"| {hits} of {n} "
-        print(f"{row}|", flush=True)
-
-
 def whole_seeds(lines: list[dict[str, Any]], names: list[str], versions: list[str]) -> list[Any]:
     """The lines of the seeds of which every search has ended: the others tell of the quick ones."""
     done = {tuple(line["key"]) for line in lines}
@@ -422,19 +324,21 @@ def whole_seeds(lines: list[dict[str, Any]], names: list[str], versions: list[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="searches for each compound")
-    parser.add_argument("--most", type=int, default=80, help="relaxations of a search")
-    parser.add_argument("--pool", type=int, default=24, help="of these in the initial pool")
+    parser.add_argument("--most", type=int, default=24, help="relaxations of a search")
+    parser.add_argument("--pool", type=int, default=12, help="of these in the initial pool")
     parser.add_argument("--log", type=Path, default=Path("csp.jsonl"))
     parser.add_argument("--only", action="append", choices=list(POLYMORPHS))
     parser.add_argument(
         "--versions", nargs="+", choices=list(VERSIONS), default=["before", "after"]
     )
-    parser.add_argument("--starts", type=int, help="initial pools alone, of so many cells")
     args = parser.parse_args()
+    with patch.object(template_prior, "_relatives", of_others):
+        measure(parser, args)
+
+
+def measure(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """What is asked for."""
     names = args.only or list(POLYMORPHS)
-    if args.starts:
-        starts(names, args.versions, args.starts)
-        return
     lines = [json.loads(line) for line in args.log.open()] if args.log.exists() else []
     if any((line["most"], line["pool"]) != (args.most, args.pool) for line in lines):
         parser.error(f"{args.log} holds searches with another --most or --pool; name another --log")
@@ -444,10 +348,8 @@ def main() -> None:
     if missing:
         potential = load_potential(device="cpu")
         targets = {name: Target.of(name, potential) for name in {key[0] for key in missing}}
-        for seed in range(args.seeds):  # one after the other, so that what is there is whole
-            own = [key for key in missing if key[2] == seed]
-            waiting = [Search(key, args.most, args.pool, targets[key[0]]) for key in own]
-            search(waiting, potential, args.log)
+        waiting = (Search(key, args.most, args.pool, targets[key[0]]) for key in missing)
+        search(waiting, len(missing), potential, args.log)
         lines = [json.loads(line) for line in args.log.open()]
     lines = whole_seeds(lines, names, args.versions)
     print(table(lines, args.versions))

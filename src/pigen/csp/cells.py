@@ -62,14 +62,14 @@ def random_cell(elements: Mapping[str, int], max_atoms: int, rng: Generator) -> 
 
 
 def known_cell(frameworks: Frameworks, number: int, rng: Generator) -> Crystals | None:
-    """A cell on sites of known crystals, atoms sorted; None if there are none, or no place.
+    """A cell on sites of known crystals, atoms sorted; None if none is left, or there is no place.
 
     Args:
         frameworks: of the composition.
-        number: of the framework, from 0 on.
+        number: of the trial, from 0 on.
         rng: of every other choice.
     """
-    cell = filled(*frameworks.draw(number, rng), rng) if len(frameworks) else None
+    cell = filled(*frameworks.draw(number, rng), rng) if number < len(frameworks) else None
     return None if cell is None else sorted_atoms(rattled(cell, RATTLE, rng))
 
 

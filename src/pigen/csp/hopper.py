@@ -39,6 +39,8 @@ relaxations of one structure to 0.05 eV/Å differ by as much."""
 BATCH = 8
 """Slots of a round: few searches fill a batch with them, and a move waits little for what the
 others of its round have found."""
+RANDOM = 4
+"""One in so many cells of the initial pool is random: a compound may resemble none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +111,11 @@ class Record:
     accepted: bool
 
 
+def _known_before(number: int) -> int:
+    """Cells on sites of known crystals among so many first ones of the pool, without its seeds."""
+    return number - number // RANDOM
+
+
 class Hopper:
     """The state of one search. Relaxations are told in the order of their slots."""
 
@@ -127,8 +134,7 @@ class Hopper:
     @cached_property
     def _frameworks(self) -> Frameworks:
         units = formula_units(self.plan.elements, self.plan.max_atoms)
-        rng = np.random.default_rng([self.plan.random_seed, 0, 2])
-        return Frameworks(self.plan.elements, units, rng)
+        return Frameworks(self.plan.elements, units)
 
     @property
     def converged(self) -> bool:
@@ -163,17 +169,23 @@ class Hopper:
             plan.seeds,
             [crystal for *_, crystal in self._met],
             self._frameworks,
-            (plan.n_initial + 1) // 2 + n_known,
+            _known_before(plan.n_random) + n_known,
         )
         return Trial(*move(self._current[1], around, self._bandit.order(rng), rng))
 
     def start(self, slot: int) -> Trial:
-        """What the initial pool has in a slot; every other cell is on sites of a known crystal."""
+        """What the initial pool has in a slot: the seeds, then cells that no seed changes.
+
+        One in `RANDOM` of these is random, the others are on sites of known crystals.
+        """
         plan = self.plan
         if slot < len(plan.seeds):
             return Trial("initial", plan.seeds[slot])
-        rng = np.random.default_rng([plan.random_seed, slot])
-        made = known_cell(self._frameworks, slot // 2, rng) if slot % 2 == 0 else None
+        number = slot - len(plan.seeds)
+        rng = np.random.default_rng([plan.random_seed, number])
+        made = None
+        if number % RANDOM != RANDOM - 1:
+            made = known_cell(self._frameworks, _known_before(number), rng)
         if made is None:
             made = random_cell(plan.elements, plan.max_atoms, rng)
         return Trial("initial", made)

@@ -143,7 +143,10 @@ def _new(current: Crystals, around: Surroundings, rng: Generator) -> Crystals:
 
 
 def _known(current: Crystals, around: Surroundings, rng: Generator) -> Crystals | None:
-    return known_cell(around.frameworks, around.next_framework, rng)
+    if around.next_framework >= len(around.frameworks):
+        return None
+    made = known_cell(around.frameworks, around.next_framework, rng)
+    return _new(current, around, rng) if made is None else made  # no place: it counts as tried
 
 
 _MOVES: dict[str, Callable[[Crystals, Surroundings, Generator], Crystals | None]] = {

@@ -9,7 +9,7 @@ its elements are to those of the structures of the same formula type.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, permutations, product
 
@@ -130,13 +130,22 @@ def _relatives(
         new.append(np.tile(ways, (len(row), 1)))
         unlike.append(exchange_features(old[-1], new[-1], counts / unit) @ EXCHANGE)
     row, unlikeliness = np.concatenate(rows), np.concatenate(unlike)
-    other_rows = np.concatenate(others)
-    weights = np.zeros(len(library))
-    np.add.at(weights, row, np.exp(-SHARPNESS * unlikeliness))
-    weights[other_rows] = np.exp(-SHARPNESS * _UNLIKE)
-    return Relatives(
-        row, np.concatenate(old), np.concatenate(new), unlikeliness, other_rows, weights
-    )
+    parts = row, np.concatenate(old), np.concatenate(new), unlikeliness, np.concatenate(others)
+    ended = Relatives(*parts, weights=np.zeros(len(library)))
+    return replace(ended, weights=likelihoods(ended, SHARPNESS))
+
+
+def likelihoods(found: Relatives, sharpness: float = 1.0) -> NDArray[np.float64]:
+    """How likely each of a library's M templates is for a composition, (M,), up to a factor.
+
+    Args:
+        found: the composition's `relatives`.
+        sharpness: 1 for the model's own probabilities.
+    """
+    chances, n_templates = np.exp(-sharpness * found.unlikeliness), len(found.weights)
+    likely = np.bincount(found.row, chances, minlength=n_templates)
+    likely[found.others] = np.exp(-sharpness * _UNLIKE)
+    return np.asarray(likely, dtype=float)
 
 
 def exchange_features(
