@@ -294,7 +294,7 @@ def rank(
         keep_known=keep_known,
     )
     if files:
-        files.write(found, bundle.n_entries, {**found.bundle.provenance, "made_by": "pigen.rank"})
+        files.write(found, bundle.n_read, {**found.bundle.provenance, "made_by": "pigen.rank"})
     return replace(found.bundle, rejects=())
 
 

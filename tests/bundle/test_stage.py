@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from real_crystals import assert_same, bundle_of
 
-from pigen.bundle import Bundle, bundle_info, divide, read_bundle
+from pigen.bundle import KEEPS, Bundle, bundle_info, divide, read_bundle, write_bundle
 from pigen.bundle.counts import EVERY
+from pigen.bundle.memory import SURVIVORS
 from pigen.bundle.stage import Stage, over_structures, skip_entries
 from pigen.runtime.errors import PigenError
 from pigen.runtime.executor import LocalPool
@@ -107,3 +109,17 @@ def test_a_stream_with_other_chunks_cannot_be_resumed(n: int) -> None:
     chunks = [chunk_of(2, 1), chunk_of(0, 2), chunk_of(4)]
     with pytest.raises(PigenError, match="cannot resume"):
         list(skip_entries(chunks, n))
+
+
+def test_what_a_filter_took_out_was_not_read_again(tmp_path: Path) -> None:
+    """It stays among the rejects from stage to stage, and shares are of what there was to do."""
+    path = tmp_path / "kept.h5"
+    write_bundle(path, replace(bundle_of(30), provenance={KEEPS: SURVIVORS}))
+    for name in ("once.h5", "twice.h5"):
+        survivors = read_bundle(path)
+        assert (survivors.n_entries, survivors.n_read) == (31, 30)
+        path = tmp_path / name
+        written = Stage[Bundle]().write(divide(survivors, 4), path, {})
+        assert (written.entries, written.rejects, written.before) == (30, 0, 1)
+        assert Stage[Bundle]().write(divide(survivors, 4), path, {}, resume=True).before == 1
+    assert Stage[Bundle]().write(chunks(), tmp_path / "all.h5", {}).entries == 31

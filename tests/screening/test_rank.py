@@ -129,7 +129,7 @@ def test_verb_writes_bundle_table_cifs_and_sheet(candidates: Bundle, tmp_path: P
     mass = (22.990 + 35.45) / 6.02214076e23  # g in one formula unit
     assert float(rows[1]["density (g/cm^3)"]) == pytest.approx(mass / 3.4e-8**3, rel=1e-3)
     cifs = sorted(path.name for path in (tmp_path / "best").iterdir())
-    assert cifs == ["1_ClNa_large.cif", "2_ClNa_cscl.cif"]
+    assert cifs == ["1_NaCl_large.cif", "2_NaCl_cscl.cif"]
     assert "Pm-3m (221)" in (tmp_path / "best.svg").read_text("utf-8")
     assert (tmp_path / "best.png").read_bytes().startswith(b"\x89PNG")
     again = CliRunner().invoke(main, [str(arg) for arg in args])

@@ -132,8 +132,16 @@ class Bundle:
 
     @property
     def n_entries(self) -> int:
-        """Crystals and rejects: what was read."""
+        """Crystals and rejects."""
         return len(self) + len(self.rejects)
+
+    @property
+    def n_read(self) -> int:
+        """Crystals, and what could not be read: everywhere what shares are of.
+
+        What an earlier filter took out does not count.
+        """
+        return len(self) if self.are_survivors else self.n_entries
 
     def __repr__(self) -> str:
         """Counts and names: the arrays are too long to print."""

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle.columns import strings
 from pigen.bundle.counts import EVERY, counts_text, parse_counts
-from pigen.bundle.memory import Bundle, Reject, Verdict
+from pigen.bundle.memory import KEEPS, SURVIVORS, Bundle, Reject, Verdict
 from pigen.bundle.writing import BundleWriter
 from pigen.runtime.errors import PigenError
 from pigen.runtime.executor import TIME_LIMIT, Divisible, SerialExecutor, map_ordered
@@ -131,18 +132,20 @@ class Written:
 
     Attributes:
         crystals, rejects: in the file.
+        before: further rejects, which an earlier filter took out of the source.
         resumed_after: entries of the source that an earlier process did.
         was_complete: whether there was nothing left to do.
     """
 
     crystals: int
     rejects: int
+    before: int
     resumed_after: int
     was_complete: bool
 
     @property
     def entries(self) -> int:
-        """Crystals and rejects."""
+        """Crystals and rejects: what was read."""
         return self.crystals + self.rejects
 
 
@@ -157,16 +160,18 @@ class Stage(Generic[R]):
         counts: what is counted → how often, or names → such counts.
         like: an example of the counts, as of `parse_counts`.
         read: entries of the source that are done.
+        before: how many of these an earlier filter took out.
     """
 
     task: Callable[[Bundle], R] | None = None
     counts: Any
     like: Mapping[str, Any] = {EVERY: {EVERY: 0}}
     read: int
+    before: int
 
     def __init__(self) -> None:
         """Nothing is done yet."""
-        self.counts, self.read = {}, 0
+        self.counts, self.read, self.before = {}, 0, 0
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -192,11 +197,11 @@ class Stage(Generic[R]):
 
     def over(self, chunks: Iterable[Bundle], executor: Executor | None = None) -> Iterator[Bundle]:
         """What becomes of each chunk, in order; few are under way at any time."""
-        sizes: deque[int] = deque()
+        sizes: deque[tuple[int, int]] = deque()
 
         def prepared() -> Iterator[Bundle]:
             for chunk in chunks:
-                sizes.append(chunk.n_entries)
+                sizes.append((chunk.n_entries, chunk.n_entries - chunk.n_read))
                 yield self.prepare(chunk)
 
         results: Iterable[Any] = prepared()
@@ -204,7 +209,8 @@ class Stage(Generic[R]):
             results = map_ordered(executor or SerialExecutor(), self.task, prepared())
         for result in results:
             made = self.take(result)
-            self.read += sizes.popleft()
+            n, before = sizes.popleft()
+            self.read, self.before = self.read + n, self.before + before
             yield made
 
     def write(
@@ -232,21 +238,33 @@ class Stage(Generic[R]):
         Raises:
             UsageError, PigenError: as `BundleWriter`, or the stream is not the one begun with.
         """
+        if not (resume and output.exists()):  # or the file says it
+            first, chunks = _begun(chunks)
+            provenance = {**({KEEPS: SURVIVORS} if first.are_survivors else {}), **provenance}
         provenance = {**provenance, **self.provenance}
         with BundleWriter(output, provenance, resume=resume) as writer:
-            state = {"read": 0, "counts": self.like}
+            state = {"read": 0, "before": 0, "counts": self.like}
             found = parse_counts(writer.state, output, state)
-            self.read = before = found.get("read", writer.n_written + writer.n_rejected)
+            self.read = done = found.get("read", writer.n_written + writer.n_rejected)
+            self.before = found.get("before", 0)
             self.resume(found.get("counts", {}))
             was_complete = writer.complete
             if not was_complete:
-                with progress_bar(total, title=title, done=before, show=show) as bar:
-                    for made in self.over(skip_entries(chunks, before), executor):
-                        state = {"read": self.read, "counts": self.counts}
+                with progress_bar(total, title=title, done=done, show=show) as bar:
+                    for made in self.over(skip_entries(chunks, done), executor):
+                        state = {"read": self.read, "before": self.before, "counts": self.counts}
                         writer.append(made, counts_text(state))
                         bar.set_postfix_str(self.note(), refresh=False)
                         bar.update(self.read - bar.n)
-        return Written(writer.n_written, writer.n_rejected, before, was_complete)
+        rejects = writer.n_rejected - self.before
+        return Written(writer.n_written, rejects, self.before, done, was_complete)
+
+
+def _begun(chunks: Iterable[Bundle]) -> tuple[Bundle, Iterator[Bundle]]:
+    """The first chunk of a stream, an empty one of none, and the whole stream."""
+    stream = iter(chunks)
+    first = list(islice(stream, 1))
+    return (first or [Bundle.empty()])[0], chain(first, stream)
 
 
 def skip_entries(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:

@@ -23,7 +23,7 @@ import h5py
 from pigen.bundle.appending import append, size_bound, skeleton
 from pigen.bundle.digest import VOLATILE
 from pigen.bundle.marks import MARK
-from pigen.bundle.memory import Bundle
+from pigen.bundle.memory import KEEPS, Bundle
 from pigen.bundle.reading import LIBVER, VERSION, bundle_info
 from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
@@ -88,6 +88,8 @@ class BundleWriter:
                 f"{self._path} was begun by an older PIGEN (bundle version {info.version}), which "
                 "this one cannot go on with; make it again"
             )
+        if KEEPS in info.provenance:  # perhaps from its source, which has not been looked at yet
+            self._provenance.setdefault(KEEPS, info.provenance[KEEPS])
         check_same_provenance(self._path, info.provenance, self._provenance)
         self._n, self._n_rejects = info.n_crystals, info.n_rejects
         self._started, self._complete, self._state = True, info.complete, info.state

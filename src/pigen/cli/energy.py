@@ -123,6 +123,7 @@ def energy(
         "read": written.entries,
         "relaxed": written.crystals,
         "rejected": written.rejects,
+        "rejected_before": written.before,
         "resumed_after": written.resumed_after,
         **{name: dict(stage.counts[name].most_common()) for name in ("status", "no_hull")},
         "hull": loaded.note if loaded else None,

@@ -100,6 +100,7 @@ def label(
         "read": written.entries,
         "labelled": written.crystals,
         "rejected": written.rejects,
+        "rejected_before": written.before,
         "resumed_after": written.resumed_after,
         "missing": dict(stage.counts.most_common()),
         "output": str(output),
@@ -110,9 +111,8 @@ def label(
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(
-        f"{output}: read {written.entries}, labelled {written.crystals}, rejected {written.rejects}"
-    )
+    said = f"read {written.entries}, labelled {written.crystals}, rejected {written.rejects}"
+    click.echo(f"{output}: {said}")
     show_counts(stage.counts)
     if table is not None:
         click.echo("\n".join(table.lines(joined)))

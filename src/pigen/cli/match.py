@@ -79,14 +79,15 @@ def match(
         written = opened.through(
             stage, executor, output, {**provenance, "against": against}, resume=resume
         )
-    read, n_known = written.crystals, len(stage.known)
+    n_known = len(stage.known)
     if as_json:
         counts = {"read": written.entries, "rejected": written.rejects, "known": n_known}
         click.echo(
             json.dumps({**counts, "against": against, **stage.counts, "output": str(output)})
         )
         return
-    click.echo(f"{output}: {read} structures against {n_known} of {against}")
-    width = max(map(len, stage.counts))
-    for kind, n in stage.counts.items():
-        click.echo(f"  {kind:<{width}}  {Rate(n, read)}")
+    click.echo(f"{output}: {written.entries} structures against {n_known} of {against}")
+    counted = {**stage.counts, **({"rejected": written.rejects} if written.rejects else {})}
+    width = max(map(len, counted))
+    for kind, n in counted.items():
+        click.echo(f"  {kind:<{width}}  {Rate(n, written.entries)}")

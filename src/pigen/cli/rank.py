@@ -104,14 +104,14 @@ def rank(
     if not len(best):
         why = "; ".join(f"{count}: {reason}" for reason, count in found.left_out.most_common())
         raise PigenError(
-            f"nothing is left to rank of {bundle.n_entries}: {why or 'no structures'}; "
+            f"nothing is left to rank of {bundle.n_read}: {why or 'no structures'}; "
             "--keep-known keeps what is known"
         )
     made = {**best.provenance, **provenance_of("pigen rank", sources)}
-    files.write(found, bundle.n_entries, made)
+    files.write(found, bundle.n_read, made)
     expected = share_of(best)
     counts = {
-        "read": bundle.n_entries,
+        "read": bundle.n_read,
         "ranked": len(best),
         "by": "; ".join(key.text for key in found.keys),
         "left_out": dict(found.left_out.most_common()),
@@ -124,7 +124,7 @@ def rank(
     if as_json:
         click.echo(json.dumps(counts, ensure_ascii=False))
         return
-    click.echo(f"the best {len(best)} of {bundle.n_entries} by {counts['by']}")
+    click.echo(f"the best {len(best)} of {bundle.n_read} by {counts['by']}")
     show_counts(found.left_out)
     if expected:
         show_markdown(f"{expected['text']}\n")

@@ -68,9 +68,8 @@ def report_of_chunks(
     if not complete:
         remarks.append("The bundle is incomplete: its writer is still at work, or was stopped.")
     if found.are_survivors:
-        sequence = "; ".join(c.text for c in funnel.criteria if c.in_sequence)
         remarks.append(
-            f"The bundle holds the survivors of an earlier filter ({sequence}): "
+            "The bundle holds the survivors of an earlier filter: "
             "rates and distributions are of these. The reasons count what it took out, too."
         )
     named = [*(one.name for one in QUANTITIES), *(one.name for one in funnel.criteria)]

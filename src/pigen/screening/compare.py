@@ -161,7 +161,7 @@ def fidelity(
     samples = Bundle.concatenate(list(described))
     of_known, of_samples = collect(known, executor), _quantities(samples)
     return Fidelity(
-        samples.n_entries,
+        samples.n_read,
         len(of_known),
         tuple(_distances(of_samples, of_known, np.random.default_rng(seed))),
         _rates(samples, of_samples, known, of_known, executor),
@@ -282,7 +282,7 @@ def _total_variation(x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
 def _rates(
     samples: Bundle, of_samples: Sample, known: list[Bundle], of_known: Sample, executor: Executor
 ) -> dict[str, Rate]:
-    total, config = samples.n_entries, FilterConfig()
+    total, config = samples.n_read, FilterConfig()
     with np.errstate(invalid="ignore"):
         apart = samples.columns["min_distance"].values > config.min_distance
         usual = samples.columns["spp"].values < config.spp
