@@ -85,6 +85,17 @@ def test_targets_choose_templates_whose_structures_had_them() -> None:
     assert np.mean(diverse) > np.mean(plain) + 3
 
 
+def test_one_orbit_has_an_element_of_the_templates_own_structure() -> None:
+    targets = MappingProxyType({"mled": 9.0})
+    for one in plans(asked(crystal_system="cubic", targets=targets), 40):
+        assert one.template is not None
+        orbits = one.elements[one.template.representative]
+        assert np.count_nonzero(orbits) == 1
+        assert (one.elements == orbits[one.template.orbit]).all()
+    for other in (asked(), asked(targets=targets, elements_excluded=("O",))):
+        assert all(not one.elements.any() for one in plans(other, 5))
+
+
 def test_required_elements_fill_whole_orbits() -> None:
     for one in plans(asked(elements_required=("Na", "Cl"))):
         assert one.template is not None

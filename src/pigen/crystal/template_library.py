@@ -156,6 +156,13 @@ class TemplateLibrary:
         return self.element[self.orbits_ptr[row] : self.orbits_ptr[row + 1]]
 
     @cached_property
+    def element_shares(self) -> NDArray[np.float64]:
+        """Share of all atoms, by atomic number, in the structures that the templates are of."""
+        atoms = [size for sizes in self.multiplicities for size in sizes]
+        counts = np.bincount(self.element, weights=atoms)
+        return np.asarray(counts / counts.sum())
+
+    @cached_property
     def of_counts(self) -> dict[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Sorted numbers of atoms of k elements → rows (R,) of the structures that have them.
 

@@ -275,6 +275,9 @@ def _symmetric_plan(
             orbits = template_prior.elements_of(
                 library, row, counts, _relatives(config, library), rng
             )
+        elif config.targets and not config.restrictions():
+            place, element = template_prior.first_element(library, row, rng)
+            orbits[place] = element if element in header.spec.elements else 0
         if config.stoichiometry:
             shares = template_prior.shared_out(np.array(library.multiplicities[row]), parts, rng)
     slots = shares if config.stoichiometry and shares is not None else _no_slots(orbits)

@@ -1,4 +1,4 @@
-"""Which template a sample gets: p(template | targets), p(template | composition).
+"""Which template a sample gets: p(template | targets), p(template | composition); its elements.
 
 A target is reached only if the template allows it: how many different sites there are bounds what a
 structure's diversity of local environments can be. So templates are weighted by how near the labels
@@ -23,7 +23,7 @@ from pigen.model.checkpoint import Header
 WIDTH = 0.5
 """Deviations of a label between templates whose weights differ by a factor of exp(-1/2)."""
 
-OUTWARD: Mapping[str, float] = {"mled": 2.25}
+OUTWARD: Mapping[str, float] = {"mled": 2.0}
 """How far beyond its target a label's weights are centred, as a multiple of the target's distance
 to the library's median: templates with unusual labels are rare, and few samples reach an unusual
 diversity with templates that just have it."""
@@ -32,6 +32,9 @@ EXCHANGE = (0.08, 3.8, 1.8, 4.4)
 """What makes an exchange of elements unlikely, for each of `exchange_features`: weights of a
 logit model of which training structure shares its template with a structure of the validation
 set, by maximum likelihood (``benchmarks/template_prior.py``)."""
+
+RARE = 0.5
+"""Power of an element's share of all atoms by which `first_element` prefers rare ones."""
 
 SHARPNESS = 2.0
 """Factor on the unlikeliness. At 1 the model's own probabilities; more keeps to the likeliest."""
@@ -209,6 +212,19 @@ def elements_of(
     rng.shuffle(numbers)
     shares = shared_out(sizes, [counts[z] for z in numbers], rng)
     return np.array(numbers, dtype=np.uint8)[shares]
+
+
+def first_element(library: TemplateLibrary, row: int, rng: np.random.Generator) -> tuple[int, int]:
+    """One of a template's orbits, and its atomic number in the structure the template is of.
+
+    Where there are targets, and nothing is asked of the composition, a sample begins with it: few
+    templates fit unusual targets, and the network alone would fill them with the likeliest
+    chemistry. Rare elements are chosen more often than common ones.
+    """
+    elements = library.elements(row)
+    weights = library.element_shares[elements] ** -RARE
+    place = int(rng.choice(len(elements), p=weights / weights.sum()))
+    return place, int(elements[place])
 
 
 def shared_out(

@@ -18,6 +18,10 @@ from pigen.model.diffusion.invariance import Invariance
 from pigen.model.diffusion.lattice import LatticeScale
 from pigen.model.diffusion.state import Given, Noised, Prediction
 
+_LATE = 1.6
+"""Power that makes the steps in time denser towards the end, where atoms settle: with 1.6 the
+guided samples of 90 steps end as near to where CHGNet relaxes them as those of 200 even ones."""
+
 Predictor = Callable[[Noised, Prediction | None], Prediction]
 """From a noised batch and the previous step's prediction (None at first) to a prediction."""
 
@@ -88,7 +92,8 @@ def reverse_chain(
     current, frac, y = start_types, draws.frac, draws.y
     kept = _kept(symmetry, given, y, n_atoms, scale)
     y = kept.cells(y)
-    times = torch.linspace(begin, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
+    even = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
+    times = begin * even**_LATE
     alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
     guess: Prediction | None = None
     for k in range(steps):
