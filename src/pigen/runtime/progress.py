@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def progress_bar(
 ) -> tqdm[Any]:
     """A bar on stderr, silent where that is no terminal and for work of less than ``delay`` s.
 
+    Its clock goes on while nothing is done: the first structures of many may take a minute.
+
     Args:
         total: units of work; None if nobody knows.
         unit: what is counted.
@@ -32,7 +36,7 @@ def progress_bar(
     """
     from tqdm import tqdm
 
-    return tqdm(
+    bar = tqdm(
         total=total,
         initial=done,
         desc=title or None,
@@ -41,3 +45,18 @@ def progress_bar(
         disable=None if show else True,
         dynamic_ncols=True,
     )
+    if not bar.disable:
+        threading.Thread(target=_tick, args=(bar,), daemon=True).start()
+    return bar
+
+
+def _tick(bar: tqdm[Any]) -> None:
+    """Draw a bar every second until it is closed."""
+    time.sleep(max(bar.delay, 1.0))
+    while not bar.disable:
+        with bar.get_lock():
+            if not bar.disable:
+                bar.refresh(nolock=True)
+                # A bar that has been drawn must know it, or it would not be ended by a new line.
+                bar.last_print_t = max(bar.last_print_t, bar.start_t + bar.delay)
+        time.sleep(1.0)
