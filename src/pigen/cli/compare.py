@@ -131,9 +131,10 @@ def _published(found: Fidelity) -> list[str]:
     shares = [f"{found.rates[name].percent:.1f}" for name in (NO_SYMMETRY, SMACT)]
     names = ("density", "elements per cell")
     away = [f"{distances[name]:.3f}" if name in distances else "–" for name in names]
-    rows = [("these samples", *shares, *away, f"n = {found.n_samples}")]
+    moved = "–" if found.moved is None else f"{found.moved[0]:.3f}"
+    rows = [("these samples", *shares, *away, moved, f"n = {found.n_samples}")]
     for one in YARDSTICKS:
-        figures = (one.no_symmetry, one.smact, one.density, one.n_elements)
+        figures = (one.no_symmetry, one.smact, one.density, one.n_elements, one.moved)
         shown = ["–" if figure is None else f"{figure:g}" for figure in figures]
         rows.append((one.model, *shown, one.source))
     distances_of = ("density, g/cm3", "elements per cell")
@@ -142,6 +143,7 @@ def _published(found: Fidelity) -> list[str]:
         "P1, %",
         "SMACT valid, %",
         *(f"distance of {d}" for d in distances_of),
+        "RMSD to relaxed, Å",
         "source",
     )
     return [*markdown(headings, rows), "", YARDSTICKS_NOTE]
