@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from pigen import __version__
 from pigen.cli import SECTIONS, VERBS, doctor, main
-from pigen.cli.terminal import for_terminal
+from pigen.cli.common import for_terminal
 from pigen.config import dump_experiment, load_experiment, shipped_experiments
 from pigen.config.settings import Experiment
 from pigen.energy.hull import load_reference

@@ -148,6 +148,16 @@ class Written:
         """Crystals and rejects: what was read."""
         return self.crystals + self.rejects
 
+    def counts(self, done: str) -> dict[str, int]:
+        """The counts by name; ``done`` says what was done to the crystals."""
+        return {
+            "read": self.entries,
+            done: self.crystals,
+            "rejected": self.rejects,
+            "rejected_before": self.before,
+            "resumed_after": self.resumed_after,
+        }
+
 
 class Stage(Generic[R]):
     """What is done to each chunk of a stream, and what is counted on the way.

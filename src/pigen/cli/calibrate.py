@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, provenance_of, readable, show_result
 from pigen.cli.options import EXISTING, executor_option, output_as, writing_options
-from pigen.cli.terminal import show_markdown
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -71,16 +69,14 @@ def calibrate(
     data, moved = calibration_data(given, found, loaded, source, column, group)
     calibration, scores = fit(data, loaded, origin or f"{source.name} ({len(data.dft)} structures)")
     calibration.write(output)
-    if as_json:
-        said = {name: asdict(one) for name, one in scores.items()}
-        counts = {"groups": said, "another_structure": moved, "output": str(output)}
-        click.echo(json.dumps(counts))
-        return
-    show_markdown(_table(scores))
-    click.echo(
-        f"{moved} structures left out: relaxation led to another than DFT's energy is of\n"
+    groups = {name: asdict(one) for name, one in scores.items()}
+    show_result(
+        as_json,
+        {"groups": groups, "another_structure": moved, "output": str(output)},
+        readable(_table(scores)),
+        f"{moved} structures left out: relaxation led to another than DFT's energy is of",
         f"{output}: fitted to {len(data.dft)} structures, systematic error "
-        f"{1000 * calibration.systematic:.0f} meV/atom"
+        f"{1000 * calibration.systematic:.0f} meV/atom",
     )
 
 
@@ -116,4 +112,4 @@ def _table(scores: dict[str, Scores]) -> str:
             f"| {s.mae:.0f} | {s.found} | {s.raw} | {s.expected:.1f} | {100 * s.coverage:.0f} % "
             f"| {s.raw_precision:.2f} | {s.precision:.2f} | {s.raw_first} | {s.first} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

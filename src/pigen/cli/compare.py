@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pigen.cli.common import readable, show_result
 from pigen.cli.options import EXISTING, reading_options
-from pigen.cli.terminal import show_markdown
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -64,10 +63,7 @@ def compare(
         if not any(len(chunk) for chunk in known):
             raise UsageError(f"{references[0]}: no structure to compare with")
         found = fidelity(Bundle.concatenate(chunks), known, executor)
-    if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
-        return
-    show_markdown("\n".join(_lines(found)) + "\n")
+    show_result(as_json, found.as_json(), readable("\n".join(_lines(found))))
 
 
 def _lines(found: Fidelity) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from pigen.cli.common import count_lines, resolved, say, show_result
 from pigen.cli.options import (
     EXISTING,
     executor_option,
@@ -21,7 +21,6 @@ from pigen.cli.options import (
     setting_options,
     shard_option,
 )
-from pigen.cli.terminal import show_counts
 from pigen.config.searches import Request, Settings
 from pigen.runtime.checked import checked
 
@@ -111,17 +110,16 @@ def csp_seed(
     from pigen.bundle import Reject
 
     refused = [Reject(name, reason) for name, reason in experiment.refused.items()]
-    show_counts(count_rejects(refused))
+    click.echo("\n".join(count_lines(count_rejects(refused))), nl=bool(refused))
 
 
 def _read(sources: tuple[Path, ...], limits: Limits) -> Bundle:
-    from pigen.bundle import Bundle
     from pigen.io.sources import Sources
     from pigen.runtime.executor import Where
 
     opened = Sources(sources, limits)
     with opened.executor(Where()) as executor:
-        return Bundle.concatenate(list(opened.watched(executor)))
+        return opened.read(executor)
 
 
 def _generated(formulas: tuple[str, ...], request: Request) -> Bundle:
@@ -138,7 +136,7 @@ def _generated(formulas: tuple[str, ...], request: Request) -> Bundle:
             top=request.each,
             relaxed=False,
             executor=SerialExecutor(),
-            say=lambda line: click.echo(line, err=True),
+            say=say,
         )
 
 
@@ -186,13 +184,13 @@ def csp_run(
     from pigen.csp.run import csp_run as run
     from pigen.energy.elsewhere import PotentialElsewhere
     from pigen.energy.hull.lookup import hull_energies
-    from pigen.runtime.device import resolve_device
     from pigen.runtime.executor import open_executor
     from pigen.runtime.progress import progress_bar
 
-    kind = resolve_device(settings.device).type
+    settings, where = resolved(settings, where)
+    kind = settings.device
     with (
-        open_executor(where.for_few() if kind == "cuda" else where) as executor,
+        open_executor(where) as executor,
         progress_bar(None, "relaxation") as bar,
     ):
         elsewhere = PotentialElsewhere.of(settings.potential, kind, executor)
@@ -212,9 +210,5 @@ def csp_run(
             hull=hull_energies(elsewhere.name),
             watch=watch,
         )
-    if as_json:
-        click.echo(json.dumps(asdict(done)))
-        return
-    click.echo(
-        f"{done.relaxations} relaxations; {done.ended} of {done.searches} searches have ended"
-    )
+    said = f"{done.relaxations} relaxations; {done.ended} of {done.searches} searches have ended"
+    show_result(as_json, asdict(done), said)

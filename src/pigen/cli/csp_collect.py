@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, provenance_of, resolved
 from pigen.cli.options import executor_option, output_as, relaxation_options, writing_options
 from pigen.runtime.errors import UsageError
 
@@ -92,6 +92,7 @@ def csp_collect(
     from pigen.energy.hull import load_reference
     from pigen.runtime.executor import open_executor
 
+    settings, _ = resolved(settings, where)
     outputs = _outputs(folders, output, force=force)
     with tempfile.TemporaryDirectory() as scratch:
         known = {name: load_library(library_file(name, Path(scratch))) for name in names}
@@ -131,10 +132,8 @@ def _outputs(folders: Sequence[Path], output: Path | None, *, force: bool) -> li
 
 def _potential(settings: RelaxConfig, executor: Executor) -> Potential:
     from pigen.energy.elsewhere import PotentialElsewhere
-    from pigen.runtime.device import resolve_device
 
-    device = resolve_device(settings.device).type
-    return PotentialElsewhere.of(settings.potential, device, executor)
+    return PotentialElsewhere.of(settings.potential, settings.device, executor)
 
 
 def _show(one: Collected, path: Path, tie: float, names: tuple[str, ...], *, as_json: bool) -> None:

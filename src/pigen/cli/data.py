@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, count_lines, heading, provenance_of, show_result
 from pigen.cli.options import (
     EXISTING,
     LIMITS,
@@ -22,7 +22,6 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
-from pigen.cli.terminal import heading, show_counts
 from pigen.config.files import EXPORT_FORMATS, Limits
 from pigen.runtime.errors import PigenError, UsageError
 
@@ -96,13 +95,9 @@ def import_(
         "seconds": round(time.monotonic() - started, 2),
         "output": str(output),
     }
-    if as_json:
-        click.echo(json.dumps(counts))
-    else:
-        click.echo(f"{output}: read {kept + rejected}, kept {kept}, rejected {rejected}")
-        show_counts(reasons)
-        if noted:
-            click.echo(f"{noted} with a remark on how they were read, in the column {NOTE}")
+    said = f"{output}: read {kept + rejected}, kept {kept}, rejected {rejected}"
+    remark = f"{noted} with a remark on how they were read, in the column {NOTE}"
+    show_result(as_json, counts, said, *count_lines(reasons), *([remark] if noted else []))
     if rejected and not kept:
         first = next(reject.reason for chunk in iter_bundle(output) for reject in chunk.rejects)
         raise PigenError(f"no entry became a crystal; the first was refused: {first}")
@@ -171,15 +166,12 @@ def export(
         most=most,
         progress=progress_over(min(n_all, most or n_all), "crystal"),
     )
-    counts = {"crystals": n, "output": str(output)}
-    if as_json:
-        click.echo(json.dumps(counts))
-        return
-    click.echo(f"{output}: {n} crystals")
+    lines = [f"{output}: {n} crystals"]
     if most and n < most:
-        click.echo(f"{most - n} fewer than the {most:,} of a submission to LeMat-GenBench")
+        lines.append(f"{most - n} fewer than the {most:,} of a submission to LeMat-GenBench")
     if most and n < n_all:
-        click.echo(f"the first {n:,} of {n_all:,} crystals")
+        lines.append(f"the first {n:,} of {n_all:,} crystals")
+    show_result(as_json, {"crystals": n, "output": str(output)}, *lines)
 
 
 @click.command()

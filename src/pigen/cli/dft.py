@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, count_lines, provenance_of, show_result
 from pigen.cli.options import (
     EXISTING,
     json_option,
@@ -20,11 +20,11 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
-from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.config.files import Limits
+    from pigen.energy.dft.export import Exported
 
 MANY = 100
 """Competing phases above which `pigen dft-export` asks."""
@@ -78,7 +78,7 @@ def dft_export(
         pigen dft-export best.h5 --preset mp -o vasp
     """
     from pigen.bundle import Bundle
-    from pigen.energy.dft.export import LACKING, export
+    from pigen.energy.dft.export import export
     from pigen.energy.hull import load_reference
     from pigen.io.sources import Sources
     from pigen.runtime.executor import Where
@@ -107,19 +107,22 @@ def dft_export(
         "with_potcar": exported.n_potcars,
         "output": str(output),
     }
-    if as_json:
-        click.echo(json.dumps(counts))
-        return
-    click.echo(f"{output}: {len(candidates)} candidates, {counts['competing']} competing phases")
+    said = f"{output}: {len(candidates)} candidates, {counts['competing']} competing phases"
+    show_result(as_json, counts, said, *_left_to_do(exported, output))
+
+
+def _left_to_do(exported: Exported, output: Path) -> Iterator[str]:
+    from pigen.energy.dft.export import LACKING
+
     if exported.without_structure:
-        click.echo(
+        yield (
             f"  {len(exported.without_structure)} more competing phases have an energy here but no "
             f"structure; get them elsewhere: {output / LACKING}"
         )
-    show_counts(exported.no_hull)
+    yield from count_lines(exported.no_hull)
     lacking = len(exported.bundle) - exported.n_potcars
     if lacking:
-        click.echo(f"  {lacking} have a POTCAR.spec in place of a POTCAR: no such potentials found")
+        yield f"  {lacking} have a POTCAR.spec in place of a POTCAR: no such potentials found"
 
 
 def _agree(n: int, *, n_candidates: int, yes: bool) -> None:
@@ -172,14 +175,12 @@ def dft_collect(
     reasons = candidates.columns["e_hull_dft_reason"].values
     no_hull = Counter(reason for reason in reasons if reason.startswith("no hull"))
     counts["no_hull"] = dict(no_hull.most_common())
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
+    lines = []
     for name in ("candidates", "competing"):
-        click.echo(f"{name}: energies of {counts[f'{name}_with_energy']} of {counts[name]}")
-        show_counts(counts[f"{name}_failed"])
-    show_counts(counts["no_hull"])
-    click.echo(f"{output}: {candidates.columns['e_hull_dft'].source}")
+        lines.append(f"{name}: energies of {counts[f'{name}_with_energy']} of {counts[name]}")
+        lines += count_lines(counts[f"{name}_failed"])
+    lines += count_lines(counts["no_hull"])
+    show_result(as_json, counts, *lines, f"{output}: {candidates.columns['e_hull_dft'].source}")
 
 
 def _tag(change: str) -> tuple[str, str]:

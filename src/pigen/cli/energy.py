@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +10,12 @@ import click
 
 from pigen.cli.common import (
     check_output,
+    count_lines,
     output_of,
     provenance_of,
+    readable,
+    resolved,
+    show_result,
     stem_of,
 )
 from pigen.cli.options import (
@@ -25,7 +27,6 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
-from pigen.cli.terminal import show_counts, show_markdown
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.config import RelaxConfig
@@ -86,16 +87,13 @@ def energy(
     from pigen.energy.hull.stage import reference_for
     from pigen.energy.stage import CHUNK, RelaxStage, source_of
     from pigen.io.sources import Sources
-    from pigen.runtime.device import resolve_device
     from pigen.runtime.files import sha256_of
 
     output = output_of(output or Path(f"{stem_of(sources[0])}_relaxed.h5"), shard)
     check_output(output, sources, force=force, resume=resume)
-    device = resolve_device(settings.device).type
-    settings = replace(settings, device=device)
-    opened = Sources(sources, limits, chunk_size=CHUNK[device], shard=shard)
-    where = where.for_few() if device == "cuda" else where
-    with opened.executor(where, few=CHUNK[device]) as executor:
+    settings, where = resolved(settings, where)
+    opened = Sources(sources, limits, chunk_size=CHUNK[settings.device], shard=shard)
+    with opened.executor(where, few=CHUNK[settings.device]) as executor:
         source = source_of(settings, executor)
         loaded = reference_for(source, reference)
         stage = RelaxStage(settings, loaded, calibration=calibration, only_passed=only_passed)
@@ -104,42 +102,31 @@ def energy(
             "relaxed_by": source,
             "reference": loaded.digest if loaded else "",
             "calibration": sha256_of(calibration) if calibration else "",
-            "device": device,
+            "device": settings.device,
             "only_passed": str(only_passed),
         }
         written = opened.through(stage, executor, output, provenance, resume=resume)
     stage.check_any(output)
-    estimate = stage.expected
-    notes = [
-        f"hull of {loaded.note}"
-        if loaded
-        else f"no e_hull: no --reference for {settings.potential}"
-    ]
-    if estimate:
-        notes.append(str(estimate["text"]))
-    elif loaded:
-        notes.append("no estimate of DFT's energies: no calibration for this potential and hull")
     counts = {
-        "read": written.entries,
-        "relaxed": written.crystals,
-        "rejected": written.rejects,
-        "rejected_before": written.before,
-        "resumed_after": written.resumed_after,
+        **written.counts("relaxed"),
         **{name: dict(stage.counts[name].most_common()) for name in ("status", "no_hull")},
         "hull": loaded.note if loaded else None,
-        "estimate": estimate,
+        "estimate": stage.expected,
         "output": str(output),
     }
-    _print(counts, notes, as_json)
+    show_result(as_json, counts, *_lines(counts, settings.potential))
 
 
-def _print(counts: dict[str, Any], notes: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
+def _lines(counts: dict[str, Any], potential: str) -> Iterator[str]:
     read, relaxed, rejected = (counts[key] for key in ("read", "relaxed", "rejected"))
-    click.echo(f"{counts['output']}: read {read}, relaxed {relaxed}, rejected {rejected}")
-    show_counts(counts["status"])
-    show_counts(counts["no_hull"])
-    for note in notes:
-        show_markdown(f"{note}\n")
+    yield f"{counts['output']}: read {read}, relaxed {relaxed}, rejected {rejected}"
+    yield from count_lines(counts["status"])
+    yield from count_lines(counts["no_hull"])
+    if counts["hull"] is None:
+        yield f"no e_hull: no --reference for {potential}"
+        return
+    yield readable(f"hull of {counts['hull']}")
+    if counts["estimate"]:
+        yield readable(counts["estimate"]["text"])
+    else:
+        yield "no estimate of DFT's energies: no calibration for this potential and hull"

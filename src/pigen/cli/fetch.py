@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
+
+from pigen.cli.common import show_result
 
 
 @click.group()
@@ -56,9 +57,7 @@ def fetch(name: str, folder: Path | None, as_json: bool) -> None:
         disable=not sys.stderr.isatty(),
     ) as bar:
         tables = download(dataset, folder or Path(name), lambda done: bar.update(done - bar.n))
-    if as_json:
-        said = {"name": name, "tables": [str(table) for table in tables], "url": dataset.url}
-        click.echo(json.dumps({**said, "sha256": dataset.sha256, "licence": dataset.licence}))
-        return
-    click.echo("\n".join(map(str, tables)))
-    click.echo(f"{dataset.what}; {dataset.licence}; cite {dataset.cite}")
+    paths = [str(table) for table in tables]
+    said = {"name": name, "tables": paths, "url": dataset.url, "sha256": dataset.sha256}
+    counts = {**said, "licence": dataset.licence}
+    show_result(as_json, counts, *paths, f"{dataset.what}; {dataset.licence}; cite {dataset.cite}")

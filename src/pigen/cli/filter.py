@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +12,11 @@ import click
 from pigen.cli.chemistry import chemistry_options, chemistry_settings, known_option
 from pigen.cli.common import (
     check_output,
+    heading,
     output_of,
     provenance_of,
     settings_of,
+    show_result,
     stem_of,
 )
 from pigen.cli.options import (
@@ -27,7 +28,7 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
-from pigen.cli.terminal import heading
+from pigen.config import LESS_IS_BETTER, MORE_IS_BETTER
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -39,11 +40,8 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
 Window = tuple[float | None, float | None]
-_OWN_OPTION = (
-    *("min_distance", "spp", "novel", "c", "mled", "e_hull"),
-    *("p_hull_050", "p_hull_100", "prototype", "k"),
-    *("elements", "n_elements", "charge_balanced", "stoichiometry"),
-)
+_WINDOWS = {"c", *MORE_IS_BETTER, *LESS_IS_BETTER}
+"""Quantities with an option of their own."""
 
 
 class WindowType(click.ParamType[Window]):
@@ -51,9 +49,9 @@ class WindowType(click.ParamType[Window]):
 
     name = "window"
 
-    def __init__(self, bound: str) -> None:
-        """``bound``: what a bare number is, "low" or "high", or "" where it must be a window."""
-        self.bound = bound
+    def __init__(self, quantity: str = "") -> None:
+        """Of a quantity; one of which a bare number says nothing must be a window."""
+        self.is_least, self.is_most = quantity in MORE_IS_BETTER, quantity in LESS_IS_BETTER
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """How the help shows it."""
@@ -67,9 +65,9 @@ class WindowType(click.ParamType[Window]):
             return value
         low_text, colon, high_text = str(value).partition(":")
         low, high = self._number(low_text, param, ctx), self._number(high_text, param, ctx)
-        if not colon and not self.bound:
+        if not (colon or self.is_least or self.is_most):
             self.fail(f"{value!r}: give a window, like 0.55:0.85 or 0.55:", param, ctx)
-        if not colon and self.bound == "high":
+        if not colon and self.is_most:
             low, high = None, low
         if low is None and high is None:
             self.fail(f"{value!r} has neither a lower nor an upper end", param, ctx)
@@ -91,25 +89,27 @@ class WindowType(click.ParamType[Window]):
         return number
 
 
-def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
-    return click.option(flag, type=WindowType(bound), help=text)
+def _window(quantity: str, text: str) -> Callable[[_Verb], _Verb]:
+    flag = "--ehull" if quantity == "e_hull" else f"--{quantity.replace('_', '-')}"
+    kind = WindowType(quantity)
+    if kind.is_least or kind.is_most:
+        text = f"{text}; a number is the {'least' if kind.is_least else 'most'}."
+    return click.option(flag, quantity, type=kind, help=text)
 
 
 @click.command("filter")
 @sources_argument
 @chemistry_options
-@_window("--min-distance", "low", "A′: distances between atoms, Å; a number is the least.")
-@_window("--spp", "high", "A: statistical proxy potential; a number is the most.")
+@_window("min_distance", "A′: distances between atoms, Å")
+@_window("spp", "A: statistical proxy potential")
 @click.option(
     "--novel", is_flag=True, help="B: composition new to the training set, or to what --known says."
 )
-@_window("--c", "", "C: compactness, e.g. 0.55:0.85.")
-@_window("--mled", "low", "D: diversity of local environments, bits; a number is the least.")
-@_window("--ehull", "high", "E: energy above the hull, eV/atom; a number is the most.")
-@_window(
-    "--p-hull-050", "low", "Probability that DFT puts it below 50 meV/atom; a number is the least."
-)
-@_window("--p-hull-100", "low", "The same below 100 meV/atom.")
+@_window("c", "C: compactness, e.g. 0.55:0.85.")
+@_window("mled", "D: diversity of local environments, bits")
+@_window("e_hull", "E: energy above the hull, eV/atom")
+@_window("p_hull_050", "Probability that DFT puts it below 50 meV/atom")
+@_window("p_hull_100", "The same below 100 meV/atom")
 @click.option(
     "--prototypes",
     metavar="aflow|reference|PATH",
@@ -120,7 +120,7 @@ def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
     type=click.IntRange(min=1),
     help="How many of the library, the most frequent first; 100 by default.",
 )
-@_window("--k", "low", "K: crystallographic complexity, bits/atom; a number is the least.")
+@_window("k", "K: crystallographic complexity, bits/atom")
 @click.option(
     "--where",
     "named",
@@ -138,8 +138,6 @@ def _window(flag: str, bound: str, text: str) -> Callable[[_Verb], _Verb]:
 @writing_options
 def filter(
     sources: tuple[Path, ...],
-    spp_table: Path | None,
-    known: Path | None,
     output: Path | None,
     keep_all: bool,
     resume: bool,
@@ -148,12 +146,8 @@ def filter(
     force: bool,
     as_json: bool,
     assignments: tuple[str, ...],
-    novel: bool,
-    prototypes: str | None,
-    top: int | None,
     named: tuple[str, ...],
     own: tuple[Path, ...],
-    ehull: Window | None,
     limits: Limits,
     **options: Any,
 ) -> None:
@@ -183,22 +177,13 @@ def filter(
     check_output(output, sources, force=force, resume=resume)
     load_descriptors(own)
     chemistry = checked(ChemistryConfig, chemistry_settings(options), "pigen filter")
-    windows: dict[str, Window | None] = {**options, "e_hull": ehull, **_named(named)}
+    windows: dict[str, Window | None] = {name: options.pop(name) for name in _WINDOWS}
+    windows |= _named(named)
     settings = settings_of(assignments)
     opened = Sources(sources, limits, shard=shard)
     with tempfile.TemporaryDirectory() as folder, opened.executor(where) as executor:
-        criteria = criteria_of(
-            windows,
-            Path(folder),
-            executor,
-            chemistry=chemistry,
-            novel=novel,
-            prototypes=prototypes,
-            top=top,
-            spp_table=spp_table,
-            known=known,
-            settings=settings,
-        )
+        given = {"chemistry": chemistry, "settings": settings, **options}
+        criteria = criteria_of(windows, Path(folder), executor, **given)
         stage = FilterStage(criteria, keep_all=keep_all)
         provenance = provenance_of("pigen filter", sources, limits=limits, shard=shard)
         written = opened.through(stage, executor, output, provenance, resume=resume)
@@ -207,27 +192,26 @@ def filter(
 
 def _print(funnel: Funnel, written: Written, output: Path, as_json: bool) -> None:
     if written.was_complete:
-        counts = {"crystals": written.crystals, "rejected": written.rejects}
+        n = {"crystals": written.crystals, "rejected": written.rejects}
         said = f"{written.crystals} crystals, {written.rejects} rejected"
-        done = json.dumps({"complete": True, **counts, "output": str(output)})
-        click.echo(done if as_json else f"{output} is complete: {said}")
+        done = {"complete": True, **n, "output": str(output)}
+        show_result(as_json, done, f"{output} is complete: {said}")
         return
-    if as_json:
-        click.echo(json.dumps({**funnel.to_json(), "output": str(output)}, ensure_ascii=False))
-    else:
-        head, *lines = funnel.lines()
-        click.echo("\n".join([heading(head), *lines]))
-        click.echo(f"{output}: {written.crystals} crystals")
+    head, *lines = funnel.lines()
+    counts = {**funnel.to_json(), "output": str(output)}
+    show_result(as_json, counts, heading(head), *lines, f"{output}: {written.crystals} crystals")
 
 
 def _named(texts: Sequence[str]) -> dict[str, Window]:
     """Windows by name, from texts like ``density=4:6``."""
+    from pigen.screening.criteria import ORDER
+
     found = {}
     for text in texts:
         name, equals, window = text.partition("=")
         if not (name.strip() and equals):
             raise UsageError(f"--where {text}: expected NAME=LO:HI")
-        if name.strip() in (*_OWN_OPTION, "ehull"):
+        if name.strip() in (*ORDER, "ehull"):
             raise UsageError(f"--where {text}: {name} has an option of its own")
-        found[name.strip()] = WindowType("").convert(window, None, None)
+        found[name.strip()] = WindowType().convert(window, None, None)
     return found

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pigen.cli.calibrate import calibrate
 from pigen.cli.common import (
     check_output,
+    count_lines,
     origin_of,
     provenance_of,
+    readable,
+    resolved,
+    show_result,
 )
 from pigen.cli.options import (
     EXISTING,
@@ -28,12 +31,12 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
-from pigen.cli.terminal import show_counts, show_markdown
 from pigen.config.files import Limits
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.config import RelaxConfig
+    from pigen.energy.hull.fitted import Added
     from pigen.runtime.executor import Where
 
 _ABOVE = "e_above_hull"
@@ -96,18 +99,15 @@ def build(
     from pigen.energy.hull.build import make_reference, relax_all
     from pigen.energy.stage import CHUNK, level_of, source_of
     from pigen.io.sources import Sources
-    from pigen.runtime.device import resolve_device
     from pigen.runtime.files import check_writable
 
     if output.exists() and any(output.iterdir()) and not (resume or force):
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
     check_writable(output)
-    device = resolve_device(settings.device).type
-    settings = replace(settings, device=device)
-    opened = Sources(sources, limits, chunk_size=CHUNK[device])
+    settings, where = resolved(settings, where)
+    opened = Sources(sources, limits, chunk_size=CHUNK[settings.device])
     output.mkdir(parents=True, exist_ok=True)
-    where = where.for_few() if device == "cuda" else where
-    with opened.executor(where, few=CHUNK[device] - substitute) as executor:
+    with opened.executor(where, few=CHUNK[settings.device] - substitute) as executor:
         source, level = source_of(settings, executor), level_of(settings, executor)
         provenance = {**provenance_of("pigen hull build", sources), "relaxed_by": source}
         relaxed = relax_all(
@@ -120,22 +120,18 @@ def build(
             resume=resume,
             total=opened.total,
         )
-    said = origin or ", ".join(source.name for source in sources)
     made = {"made_by": "pigen hull build", **origin_of(sources), "relaxed_by": source}
     if substitute:
         made["substitutes"] = f"{substitute} at most"
-    reference, failed = make_reference(relaxed, output, level, said, made)
+    origin = origin or ", ".join(source.name for source in sources)
+    reference, failed = make_reference(relaxed, output, level, origin, made)
     counts = {
         "entries": len(reference.entries),
         "without_energy": dict(failed.most_common()),
         "digest": reference.digest,
         "output": str(output),
     }
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
-    show_markdown(f"{output}: {reference.note}\n")
-    show_counts(failed)
+    show_result(as_json, counts, readable(f"{output}: {reference.note}"), *count_lines(failed))
 
 
 @hull.command("import")
@@ -175,11 +171,12 @@ def import_(
     reference = import_reference(file, level, limits.max_file_bytes)
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)
-    if as_json:
-        counts = {"entries": len(reference.entries), "digest": reference.digest}
-        click.echo(json.dumps({**counts, "output": str(output)}))
-        return
-    show_markdown(f"{output}: {reference.note}\n")
+    counts = {
+        "entries": len(reference.entries),
+        "digest": reference.digest,
+        "output": str(output),
+    }
+    show_result(as_json, counts, readable(f"{output}: {reference.note}"))
 
 
 @hull.command(short_help="Add compounds with energies of another level of theory.")
@@ -241,40 +238,40 @@ def add(
     output.parent.mkdir(parents=True, exist_ok=True)
     added.reference.write(output)
     copy_phases(load_reference(reference), added.reference, output)
+    note = readable(f"{output}: {added.reference.note}")
+    lines = (*_quality_lines(added, bool(published)), *count_lines(added.left_out), note)
+    show_result(as_json, {**_counts_of(added), "output": str(output)}, *lines)
+
+
+def _counts_of(added: Added) -> dict[str, Any]:
     quality = added.quality
-    counts = {
+    return {
         "entries": len(added.reference.entries),
         "added": added.n_added,
         "lower_than_metastable": added.n_lower,
         "left_out": dict(added.left_out.most_common()),
         "shared": quality.shared,
         "error_cross_validated": {
-            "median": round(quality.median, 4),
-            "mean": round(quality.mean, 4),
-            "bias": round(quality.bias, 4),
+            name: round(getattr(quality, name), 4) for name in ("median", "mean", "bias")
         },
         "error_without_fit": {
             "median": round(quality.raw_median, 4),
             "mean": round(quality.raw_mean, 4),
         },
         "digest": added.reference.digest,
-        "output": str(output),
     }
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
-    click.echo(
+
+
+def _quality_lines(added: Added, with_published: bool) -> Iterator[str]:
+    quality = added.quality
+    yield (
         f"fitted to {quality.shared} compounds; cross-validated error (meV/atom): median "
         f"{1000 * quality.median:.1f}, mean {1000 * quality.mean:.1f}, bias "
         f"{1000 * quality.bias:+.1f}; without the fit {1000 * quality.raw_median:.1f} and "
         f"{1000 * quality.raw_mean:.1f}"
     )
-    if published:
-        click.echo(
-            f"{added.n_lower} compounds whose own forms are metastable take the fitted energy"
-        )
-    show_counts(added.left_out)
-    show_markdown(f"{output}: {added.reference.note}\n")
+    if with_published:
+        yield f"{added.n_lower} compounds whose own forms are metastable take the fitted energy"
 
 
 def _published(sources: tuple[Path, ...]) -> dict[str, float]:
@@ -343,12 +340,9 @@ def evaluate(
         "note": loaded.note,
         "output": str(output),
     }
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
-    click.echo(f"{output}: e_hull of {counts['with_e_hull']} of {n} structures")
-    show_counts(reasons)
-    show_markdown(f"hull of {loaded.note}\n")
+    said = f"{output}: e_hull of {counts['with_e_hull']} of {n} structures"
+    hull_of = readable(f"hull of {loaded.note}")
+    show_result(as_json, counts, said, *count_lines(reasons), hull_of)
 
 
 hull.add_command(calibrate)

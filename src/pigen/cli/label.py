@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +11,12 @@ import click
 
 from pigen.cli.common import (
     check_output,
+    count_lines,
     origin_of,
     output_of,
     provenance_of,
     settings_of,
+    show_result,
 )
 from pigen.cli.options import (
     EXISTING,
@@ -28,7 +29,6 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
-from pigen.cli.terminal import show_counts
 from pigen.runtime.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
@@ -97,25 +97,16 @@ def label(
     with opened.executor(where) as executor:
         written = opened.through(stage, executor, output, provenance, resume=resume)
     counts = {
-        "read": written.entries,
-        "labelled": written.crystals,
-        "rejected": written.rejects,
-        "rejected_before": written.before,
-        "resumed_after": written.resumed_after,
+        **written.counts("labelled"),
         "missing": dict(stage.counts.most_common()),
         "output": str(output),
     }
     if table is not None:
         joined = written.crystals - stage.counts[table.no_row]
         counts["values"] = {"rows": len(table.row), "joined": joined, "left_out": table.left_out}
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
-    said = f"read {written.entries}, labelled {written.crystals}, rejected {written.rejects}"
-    click.echo(f"{output}: {said}")
-    show_counts(stage.counts)
-    if table is not None:
-        click.echo("\n".join(table.lines(joined)))
+    read = f"read {written.entries}, labelled {written.crystals}, rejected {written.rejects}"
+    of_table = () if table is None else table.lines(joined)
+    show_result(as_json, counts, f"{output}: {read}", *count_lines(stage.counts), *of_table)
 
 
 def _names(columns: str | None, own: Sequence[Path]) -> tuple[str, ...]:
@@ -154,9 +145,8 @@ def spp_fit(
     check_output(output, sources, force=force)
     with _crystals(sources, where, limits) as batches:
         n = fit_spp(batches, output, origin_of(sources))
-    counts = {"structures": n, "output": str(output)}
     said = f"{output}: potentials fitted to {n} structures"
-    click.echo(json.dumps(counts) if as_json else said)
+    show_result(as_json, {"structures": n, "output": str(output)}, said)
 
 
 @click.command()
@@ -198,8 +188,7 @@ def known(
         raise PigenError("no structure could be read")
     said = "\n".join(f"{key}: {value}" for key, value in origin_of(sources).items())
     n = write_formulas(output, formulas, "\n".join(filter(None, (note, "reduced formulas", said))))
-    counts = {"formulas": n, "output": str(output)}
-    click.echo(json.dumps(counts) if as_json else f"{output}: {n} formulas")
+    show_result(as_json, {"formulas": n, "output": str(output)}, f"{output}: {n} formulas")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from pigen.cli.common import check_output
+from pigen.cli.common import check_output, show_result
 from pigen.cli.options import EXISTING, output_option, writing_options
 
 
@@ -37,14 +36,10 @@ def merge(shards: tuple[Path, ...], output: Path, force: bool, as_json: bool) ->
     run = check_shards(shards)
     with progress_bar(run.n_chunks, "chunk") as bar:
         merged = merge_shards(run, output, lambda done: bar.update(done - bar.n))
-    if as_json:
-        said = {"shards": len(run.paths), **asdict(merged), "output": str(output)}
-        click.echo(json.dumps(said, ensure_ascii=False))
-        return
-    click.echo(
-        f"{output}: {merged.crystals} crystals, {merged.rejects} rejects of {len(run.paths)} shards"
-    )
-    click.echo("\n".join(_lines(merged.counts)), nl=bool(merged.counts))
+    n = len(run.paths)
+    said = f"{output}: {merged.crystals} crystals, {merged.rejects} rejects of {n} shards"
+    counts = {"shards": n, **asdict(merged), "output": str(output)}
+    show_result(as_json, counts, said, *_lines(merged.counts))
 
 
 def _lines(counts: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pigen.cli.chemistry import chemistry_options, chemistry_settings, known_option
-from pigen.cli.common import check_output, output_of
+from pigen.cli.common import check_output, output_of, say, show_result
 from pigen.cli.options import (
     batch_executor_option,
     bundle_shard_option,
@@ -70,7 +71,7 @@ def train(
             train as train_model,
         )  # takes seconds: a wrong setting is told first
 
-        path = train_model(loaded, out, resume=resume, say=lambda line: click.echo(line, err=True))
+        path = train_model(loaded, out, resume=resume, say=say)
     if is_first():
         click.echo(f"{path}")
 
@@ -125,8 +126,6 @@ def sample(
         pigen sample pigen_c --n 40 --target c=0.65 --elements Li \\
             --elements-one-of O,S --n-elements 3:4 --charge-balanced -o new.h5
     """
-    from contextlib import nullcontext
-
     from pigen.bundle import bundle_info
     from pigen.config import load_experiment
     from pigen.config.dump import format_value
@@ -134,11 +133,9 @@ def sample(
     from pigen.model.sample import chains_of, sample_to_bundle
     from pigen.runtime.executor import open_executor
 
-    asked: dict[str, Any] = chemistry_settings(chemistry)
-    given = {"n": n, "checkpoint": checkpoint, "known": known and str(known)}
-    asked |= {key: value for key, value in given.items() if value is not None}
-    if targets:
-        asked["targets"] = _targets(targets)
+    given: dict[str, Any] = {"n": n, "checkpoint": checkpoint, "known": known and str(known)}
+    given["targets"] = _targets(targets) if targets else None
+    asked = chemistry_settings(chemistry) | {k: v for k, v in given.items() if v is not None}
     own = [f"sample.{key}={format_value(value)}" for key, value in asked.items()]
     loaded = load_experiment(experiment, (*own, *overrides))
     if loaded.generator != "model":
@@ -153,15 +150,13 @@ def sample(
     with open_executor(where) if where else nullcontext() as executor:
         sample_to_bundle(loaded, found, output, resume=resume, shard=shard, executor=executor)
     info, drawn = bundle_info(output), chains_of(output)
-    if as_json:
-        counts: dict[str, Any] = {"crystals": info.n_crystals, "rejects": info.n_rejects}
-        counts |= {} if drawn is None else {"drawn": drawn}
-        click.echo(json.dumps({**counts, "output": str(output)}))
-        return
-    click.echo(f"{output}: {info.n_crystals} crystals, {info.n_rejects} failed")
+    counts: dict[str, Any] = {"crystals": info.n_crystals, "rejects": info.n_rejects}
+    lines = [f"{output}: {info.n_crystals} crystals, {info.n_rejects} failed"]
     if drawn is not None:
+        counts["drawn"] = drawn
         asked_for = info.n_crystals + info.n_rejects
-        click.echo(f"asked {asked_for}, drawn {drawn}, kept {info.n_crystals}")
+        lines.append(f"asked {asked_for}, drawn {drawn}, kept {info.n_crystals}")
+    show_result(as_json, {**counts, "output": str(output)}, *lines)
 
 
 def _targets(texts: Sequence[str]) -> dict[str, float | list[float]]:

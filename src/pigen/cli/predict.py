@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pigen.cli.common import readable, say, show_result
 from pigen.cli.options import EXISTING, executor_option, resume_option, writing_options
-from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # heavy: imported when the verb runs
     from pigen.bundle import Bundle
@@ -105,25 +104,15 @@ def predict(
         clear(asked, out)
     with open_executor(where.for_few() if n * len(asked) <= FEW else where) as executor:
         found = predict(
-            asked,
-            base,
-            out,
-            top=top,
-            relaxed=relaxed,
-            resume=resume,
-            executor=executor,
-            say=lambda line: click.echo(line, err=True),
+            asked, base, out, top=top, relaxed=relaxed, resume=resume, executor=executor, say=say
         )
     write_bundle(out / PREDICTED, found)
     report = report_of_chunks([prepare(found)], "predicted", len(found))
     write_atomically(out / "report.html", to_html(report))
     rows = _rows(found) if relaxed else []
-    if as_json:
-        click.echo(json.dumps({"structures": len(found), "rows": rows, "output": str(out)}))
-        return
-    if relaxed:
-        show_markdown(_table(rows))
-    click.echo(f"{out / PREDICTED}: {len(found)} structures; {out / 'report.html'} shows them")
+    counts = {"structures": len(found), "rows": rows, "output": str(out)}
+    said = f"{out / PREDICTED}: {len(found)} structures; {out / 'report.html'} shows them"
+    show_result(as_json, counts, *([readable(_table(rows))] if rows else []), said)
 
 
 def _rows(found: Bundle) -> list[dict[str, Any]]:
@@ -152,8 +141,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, energies above something in meV/atom."""
     from pigen.paper.cells import markdown
 
-    if not rows:
-        return ""
     heads = {
         "composition": "composition",
         "rank": "rank",
@@ -167,7 +154,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     }
     shown = [key for key in heads if key in rows[0]]
     cells = ([_cell(row, key) for key in shown] for row in rows)
-    return "\n".join(markdown([heads[key] for key in shown], cells)) + "\n"
+    return "\n".join(markdown([heads[key] for key in shown], cells))
 
 
 def _cell(row: dict[str, Any], key: str) -> str:

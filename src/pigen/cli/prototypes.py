@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, provenance_of, show_result
 from pigen.cli.options import output_option, reading_options, sources_argument, writing_options
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -80,18 +79,16 @@ def build(
     kept = f"{len(library)} frameworks of {least} or more structures"
     provenance["kept"] = f"{kept}, out of {len(counter)}; {source}"
     library.write(output, provenance)
-    if as_json:
-        counts = {
-            "read": n,
-            "frameworks": len(counter),
-            "kept": len(library),
-            "not_compared": counter.left_out,
-            "output": str(output),
-        }
-        click.echo(json.dumps(counts))
-        return
+    counts = {
+        "read": n,
+        "frameworks": len(counter),
+        "kept": len(library),
+        "not_compared": counter.left_out,
+        "output": str(output),
+    }
     left_out = f"; {counter.left_out} structures could not be compared" if counter.left_out else ""
-    click.echo(f"{output}: {kept}, out of {len(counter)} in {n} structures{left_out}")
+    said = f"{output}: {kept}, out of {len(counter)} in {n} structures{left_out}"
+    show_result(as_json, counts, said)
 
 
 @prototypes.command(short_help="Find the known framework of each structure.")
@@ -140,13 +137,10 @@ def match(
         provenance = provenance_of("pigen prototypes match", sources)
         opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("matched", "unmatched", "failed")}
-    if as_json:
-        click.echo(json.dumps({**counts, "output": str(output)}))
-        return
     total = sum(counts.values())
-    click.echo(f"{output}: of {total} structures")
-    for name, n in counts.items():
-        click.echo(f"  {name:<10} {Rate(n, total)}")
+    rates = (f"  {name:<10} {Rate(n, total)}" for name, n in counts.items())
+    said = f"{output}: of {total} structures"
+    show_result(as_json, {**counts, "output": str(output)}, said, *rates)
 
 
 @prototypes.command(short_help="Mark duplicates.")
@@ -179,7 +173,5 @@ def unique(
     with opened.executor(where) as executor:
         opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("unique", "duplicates")}
-    if as_json:
-        click.echo(json.dumps({**counts, "output": str(output)}))
-        return
-    click.echo(f"{output}: {counts['unique']} unique, {counts['duplicates']} duplicates")
+    said = f"{output}: {counts['unique']} unique, {counts['duplicates']} duplicates"
+    show_result(as_json, {**counts, "output": str(output)}, said)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pigen.cli.common import check_output, provenance_of
+from pigen.cli.common import check_output, count_lines, provenance_of, readable, show_result
 from pigen.cli.options import EXISTING, reading_options, sources_argument, writing_options
-from pigen.cli.terminal import show_counts, show_markdown
-from pigen.runtime.errors import PigenError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
     from pigen.config.files import Limits
@@ -59,14 +56,12 @@ def rank(
     sources: tuple[Path, ...],
     n: int,
     by: tuple[str, ...],
-    per_system: int | None,
-    known: Path | None,
-    keep_known: bool,
     output: Path,
     where: Where,
     force: bool,
     as_json: bool,
     limits: Limits,
+    **chosen: Any,
 ) -> None:
     """Rank structures: the best N as bundle, table, CIFs and one picture.
 
@@ -83,7 +78,6 @@ def rank(
         pigen rank relaxed.h5 --n 50 --per-system 3 -o best
         pigen rank cifs/ --by mled,density:desc --keep-known -o best
     """
-    from pigen.bundle import Bundle
     from pigen.energy.calibration.estimate import share_of
     from pigen.io.sources import Sources
     from pigen.report.best import BestFiles
@@ -96,36 +90,25 @@ def rank(
     keys = [key for text in by for key in text.split(",")]
     opened = Sources(sources, limits)
     with opened.executor(where) as executor:
-        bundle = Bundle.concatenate(list(opened.watched(executor)))
-        found = best_of(
-            bundle, n, executor, by=keys, per_system=per_system, known=known, keep_known=keep_known
-        )
-    best = found.bundle
-    if not len(best):
-        why = "; ".join(f"{count}: {reason}" for reason, count in found.left_out.most_common())
-        raise PigenError(
-            f"nothing is left to rank of {bundle.n_read}: {why or 'no structures'}; "
-            "--keep-known keeps what is known"
-        )
-    made = {**best.provenance, **provenance_of("pigen rank", sources)}
+        bundle = opened.read(executor)
+        found = best_of(bundle, n, executor, by=keys, **chosen)
+    made = {**found.bundle.provenance, **provenance_of("pigen rank", sources)}
     files.write(found, bundle.n_read, made)
-    expected = share_of(best)
+    expected = share_of(found.bundle)
     counts = {
         "read": bundle.n_read,
-        "ranked": len(best),
+        "ranked": len(found.bundle),
         "by": "; ".join(key.text for key in found.keys),
         "left_out": dict(found.left_out.most_common()),
         "expected": expected,
         "output": str(files.bundle),
-        "table": str(files.table),
-        "picture": str(files.picture),
-        "cifs": str(files.cifs),
+        **{name: str(getattr(files, name)) for name in ("table", "picture", "cifs")},
     }
-    if as_json:
-        click.echo(json.dumps(counts, ensure_ascii=False))
-        return
-    click.echo(f"the best {len(best)} of {bundle.n_read} by {counts['by']}")
-    show_counts(found.left_out)
-    if expected:
-        show_markdown(f"{expected['text']}\n")
-    click.echo(f"{', '.join(map(str, files.files))} and the folder {files.cifs}")
+    show_result(
+        as_json,
+        counts,
+        f"the best {len(found.bundle)} of {bundle.n_read} by {counts['by']}",
+        *count_lines(found.left_out),
+        *([readable(str(expected["text"]))] if expected else []),
+        f"{', '.join(map(str, files.files))} and the folder {files.cifs}",
+    )

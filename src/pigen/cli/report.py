@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pigen.cli.common import check_output, stem_of
+from pigen.cli.common import check_output, show_result, stem_of
 from pigen.cli.options import EXISTING, output_as, reading_options, writing_options
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -76,10 +75,8 @@ def report(
             made = report_of_chunks(judged, source.name, most, complete=complete)
     write_atomically(output, to_html(made))
     listed = len(made.listing.rows)
-    if as_json:
-        counts = {"read": made.read, "kept": made.kept, "listed": listed, "output": str(output)}
-        click.echo(json.dumps(counts))
-        return
-    click.echo(f"{output}: {made.read} structures, {made.kept} passed, {listed} listed")
-    if not viewer_script():
+    counts = {"read": made.read, "kept": made.kept, "listed": listed, "output": str(output)}
+    said = f"{output}: {made.read} structures, {made.kept} passed, {listed} listed"
+    show_result(as_json, counts, said)
+    if not as_json and not viewer_script():
         click.echo(MISSING, err=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pigen.cli.common import readable, say
 from pigen.cli.options import executor_option, folder_as
-from pigen.cli.terminal import show_markdown
 from pigen.paper.reproduce.scales import SCALES
 
 if TYPE_CHECKING:  # imported when a verb runs
@@ -75,12 +75,12 @@ def reproduce(
         given={name: path for name, path in structures.items() if path is not None},
         checkpoints=_by_name(checkpoints),
         where=where,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
     if as_json:
         click.echo(json.dumps(asdict(done), default=str))
         return
-    show_markdown((done.out / "summary.md").read_text(encoding="utf-8"))
+    click.echo(readable((done.out / "summary.md").read_text(encoding="utf-8")))
     click.echo(f"\n{done.out / 'tables'} and {done.out / 'figures'} hold the tables and figures.")
 
 

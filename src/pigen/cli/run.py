@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pigen.cli.common import readable, say
 from pigen.cli.options import executor_option, experiment_options, folder_as
-from pigen.cli.terminal import show_markdown
 
 if TYPE_CHECKING:  # imported when a verb runs
     from pigen.paper.cells import Table
@@ -62,13 +62,13 @@ def run(
             resume=resume,
             force=force,
             executor=executor,
-            say=lambda line: click.echo(line, err=True),
+            say=say,
             files=published_files,
         )
     if as_json:
         click.echo(published_files(table)["table.json"], nl=False)
     else:
-        show_markdown(render(table))
+        click.echo(readable(render(table)))
     click.echo(f"{out} holds {', '.join(kept(out))}; `pigen report {out}` shows it", err=True)
 
 
@@ -123,7 +123,7 @@ def table(
     else:
         found, text = _joined(which, runs, csp, as_text)
     if as_text:
-        show_markdown(text)
+        click.echo(readable(text))
     elif explain:
         click.echo(found.explain(), nl=False)
     else:

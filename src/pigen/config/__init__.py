@@ -1,8 +1,13 @@
 """Experiments: one TOML file → frozen, validated dataclasses."""
 
-from pigen.config.chemistry import ChemistryConfig
 from pigen.config.dump import dump_experiment
-from pigen.config.filters import CRITERION_LABELS, FilterConfig
+from pigen.config.filters import (
+    CRITERION_LABELS,
+    LESS_IS_BETTER,
+    MORE_IS_BETTER,
+    ChemistryConfig,
+    FilterConfig,
+)
 from pigen.config.load import load_experiment, shipped_experiments
 from pigen.config.settings import (
     LABELS,
@@ -23,6 +28,8 @@ from pigen.config.settings import (
 __all__ = [
     "CRITERION_LABELS",
     "LABELS",
+    "LESS_IS_BETTER",
+    "MORE_IS_BETTER",
     "ChemistryConfig",
     "DataConfig",
     "DiffusionConfig",

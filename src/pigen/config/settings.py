@@ -12,8 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pigen.config.chemistry import ChemistryConfig
-from pigen.config.filters import FilterConfig
+from pigen.config.filters import ChemistryConfig, FilterConfig
 from pigen.crystal.elements import SYMBOLS
 from pigen.runtime.checked import REQUIRED, setting
 from pigen.runtime.resources import KNOWN_LISTS, SHIPPED_CHECKPOINTS

@@ -87,6 +87,10 @@ class Sources:
             total=self.total,
         )
 
+    def read(self, executor: Executor) -> Bundle:
+        """All entries in one bundle, with a bar."""
+        return Bundle.concatenate(list(self.watched(executor)))
+
     def watched(self, executor: Executor) -> Iterator[Bundle]:
         """`chunks` with a bar."""
         with progress_bar(self.total) as bar:

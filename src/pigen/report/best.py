@@ -14,6 +14,7 @@ from pigen.crystal.symmetry import space_group_name
 from pigen.io.cif_text import to_cif
 from pigen.io.export import check_target, safe_name, write_folder
 from pigen.report.sheet import sheet, to_png
+from pigen.runtime.errors import PigenError
 from pigen.runtime.files import replaced, write_atomically
 from pigen.screening.rank import Ranked
 
@@ -58,8 +59,17 @@ class BestFiles:
             ranked: the best.
             read: structures of which they are the best.
             provenance: of the bundle.
+
+        Raises:
+            PigenError: there is none.
         """
         best = ranked.bundle
+        if not len(best):
+            why = "; ".join(f"{count}: {reason}" for reason, count in ranked.left_out.most_common())
+            raise PigenError(
+                f"nothing is left to rank of {read}: {why or 'no structures'}; "
+                "--keep-known keeps what is known"
+            )
         write_bundle(self.bundle, replace(best, rejects=(), provenance=provenance))
         with replaced(self.table) as part:
             table_of(best).to_csv(part, index=False, float_format="%.6g")

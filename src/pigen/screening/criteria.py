@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pigen.bundle import Bundle, Criterion
-from pigen.config import CRITERION_LABELS, ChemistryConfig, FilterConfig
+from pigen.config import (
+    CRITERION_LABELS,
+    LESS_IS_BETTER,
+    MORE_IS_BETTER,
+    ChemistryConfig,
+    FilterConfig,
+)
 from pigen.descriptors import column_source, descriptor_names, get_descriptor
 from pigen.descriptors.novelty import known_list, new_to, write_formulas
 from pigen.io import read_chunks
@@ -22,7 +28,7 @@ Window = float | Ends
 """``(lo, hi)``, ends excluded, None for an open one; a number is the natural bound."""
 
 _CHEMISTRY = ("elements", "n_elements", "charge_balanced", "stoichiometry")
-_ORDER = (
+ORDER = (
     *_CHEMISTRY,
     *("min_distance", "spp", "novel", "c", "mled"),
     *("e_hull", "p_hull_050", "p_hull_100", "prototype", "k"),
@@ -39,12 +45,6 @@ MADE_BEFORE = {
     "p_hull_100": ("", "pigen energy"),
 }
 """Columns of ours that no descriptor computes: the unit of each, and the verb that makes it."""
-
-
-MORE_IS_BETTER = frozenset(("min_distance", "mled", "k", "p_hull_050", "p_hull_100"))
-"""Quantities of which a bare number in a criterion is the least, and rankings have most first."""
-LESS_IS_BETTER = frozenset(("spp", "e_hull"))
-"""Those of which it is the most; of any other a criterion wants a window."""
 
 
 def letter_of(criterion: Criterion) -> str:
@@ -199,8 +199,8 @@ def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
     """The criteria in one order, A′ A B C D E prototype K and others, however they were typed."""
-    place = {name: i for i, name in enumerate(_ORDER)}
-    return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(_ORDER)), one.name)))
+    place = {name: i for i, name in enumerate(ORDER)}
+    return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(ORDER)), one.name)))
 
 
 def lists_formulas(source: Path) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column
+from pigen.config import MORE_IS_BETTER
 from pigen.runtime.errors import UsageError
-from pigen.screening.criteria import MORE_IS_BETTER
 from pigen.screening.stability import new_and_unique
 
 RANK = "rank"

@@ -130,6 +130,23 @@ def add_fitted(
     ]
     quality = _cross_validated(shared, target, first, beside)
     before = [e for e in reference.entries if e.id.startswith(FITTED) and e.formula not in first]
+    n_lower = sum(entry.formula in known for entry in entries)
+    held = len(shared) + len(metastable & first.keys()) - n_lower
+    left_out = Counter({"in the reference already": held})
+    left_out.update(f"no element {_first_missing(f, zero)} in the reference" for f in lacking)
+    extended = _extended(reference, own, before, entries, origin, quality)
+    return Added(extended, quality, len(entries), n_lower, left_out)
+
+
+def _extended(
+    reference: Reference,
+    own: Sequence[Entry],
+    before: Sequence[Entry],
+    entries: Sequence[Entry],
+    origin: str,
+    quality: FitQuality,
+) -> Reference:
+    """The reference with its own entries, those added before and the new ones, and what it says."""
     earlier = reference.provenance.get("fitted", "")
     note = (
         f"{_given(own)} relaxed, and {len(entries)} compounds of {origin}, whose energies were "
@@ -139,17 +156,13 @@ def add_fitted(
     if before:
         note += f", beside {len(before)} of {earlier or 'another'}, added before"
         origin = f"{earlier}, {origin}"
-    extended = replace(
+    own_words = {k: v for k, v in reference.provenance.items() if k != "substitutes"}
+    return replace(
         reference,
         entries=(*own, *before, *entries),
         note=note,
-        provenance={**_without_substitutes(reference.provenance), "fitted": origin},
+        provenance={**own_words, "fitted": origin},
     )
-    n_lower = sum(entry.formula in known for entry in entries)
-    held = len(shared) + len(metastable & first.keys()) - n_lower
-    left_out = Counter({"in the reference already": held})
-    left_out.update(f"no element {_first_missing(f, zero)} in the reference" for f in lacking)
-    return Added(extended, quality, len(entries), n_lower, left_out)
 
 
 def _metastable(entries: Iterable[Entry], published: Mapping[str, float]) -> set[str]:
@@ -301,10 +314,6 @@ def _mixture(formula: str, base: Mapping[str, float]) -> float:
 def _pairs_of(formula: str) -> list[tuple[int, int]]:
     numbers = sorted(Z_OF[symbol] for symbol in formula_amounts(formula))
     return [(a, b) for i, b in enumerate(numbers) for a in numbers[:i]]
-
-
-def _without_substitutes(provenance: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in provenance.items() if key != "substitutes"}
 
 
 def _first_missing(formula: str, known: Mapping[str, float]) -> str:

@@ -87,8 +87,7 @@ def reverse_chain(
         steer: draws the elements that are revealed, in place of ``draws.choose``.
         on_step: called after each step.
     """
-    steps = len(draws.reveal)
-    n_atoms = mask.sum(1)
+    steps, n_atoms = len(draws.reveal), mask.sum(1)
     current, frac, y = start_types, draws.frac, draws.y
     kept = _kept(symmetry, given, y, n_atoms, scale)
     y = kept.cells(y)
@@ -99,17 +98,8 @@ def reverse_chain(
     for k in range(steps):
         t, t_next = times[k].expand(len(y)), times[k + 1].expand(len(y))
         tau, tau_next = (time[:, None] ** config.time_power for time in (t, t_next))
-        noised = Noised(
-            types=current,
-            frac=torch.remainder(frac, 1.0),
-            lattice=lattice.to_lattice(y, n_atoms, scale),
-            shape=y[:, 1:],
-            mask=mask,
-            t=t,
-            given=given,
-            symmetry=symmetry,
-        )
-        guess = predict(noised, guess)
+        cells, wrapped = lattice.to_lattice(y, n_atoms, scale), torch.remainder(frac, 1.0)
+        guess = predict(Noised(current, wrapped, cells, y[:, 1:], mask, t, given, symmetry), guess)
         there = _coords_after(
             *(frac, guess, draws.coord_noise[k], n_atoms, t, t_next, config, eta),
             sharpness=None if k == steps - 1 else sharpness,
@@ -121,8 +111,7 @@ def reverse_chain(
             *(current, kept.shared(guess.logits), tau, tau_next),
             *(kept.shared(draws.reveal[k]), kept.shared(draws.choose[k])),
             steer=steer,
-        )
-        current = current.masked_fill(~mask, 0)
+        ).masked_fill(~mask, 0)
         # A chain that fails must not take the others of its batch along.
         alive &= torch.isfinite(y).all(1) & torch.isfinite(frac).all((1, 2))
         y, frac = y.masked_fill(~alive[:, None], 0.0), frac.masked_fill(~alive[:, None, None], 0.0)
