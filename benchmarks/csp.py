@@ -54,14 +54,15 @@ from pigen.csp.cells import sorted_atoms
 from pigen.csp.hopper import BATCH, Hopper, Plan, Trial
 from pigen.csp.run import judged
 from pigen.csp.select import seeds
-from pigen.energy.hull.lookup import hull_energies
+from pigen.energy.hull.diagram import hull_energies
+from pigen.energy.minimise import rattled
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, Relaxer, relax
 from pigen.model import template_prior
-from pigen.model.checkpoint import find_checkpoint
 from pigen.model.sample import sample_in_memory
 from pigen.model.template_prior import Relatives
 from pigen.run.predict import sampling
+from pigen.runtime.resources import find_checkpoint
 from polymorphs import GARNET, POLYMORPHS
 
 FUSE_SECONDS = (3.0, 5.0)

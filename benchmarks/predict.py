@@ -32,9 +32,10 @@ from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, atomic_radii, mendeleev_numbers
 from pigen.energy.stage import relax_bundle
 from pigen.io import read
-from pigen.model.checkpoint import find_checkpoint, load_checkpoint
+from pigen.model.checkpoint import load_checkpoint
 from pigen.model.request import library_of, plan
 from pigen.model.sample import sample
+from pigen.runtime.resources import find_checkpoint
 
 MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
 SHARPNESS = 4.0

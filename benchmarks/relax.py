@@ -28,9 +28,10 @@ from pigen.config import load_experiment
 from pigen.crystal.crystals import Crystals
 from pigen.energy import CHGNetPotential, relax
 from pigen.io import read
-from pigen.model.checkpoint import find_checkpoint, load_checkpoint
+from pigen.model.checkpoint import load_checkpoint
 from pigen.model.request import plan
 from pigen.model.sample import sample
+from pigen.runtime.resources import find_checkpoint
 from pigen.screening.criteria import paper_criteria
 from pigen.screening.filter import FilterStage
 

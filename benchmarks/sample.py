@@ -23,12 +23,13 @@ import torch
 from pigen.bundle import Bundle
 from pigen.config import FilterConfig, SampleConfig
 from pigen.crystal.crystals import Crystals
-from pigen.model.checkpoint import Header, find_checkpoint, load_checkpoint
+from pigen.model.checkpoint import Header, load_checkpoint
 from pigen.model.diffusion.state import Noised
 from pigen.model.network import Denoiser
 from pigen.model.nodes import Nodes
 from pigen.model.request import library_of, plan
 from pigen.model.sample import sample
+from pigen.runtime.resources import find_checkpoint
 from pigen.screening.criteria import paper_criteria
 from pigen.screening.filter import FilterStage
 

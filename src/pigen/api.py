@@ -199,8 +199,8 @@ def sample(
         >>> pigen.sample(2, targets={"c": 0.7}, steps=5)
         Bundle(2 crystals, 0 rejects, columns ['target_c'], verdicts [])
     """
-    from pigen.model.checkpoint import find_checkpoint
     from pigen.model.sample import sample_in_memory
+    from pigen.runtime.resources import find_checkpoint
 
     asked = {"n": n, "targets": targets or {}, "checkpoint": str(checkpoint), **settings}
     tree = _plain({"name": "sample", "seed": seed, "sample": asked})

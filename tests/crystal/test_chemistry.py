@@ -13,8 +13,7 @@ import pytest
 from pigen.config import ChemistryConfig
 from pigen.crystal.charges import charge_rules, published_rules
 from pigen.crystal.chemistry import Stoichiometry, is_balanced
-from pigen.crystal.elements import SYMBOLS, Z_OF
-from pigen.crystal.formulas import canonical_formula, formula_amounts
+from pigen.crystal.elements import SYMBOLS, Z_OF, canonical_formula, formula_amounts
 
 
 def counts_of(formula: str) -> dict[int, int]:

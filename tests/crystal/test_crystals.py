@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from real_crystals import ALL, COPPER, NACL, PEROVSKITE, QUARTZ
 
 from pigen.crystal.crystals import Crystals, wrap
-from pigen.crystal.formulas import file_formula, usual_formula
+from pigen.crystal.elements import file_formula, usual_formula
 
 BATCH = Crystals.concatenate(ALL)
 

@@ -20,8 +20,8 @@ from pigen.csp.decide import DECIDED, decide, deciding, undecided, with_decided
 from pigen.csp.outcome import Outcome, count, read_outcomes
 from pigen.csp.results import COLUMNS, Search, Step, read_search
 from pigen.csp.seed import csp_seed
+from pigen.energy.minimise import rattled
 from pigen.energy.potential import AsePotential
-from pigen.energy.rattle import rattled
 from pigen.io.export import to_cif
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import SerialExecutor

@@ -21,7 +21,7 @@ from known_structures import (
 
 from pigen.bundle import Bundle, strings
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.formulas import canonical_formula
+from pigen.crystal.elements import canonical_formula
 from pigen.descriptors import (
     column_source,
     descriptor_names,

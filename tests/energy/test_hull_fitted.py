@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from pigen.cli import main
-from pigen.crystal.formulas import formula_amounts
+from pigen.crystal.elements import formula_amounts
 from pigen.energy.hull import Hull, Reference, load_reference
 from pigen.energy.hull.fitted import FITTED, add_fitted
 from pigen.energy.hull.reference import Entry

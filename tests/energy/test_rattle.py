@@ -10,7 +10,7 @@ from pigen.bundle import Bundle, strings
 from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.energy import Potential, load_potential, relax
-from pigen.energy.rattle import DISPLACEMENT, LEAST_GAIN, STRAIN, off_the_saddle, operations
+from pigen.energy.minimise import DISPLACEMENT, LEAST_GAIN, STRAIN, off_the_saddle, operations
 from pigen.energy.stage import relax_bundle
 
 EMT = "ase.calculators.emt:EMT"

@@ -28,8 +28,8 @@ from pigen.cli import main
 from pigen.config.files import MAX_ATOMS, MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_FILE_BYTES
 from pigen.io import Limits, read, read_chunks
 from pigen.io.cif_text import to_cif
-from pigen.runtime.bounded import MAX_RATIO, MAX_SIDE_FILE_BYTES
 from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import MAX_RATIO, MAX_SIDE_FILE_BYTES
 
 CIF = to_cif(NACL, "NaCl")
 MIB = 2**20

@@ -746,7 +746,7 @@ def test_parallel_is_the_same(tmp_path: Path) -> None:
 
 def test_reading_is_lazy(tmp_path: Path) -> None:
     """Only as many entries are taken as chunks are asked for."""
-    from pigen.io.source import Record, Source
+    from pigen.io.files import Record, Source
     from pigen.io.stream import stream
 
     taken = []

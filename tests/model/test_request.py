@@ -17,12 +17,13 @@ from pigen.config import SampleConfig
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.symmetry import space_group_number
 from pigen.model.asked import composition
-from pigen.model.checkpoint import Header, find_checkpoint, read_header
+from pigen.model.checkpoint import Header, read_header
 from pigen.model.drawn import can_fill, draw_template
 from pigen.model.request import Plan, check_request, library_of, plan
 from pigen.model.sample import sample
 from pigen.model.template_prior import elements_of, relatives
 from pigen.runtime.errors import UsageError
+from pigen.runtime.resources import find_checkpoint
 
 PATH = find_checkpoint("pigen")
 HEADER = read_header(PATH)

@@ -13,7 +13,7 @@ from known_structures import known_structures
 from pigen.bundle import Bundle, Column, strings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import Z_OF
-from pigen.report.listing import figures_of
+from pigen.report.content import figures_of
 from pigen.report.picture import picture, shapes
 from pigen.report.scene import bond_lengths, scene_of
 from pigen.report.sheet import MOST, _grid, sheet, to_png

@@ -13,8 +13,7 @@ import pytest
 
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import append_line, check_writable, replaced, write_atomically
-from pigen.runtime.interrupts import interrupts_later
-from pigen.runtime.lock import Lock, lock_of
+from pigen.runtime.lock import Lock, interrupts_later, lock_of
 
 
 def half_written(path: Path) -> None:

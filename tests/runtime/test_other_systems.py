@@ -14,7 +14,7 @@ import pytest
 from real_crystals import assert_same, bundle_of
 
 from pigen.bundle import read_bundle, write_bundle
-from pigen.runtime import memory
+from pigen.runtime import device
 from pigen.runtime.errors import PigenError
 from pigen.runtime.executor import LocalPool, available_cores
 from pigen.runtime.lock import Lock, lock_of
@@ -28,7 +28,7 @@ def no_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing() -> int:
         raise OSError("tells nothing")
 
-    monkeypatch.setattr(memory, "_of_machine", nothing)
+    monkeypatch.setattr(device, "_of_machine", nothing)
 
 
 def test_workers_without_a_limit_of_memory() -> None:

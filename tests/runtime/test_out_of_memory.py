@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from pigen.runtime.memory import Halving, available_memory, is_out_of_memory
+from pigen.runtime.device import Halving, available_memory, is_out_of_memory
 
 CPU = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …")
 

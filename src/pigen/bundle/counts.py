@@ -13,8 +13,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from pigen.runtime.bounded import parse_json
 from pigen.runtime.errors import PigenError
+from pigen.runtime.files import parse_json
 
 EVERY = ""
 """A key of examples that stands for every other."""

@@ -23,7 +23,7 @@ from pigen.bundle.columns import (
 )
 from pigen.bundle.criteria import Criterion
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import usual_formula
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:

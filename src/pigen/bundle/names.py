@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pigen.bundle import Bundle, Reject, strings
-from pigen.runtime.bounded import clean_text
+from pigen.runtime.files import clean_text
 
 UNNAMED = "unnamed"
 """What an entry is called whose source gives it an empty name."""

@@ -25,11 +25,9 @@ from pigen.bundle.digest import VOLATILE
 from pigen.bundle.marks import MARK
 from pigen.bundle.memory import KEEPS, Bundle
 from pigen.bundle.reading import LIBVER, VERSION, bundle_info
-from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
-from pigen.runtime.files import sync
-from pigen.runtime.interrupts import interrupts_later
-from pigen.runtime.lock import Lock
+from pigen.runtime.files import parse_toml, sync
+from pigen.runtime.lock import Lock, interrupts_later
 
 
 class BundleWriter:

@@ -57,7 +57,7 @@ def settings_of(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def stem_of(source: Path) -> str:
     """Name of a source without its suffix, from which the names of outputs are made."""
-    from pigen.io.source import stem
+    from pigen.io.files import stem
 
     return stem(source) if source.is_file() else source.resolve().name
 

@@ -183,7 +183,7 @@ def csp_run(
     from pigen.csp.run import GROUP, Progress
     from pigen.csp.run import csp_run as run
     from pigen.energy.elsewhere import PotentialElsewhere
-    from pigen.energy.hull.lookup import hull_energies
+    from pigen.energy.hull.diagram import hull_energies
     from pigen.runtime.executor import open_executor
     from pigen.runtime.progress import progress_bar
 

@@ -197,7 +197,7 @@ def show(bundle: Path, as_json: bool) -> None:
 
 def _harmless(line: str) -> str:
     """A line in which a stranger's names and texts are no commands of the terminal's."""
-    from pigen.runtime.bounded import clean_text
+    from pigen.runtime.files import clean_text
 
     ours = heading(clean_text(click.unstyle(line)))
     return line if line == ours else clean_text(line)

@@ -19,9 +19,9 @@ import click
 
 from pigen import __version__
 from pigen.runtime import resources
+from pigen.runtime.device import available_memory
 from pigen.runtime.executor import available_cores
 from pigen.runtime.files import sha256_of
-from pigen.runtime.memory import available_memory
 
 if TYPE_CHECKING:  # heavy: imported by the checks that need it
     import torch

@@ -129,9 +129,9 @@ def sample(
     from pigen.bundle import bundle_info
     from pigen.config import load_experiment
     from pigen.config.dump import format_value
-    from pigen.model.checkpoint import find_checkpoint
     from pigen.model.sample import chains_of, sample_to_bundle
     from pigen.runtime.executor import open_executor
+    from pigen.runtime.resources import find_checkpoint
 
     given: dict[str, Any] = {"n": n, "checkpoint": checkpoint, "known": known and str(known)}
     given["targets"] = _targets(targets) if targets else None

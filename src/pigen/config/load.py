@@ -10,9 +10,9 @@ from typing import Any
 
 from pigen.config.settings import Experiment
 from pigen.runtime import resources
-from pigen.runtime.bounded import parse_toml, read_text
 from pigen.runtime.checked import checked, cut, join
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import parse_toml, read_text
 
 MAX_TOML_BYTES = 2**20
 """Of an experiment: the longest of ours has 2 KiB."""

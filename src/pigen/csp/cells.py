@@ -17,7 +17,7 @@ from pigen.crystal.elements import Z_OF
 from pigen.crystal.templates import Template
 from pigen.csp.fill import filled, usual
 from pigen.csp.frameworks import Frameworks, group_weights
-from pigen.energy.rattle import rattled
+from pigen.energy.minimise import rattled
 from pigen.model.drawn import draw_template
 
 SITES = 4

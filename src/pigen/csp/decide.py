@@ -23,8 +23,8 @@ from pigen.crystal.crystals import Crystals
 from pigen.csp.cells import RATTLE
 from pigen.csp.results import Search, Step, read_structure_text, text_of
 from pigen.energy.elsewhere import Relaxing
+from pigen.energy.minimise import rattled
 from pigen.energy.potential import Potential
-from pigen.energy.rattle import rattled
 from pigen.runtime.checked import read_checked
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import map_ordered

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from pigen.config.searches import Settings
 from pigen.crystal.elements import Z_OF
-from pigen.runtime.bounded import parse_json, read_text
 from pigen.runtime.checked import read_checked
 from pigen.runtime.errors import PigenError, UsageError
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import parse_json, read_text, write_atomically
 
 MANIFEST = "manifest.json"
 MODES = ("seeded", "composition_only")

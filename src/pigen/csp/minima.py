@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pigen.bundle import Bundle, Column, Reject, strings
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import usual_formula
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
 from pigen.csp.results import Search

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from pigen.crystal.crystals import Crystals
 from pigen.csp.cells import RATTLE, known_cell, random_cell, sorted_atoms
 from pigen.csp.frameworks import Frameworks
-from pigen.energy.rattle import rattled
+from pigen.energy.minimise import rattled
 
 EXPECTED: dict[str, float] = {
     "rattle": 0.3,

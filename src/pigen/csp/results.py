@@ -16,8 +16,8 @@ from pigen.csp.fuse import EXIT_CODE, FAILED, LOCK, LOG, PART, TIMED_OUT
 from pigen.io import Limits
 from pigen.io.entry import Refused
 from pigen.io.formats import parse
-from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, clean_text, read_whole
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import MAX_SIDE_FILE_BYTES, clean_text, read_whole
 from pigen.runtime.lock import lock_of
 
 STATUSES = (

@@ -14,7 +14,7 @@ from pigen.bundle import Bundle, Reject
 from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
-from pigen.crystal.formulas import file_formula
+from pigen.crystal.elements import file_formula
 from pigen.csp import fuse
 from pigen.csp.engines import WRITERS
 from pigen.csp.folder import (
@@ -26,9 +26,8 @@ from pigen.csp.folder import (
 )
 from pigen.csp.select import Seed, ordered, seeds
 from pigen.io.cif_text import to_cif
-from pigen.runtime.bounded import parse_toml
 from pigen.runtime.errors import PigenError, UsageError
-from pigen.runtime.files import check_writable, write_atomically
+from pigen.runtime.files import check_writable, parse_toml, write_atomically
 from pigen.screening.funnel import unread
 
 

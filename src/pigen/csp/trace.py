@@ -6,9 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pigen.csp.results import Step
 from pigen.runtime.files import replaced
+
+if TYPE_CHECKING:  # imported when something is drawn
+    from matplotlib.axes import Axes
 
 
 def draw_trace(
@@ -32,7 +36,6 @@ def draw_trace(
 
     lowest = min(step.energy for step in steps)
     heights = [1000 * (step.energy - lowest) for step in steps]
-    so_far = list(accumulate(heights, min))
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -40,8 +43,7 @@ def draw_trace(
         rows = [i for i, s in enumerate(steps) if s.initial is initial and math.isfinite(s.energy)]
         shown = [heights[i] for i in rows]
         axes.plot(rows, shown, marker, markersize=3, alpha=0.5, label=label)
-    first = next(i for i, height in enumerate(so_far) if math.isfinite(height))
-    axes.step(range(first, len(so_far)), so_far[first:], where="post", label="lowest so far")
+    step_down(axes, heights, label="lowest so far")
     seeds = [h for s, h in zip(steps, heights, strict=True) if s.initial and s.slot < n_seeds]
     for height in filter(math.isfinite, seeds):
         axes.axhline(height, linestyle="--", linewidth=1, color="grey", label="generated structure")
@@ -57,3 +59,12 @@ def draw_trace(
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     with replaced(path) as part:
         figure.savefig(part, format="png", dpi=100)
+
+
+def step_down(
+    axes: Axes, heights: Sequence[float], *, label: str, color: str | None = None
+) -> None:
+    """Draw the lowest of the heights so far, from the first that is finite."""
+    so_far = list(accumulate(heights, min))
+    first = next((i for i, height in enumerate(so_far) if math.isfinite(height)), len(so_far))
+    axes.step(range(first, len(so_far)), so_far[first:], where="post", color=color, label=label)

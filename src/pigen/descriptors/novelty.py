@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.formulas import canonical_formula
+from pigen.crystal.elements import canonical_formula
 from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_reasons
 from pigen.runtime import resources
-from pigen.runtime.bounded import read_text
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import cached_file, write_atomically
+from pigen.runtime.files import cached_file, read_text, write_atomically
 
 
 @descriptor(

@@ -25,8 +25,7 @@ from torch import Tensor
 from pigen.crystal.crystals import Crystals
 from pigen.energy.graph import Graph, build_graph, count_bonds
 from pigen.energy.potential import Evaluation
-from pigen.runtime.device import resolve_device
-from pigen.runtime.memory import Halving, is_out_of_memory
+from pigen.runtime.device import Halving, is_out_of_memory, resolve_device
 
 MAX_EDGES = {"cpu": 8_000, "cuda": 200_000}
 """Directed bonds and angles in one pass, 10 to 20 kB each: what bounds the memory."""

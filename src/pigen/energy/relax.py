@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
 from pigen.energy.graph import closest_approach
-from pigen.energy.minimise import Fire, Lbfgs
+from pigen.energy.minimise import LEAST_GAIN, Fire, Lbfgs, off_the_saddle, operations
 from pigen.energy.potential import Evaluation, Potential
-from pigen.energy.rattle import LEAST_GAIN, off_the_saddle, operations
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import alive
 

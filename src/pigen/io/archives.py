@@ -19,11 +19,10 @@ from typing import IO, Any
 
 from pigen.bundle import Reject
 from pigen.config.files import Limits
-from pigen.io.files import pickle_advice, records_of, too_large
+from pigen.io.files import Record, Source, clean_name, pickle_advice, records_of, stem, too_large
 from pigen.io.formats import text_form
-from pigen.io.source import Record, Source, clean_name, stem
-from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How a zip member may be packed: what the others unpack to has no bound."""

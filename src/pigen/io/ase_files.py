@@ -17,10 +17,9 @@ import numpy as np
 
 from pigen.bundle import Reject
 from pigen.config.files import Limits
-from pigen.io.files import too_large
-from pigen.io.source import Record, Source, clean_name, stem
-from pigen.runtime.bounded import READ_ERRORS
+from pigen.io.files import Record, Source, clean_name, stem, too_large
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import READ_ERRORS
 
 SQLITE = b"SQLite format 3\0"
 ULM = b"- of Ulm"

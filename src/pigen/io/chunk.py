@@ -11,7 +11,7 @@ from pigen.bundle import Bundle, Column, Reject, strings
 from pigen.crystal.crystals import Crystals
 from pigen.io.entry import Refused, Structure
 from pigen.io.tables import DESCRIPTOR_COLUMNS, MAX_COLUMNS, UNITS
-from pigen.runtime.bounded import clean_text
+from pigen.runtime.files import clean_text
 
 
 @dataclass

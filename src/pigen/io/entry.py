@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pigen.config.files import Limits
 from pigen.crystal.crystals import wrap
 from pigen.crystal.elements import MAX_Z
-from pigen.runtime.bounded import clean_text
+from pigen.runtime.files import clean_text
 
 MAX_LENGTH = 10_000.0
 """Å: no crystal has so long a period."""

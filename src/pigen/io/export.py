@@ -21,9 +21,8 @@ from pigen.config.files import EXPORT_FORMATS
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
 from pigen.io.cif_text import right_handed, to_cif
-from pigen.runtime.bounded import numbered
 from pigen.runtime.errors import PigenError, UsageError
-from pigen.runtime.files import check_writable, replaced
+from pigen.runtime.files import check_writable, numbered, replaced
 
 GENBENCH = 2500
 """Structures that a submission to LeMat-GenBench has."""

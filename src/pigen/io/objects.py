@@ -22,8 +22,8 @@ from pigen.io.entry import (
     checked,
     to_fractional,
 )
+from pigen.io.files import Source, clean_name
 from pigen.io.forms.documents import scalars
-from pigen.io.source import Source, clean_name
 from pigen.io.species import atomic_number
 from pigen.runtime.errors import UsageError
 

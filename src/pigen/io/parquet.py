@@ -11,10 +11,10 @@ from typing import Any
 from pigen.bundle import Reject
 from pigen.config.files import Limits
 from pigen.io.entry import EXACT_INTEGER
-from pigen.io.source import Record, Source, clean_name, decode, stem
+from pigen.io.files import Record, Source, clean_name, decode, stem
 from pigen.io.tables import STRUCTURE_COLUMNS, Header, structure_form
-from pigen.runtime.bounded import MAX_RATIO, READ_ERRORS, SMALL
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import MAX_RATIO, READ_ERRORS, SMALL
 
 OPTIMADE_COLUMNS = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 """Columns that make a structure together, as in LeMat-Bulk."""

@@ -15,8 +15,8 @@ from pigen.bundle import Bundle, count_rejects
 from pigen.bundle.stage import CHUNK, Stage, Written
 from pigen.config.files import Limits
 from pigen.io.entry import NOTE
+from pigen.io.files import Source
 from pigen.io.objects import is_object, open_objects
-from pigen.io.source import Source
 from pigen.io.stream import open_source, stream
 from pigen.runtime.executor import Where, open_executor
 from pigen.runtime.progress import progress_bar

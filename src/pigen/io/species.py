@@ -1,10 +1,19 @@
-"""Which element a type symbol or a label names; what names none for certain is refused."""
+"""What a CIF says of its atoms: elements of symbols and labels, its formula, its hydrogen.
+
+A symbol or a label that names no element for certain is refused.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pigen.crystal.elements import SYMBOLS, Z_OF
 from pigen.io.entry import Refused
@@ -110,3 +119,150 @@ def _uncertain(label: str, why: str) -> Refused:
 
 def _element(name: str) -> int | None:
     return _HYDROGEN.get(name) or Z_OF.get(name)
+
+
+HYDROGEN = 1
+_TERM = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
+_SHOUTED = re.compile(r"(?:[A-Z]{1,2}(?:\d+\.?\d*|\.\d+)?(?:\s+|$))+")
+_CHARGE = re.compile(r"\d*[+-]+(?=[\s,()]|$)")
+_AMOUNT_ERROR = 0.02
+"""Of the amount of an element in a formula: two digits, and the last is rounded."""
+_MAX_FORMULA = 1000
+"""Characters; no formula is longer."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """The formula that a file states.
+
+    Attributes:
+        text: as it stands in the file, shortened.
+        elements: atomic numbers; empty if the formula is none that can be read.
+        amounts: atomic number → atoms in a formula unit; empty if only the elements are certain.
+    """
+
+    text: str = ""
+    elements: frozenset[int] = frozenset()
+    amounts: Mapping[int, float] | None = None
+
+
+def read_formula(total: str, moiety: str) -> Formula:
+    """The formula from ``_chemical_formula_sum``, else the elements of the ``_moiety``."""
+    if formula := _sum(total):
+        return formula
+    text = _CHARGE.sub("", moiety[:_MAX_FORMULA])
+    names = re.findall(r"[A-Z][a-z]?", text)
+    elements = _numbers(names)
+    if not elements or re.search(r"[A-Z][a-z]{2}", text):  # words
+        return Formula()
+    return Formula(moiety[:60], frozenset(elements))
+
+
+def _sum(text: str) -> Formula | None:
+    text = text.strip()[:_MAX_FORMULA]
+    if _SHOUTED.fullmatch(text) and not _known(text):  # "NA4 CL1"
+        text = " ".join(word.capitalize() for word in text.split())
+    amounts: dict[int, float] = {}
+    for name, amount in _TERM.findall(text):
+        z = _number(name)
+        if z is None:
+            return None
+        amounts[z] = amounts.get(z, 0.0) + (float(amount) if amount else 1.0)
+    present = {z: n for z, n in amounts.items() if n > 0}
+    if not present or _TERM.sub("", text).strip(", "):
+        # Brackets, the dot of a hydrate: the elements alone are certain, of words not even these.
+        if not present or re.search(r"[A-Za-z]", _TERM.sub("", text)):
+            return None
+        return Formula(text[:60], frozenset(present))
+    return Formula(text[:60], frozenset(present), present)
+
+
+def check_formula(
+    formula: Formula, units: float, numbers: NDArray[np.int64], ignore_hydrogen: bool
+) -> None:
+    """Refuse atoms that the stated formula contradicts.
+
+    Args:
+        formula: as the file states it.
+        units: formula units in the cell, NaN if the file doesn't say.
+        numbers: (n,) atomic numbers of all atoms of the cell.
+        ignore_hydrogen: hydrogen may be missing.
+
+    Raises:
+        Refused: the elements or the amounts differ; hydrogen has no coordinates.
+    """
+    if not formula.elements:
+        return
+    found = dict(Counter(numbers.tolist()))
+    stated = dict(formula.amounts or {})
+    wanted = set(formula.elements)
+    if ignore_hydrogen:
+        wanted.discard(HYDROGEN)
+        found.pop(HYDROGEN, None)
+        stated.pop(HYDROGEN, None)
+    differ = wanted ^ found.keys()
+    if differ == {HYDROGEN} and HYDROGEN in wanted:
+        raise missing_hydrogen(f"formula {formula.text!r} and no H site")
+    if differ:
+        raise _contradiction(formula, found)
+    if not stated:
+        return
+    heavy = [z for z in stated if z != HYDROGEN] or list(stated)
+    if not units > 0:  # hydrogen is what is missing most often
+        factor = max(found[z] / stated[z] for z in heavy)
+    elif _of_the_cell(stated, units) and abs(found[heavy[0]] - stated[heavy[0]]) < 0.5:
+        factor = 1.0
+    else:
+        factor = units
+    error = _AMOUNT_ERROR * factor + 1e-6
+    wrong = {z for z, n in stated.items() if abs(found[z] - n * factor) > error}
+    if wrong == {HYDROGEN} and found[HYDROGEN] < stated[HYDROGEN] * factor:
+        raise missing_hydrogen(f"formula {formula.text!r}, read {_text(found)}")
+    times = {round(found[z] / n, 6) for z, n in stated.items()}
+    if wrong and len(times) == 1:
+        raise Refused(
+            f"contradictory symmetry: Z is {units:g}, and the sites make {times.pop():g} of "
+            f"{formula.text!r}: {_text(found)}"
+        )
+    if wrong:
+        raise _contradiction(formula, found)
+
+
+_DIATOMIC = {1, 7, 8, 9, 17}
+"""Elements whose formula unit is a molecule of two to pymatgen: it writes Z = 2 beside H5."""
+
+
+def _of_the_cell(amounts: Mapping[int, float], units: float) -> bool:
+    """Whether amounts may be those of all atoms in the cell, as pymatgen writes them beside Z."""
+    whole = [round(n) for n in amounts.values()]
+    if any(abs(n - m) > 1e-6 for n, m in zip(amounts.values(), whole, strict=True)):
+        return False
+    if len(whole) == 1 and amounts.keys() <= _DIATOMIC and whole[0] // 2 == units:
+        return True
+    return gcd(*whole) % units == 0
+
+
+def missing_hydrogen(why: str) -> Refused:
+    """The reason of a structure some of whose hydrogen atoms have no coordinates."""
+    return Refused(f"missing hydrogen: {why}; --ignore-hydrogen reads what is there")
+
+
+def _contradiction(formula: Formula, found: Mapping[int, int]) -> Refused:
+    return Refused(f"contradicted by its formula: {formula.text!r} stated, {_text(found)} read")
+
+
+def _text(found: Mapping[int, int]) -> str:
+    return " ".join(f"{SYMBOLS[z]}{n}" for z, n in sorted(found.items()))
+
+
+def _known(text: str) -> bool:
+    """Whether a formula can be read as it stands: "C2 H6 O" can, "NA4 CL1" cannot."""
+    return all(_number(name) for name, _ in _TERM.findall(text))
+
+
+def _numbers(names: list[str]) -> set[int]:
+    return {z for z in map(_number, names) if z is not None}
+
+
+def _number(name: str) -> int | None:
+    return 1 if name in ("D", "T") else Z_OF.get(name)

@@ -21,14 +21,22 @@ from pigen.io.archives import archive_form, is_tar, open_tar, open_zip
 from pigen.io.ase_files import SQLITE, ULM, open_database, open_trajectory
 from pigen.io.chunk import Found, column_of
 from pigen.io.entry import Refused, check_size
-from pigen.io.files import advice, open_file, open_folder
+from pigen.io.files import (
+    Columns,
+    Record,
+    Source,
+    advice,
+    clean_name,
+    decode,
+    open_file,
+    open_folder,
+)
 from pigen.io.formats import parse, text_form
 from pigen.io.parquet import open_parquet
-from pigen.io.source import Columns, Record, Source, clean_name, decode
 from pigen.io.tables import MAX_COLUMNS, open_csv
-from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor import Divisible, SerialExecutor, map_ordered
+from pigen.runtime.files import READ_ERRORS, open_bytes
 from pigen.runtime.shard import Shard
 
 FORMATS = (

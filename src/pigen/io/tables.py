@@ -14,15 +14,15 @@ from typing import Any
 from pigen.bundle import Reject
 from pigen.config.files import Limits
 from pigen.io.entry import ID_KEYS, plain_number
-from pigen.io.source import (
+from pigen.io.files import (
     Record,
     Source,
     clean_name,
     encoding_of,
     stem,
 )
-from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import READ_ERRORS, open_bytes
 
 STRUCTURE_COLUMNS = ("cif", "structure", "atoms")
 """Where a table keeps its structures, as CIF or as JSON; the first found is read."""

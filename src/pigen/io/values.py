@@ -17,9 +17,8 @@ from pigen.config.files import MAX_ENTRY_BYTES
 from pigen.io.entry import ID_KEYS
 from pigen.io.formats import text_form
 from pigen.io.tables import DESCRIPTOR_COLUMNS, UNITS, Lines
-from pigen.runtime.bounded import READ_ERRORS, open_bytes
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import sha256_of
+from pigen.runtime.files import READ_ERRORS, open_bytes, sha256_of
 
 MAX_FIELDS = 5_000_000
 """Of a table: it is held in memory."""

@@ -19,11 +19,9 @@ from pigen.model.diffusion.lattice import LatticeScale
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec, units_of
-from pigen.runtime import resources
-from pigen.runtime.bounded import parse_json
 from pigen.runtime.checked import checked
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import sha256_of, write_atomically
+from pigen.runtime.files import parse_json, sha256_of, write_atomically
 
 FORMAT = "pigen-checkpoint-1"
 MAX_CHECKPOINT_BYTES = 2**30
@@ -152,16 +150,6 @@ def _check_weights(path: Path, header: Header) -> None:
             found = stored.get(name, "missing") if name in expected else "unknown"
             shape = expected.get(name, "nothing")
             raise UsageError(f"{misfit} {name[:80]}: expected {shape}, found {found}")
-
-
-def find_checkpoint(name: str) -> Path:
-    """The file of a shipped checkpoint's name, or of a path; UsageError if there is none."""
-    path = resources.checkpoint(name)
-    if name not in resources.SHIPPED_CHECKPOINTS:
-        path = Path(name)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such checkpoint")
-    return path
 
 
 def checkpoint_hash(path: Path) -> str:

@@ -17,17 +17,12 @@ from torch import Tensor
 
 from pigen.config import DiffusionConfig, ModelConfig
 from pigen.crystal.elements import SYMBOLS
-from pigen.model.checkpoint import (
-    Header,
-    checkpoint_hash,
-    find_checkpoint,
-    load_checkpoint,
-    read_header,
-)
+from pigen.model.checkpoint import Header, checkpoint_hash, load_checkpoint, read_header
 from pigen.model.network import Denoiser
 from pigen.model.size_prior import SizePrior
 from pigen.model.spec import ModelSpec
 from pigen.runtime.errors import UsageError
+from pigen.runtime.resources import find_checkpoint
 
 _ROW_OF_ELEMENT = ("type_head.2.weight", "type_head.2.bias")
 _ROW_OF_CLASS = "embed_type.weight"  # class 0 is the mask

@@ -32,9 +32,8 @@ from pigen.model.guidance import guided
 from pigen.model.network import Denoiser
 from pigen.model.request import Plan, check_request, library_of, plan
 from pigen.model.steering import Steering, Wanted, steered, wanted_of
-from pigen.runtime.device import resolve_device
+from pigen.runtime.device import Halving, resolve_device
 from pigen.runtime.executor import map_ordered
-from pigen.runtime.memory import Halving
 from pigen.runtime.progress import progress_bar
 from pigen.runtime.shard import SHARD, Shard
 

@@ -30,12 +30,11 @@ from pigen.model.loss import GivenShares, Losses, NoisedBatch, losses
 from pigen.model.network import Denoiser
 from pigen.model.training_set import TrainingSet, check_same_settings, settings_of
 from pigen.model.watching import Log, draw_losses
-from pigen.runtime.device import fast_bf16
+from pigen.runtime.device import fast_bf16, is_out_of_memory
 from pigen.runtime.distributed import Group, OneProcessError
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.files import write_atomically
-from pigen.runtime.interrupts import interrupts_noted
-from pigen.runtime.memory import is_out_of_memory
+from pigen.runtime.lock import interrupts_noted
 
 WARMUP_STEPS = 500
 SELF_CONDITIONING = 0.5

@@ -9,7 +9,7 @@ from pathlib import Path
 from pandas import DataFrame
 
 from pigen.bundle import Bundle, write_bundle
-from pigen.crystal.formulas import file_formula
+from pigen.crystal.elements import file_formula
 from pigen.crystal.symmetry import space_group_name
 from pigen.io.cif_text import to_cif
 from pigen.io.export import check_target, safe_name, write_folder

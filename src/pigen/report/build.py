@@ -14,7 +14,7 @@ from pigen.descriptors import evaluate
 from pigen.paper.cells import Cell
 from pigen.paper.columns import Column, column_of
 from pigen.paper.tables import EXPECTED, run_cells, run_notes
-from pigen.report.content import Distribution, Report, Step
+from pigen.report.content import Distribution, Report, Step, cards_of, listing_of
 from pigen.report.gather import (
     E_HULL,
     ENERGIES,
@@ -25,7 +25,6 @@ from pigen.report.gather import (
     gather,
     numbers,
 )
-from pigen.report.listing import cards_of, listing_of
 from pigen.run.folder import RunFolder
 from pigen.run.table import RunTable, in_words
 from pigen.runtime.errors import PigenError, UsageError

@@ -11,11 +11,10 @@ from pathlib import Path
 from markupsafe import escape
 
 from pigen.bundle import Bundle
-from pigen.crystal.elements import SYMBOLS
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import SYMBOLS, usual_formula
 from pigen.crystal.symmetry import space_group_name
+from pigen.report.content import figures_of
 from pigen.report.gather import numbers
-from pigen.report.listing import figures_of
 from pigen.report.picture import PAGE, ball, picture, shapes
 from pigen.report.scene import scene_of
 

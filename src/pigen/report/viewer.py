@@ -16,8 +16,7 @@ import numpy as np
 
 from pigen.bundle import Bundle
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import SYMBOLS
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import SYMBOLS, usual_formula
 from pigen.report.scene import Floats, bond_lengths, colours, covalent_radii, drawn_cell, upright
 from pigen.runtime.errors import UsageError
 

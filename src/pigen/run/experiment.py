@@ -35,8 +35,7 @@ from pigen.bundle.stage import CHUNK, Stage
 from pigen.bundle.targets import Comparison, compare_targets
 from pigen.config import Experiment, dump_experiment
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import SYMBOLS, Z_OF
-from pigen.crystal.formulas import formula_amounts
+from pigen.crystal.elements import SYMBOLS, Z_OF, formula_amounts
 from pigen.descriptors import get_descriptor, load_descriptors
 from pigen.descriptors.novelty import read_formulas, write_formulas
 from pigen.io import open_source, read_chunks
@@ -152,10 +151,11 @@ def check(experiment: Experiment) -> None:
 
 
 def _check_model(experiment: Experiment) -> None:
-    from pigen.model.checkpoint import find_checkpoint, read_header
+    from pigen.model.checkpoint import read_header
     from pigen.model.init_from import check_start
     from pigen.model.request import check_request, library_of
     from pigen.runtime.device import resolve_device
+    from pigen.runtime.resources import find_checkpoint
 
     config = experiment.sample
     resolve_device(config.device)
@@ -180,7 +180,7 @@ def _train(experiment: Experiment, folder: RunFolder, progress: bool, say: Say) 
     if experiment.generator != "model":
         return None
     if experiment.sample.checkpoint:
-        from pigen.model.checkpoint import find_checkpoint
+        from pigen.runtime.resources import find_checkpoint
 
         if experiment.data.train:
             say(

@@ -36,11 +36,12 @@ from pigen.descriptors.prototypes.reduce import prepare
 from pigen.energy.hull import load_reference
 from pigen.energy.stage import CHUNK, RelaxStage, source_of
 from pigen.model.asked import composition
-from pigen.model.checkpoint import find_checkpoint, read_header
+from pigen.model.checkpoint import read_header
 from pigen.model.request import check_request, library_of
 from pigen.model.sample import sample_to_bundle
 from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import UsageError
+from pigen.runtime.resources import find_checkpoint
 from pigen.screening.filter import FilterStage, apply_filters
 
 Say = Callable[[str], None]

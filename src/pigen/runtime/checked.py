@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from pigen.runtime.bounded import parse_json, read_text
 from pigen.runtime.errors import PigenError, UsageError
+from pigen.runtime.files import parse_json, read_text
 
 _T = TypeVar("_T")
 _SHOWN = 100  # characters of a key or value in a message

@@ -11,6 +11,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
+from pigen.runtime.errors import UsageError
 from pigen.runtime.files import sha256_of
 
 DATA = Path(str(resources.files("pigen"))) / "data"
@@ -49,6 +50,14 @@ with the loss, with the labels, with both."""
 def checkpoint(name: str) -> Path:
     """File of the shipped checkpoint of that name."""
     return DATA / "checkpoints" / f"{name}.safetensors"
+
+
+def find_checkpoint(name: str) -> Path:
+    """The file of a shipped checkpoint's name, or of a path; UsageError if there is none."""
+    path = checkpoint(name) if name in SHIPPED_CHECKPOINTS else Path(name)
+    if not path.is_file():
+        raise UsageError(f"{path}: no such checkpoint")
+    return path
 
 
 def computed_files() -> list[Path]:

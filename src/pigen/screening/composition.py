@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from pigen.crystal.charges import published_rules
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF
-from pigen.crystal.formulas import formula_amounts
+from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF, formula_amounts
 
 ANIONS = ("N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I")
 """Elements that count as anions in the share of cells with one."""

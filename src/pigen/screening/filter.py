@@ -22,7 +22,7 @@ from pigen.bundle import (
     strings,
 )
 from pigen.bundle.stage import Stage
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import usual_formula
 from pigen.descriptors import (
     descriptor_names,
     evaluate,

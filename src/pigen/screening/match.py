@@ -15,7 +15,7 @@ from pigen.bundle import Bundle, Column, divide, strings
 from pigen.bundle.counts import EVERY
 from pigen.bundle.stage import Stage
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import usual_formula
 from pigen.descriptors.prototypes.known import KnownStructures, structure_matcher
 from pigen.descriptors.prototypes.reduce import (
     N_NEIGHBOURS,

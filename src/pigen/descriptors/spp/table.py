@@ -19,9 +19,15 @@ from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF
 from pigen.crystal.lattice import minkowski_reduce, reduced_coords
 from pigen.crystal.neighbours import minimum_image
-from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, READ_ERRORS, parse_json, read_whole
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import cached_file, write_atomically
+from pigen.runtime.files import (
+    MAX_SIDE_FILE_BYTES,
+    READ_ERRORS,
+    cached_file,
+    parse_json,
+    read_whole,
+    write_atomically,
+)
 from pigen.runtime.kernels import njit
 
 BIN = 0.05

@@ -23,9 +23,8 @@ from pigen.energy.calibration.features import (
 from pigen.energy.calibration.model import Model
 from pigen.energy.hull.reference import Reference
 from pigen.runtime import resources
-from pigen.runtime.bounded import parse_json, read_text
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import parse_json, read_text, write_atomically
 
 FORMAT = "pigen-calibration-1"
 E_HULL_EST, E_HULL_EST_SD = "e_hull_est", "e_hull_est_sd"

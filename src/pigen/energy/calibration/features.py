@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle
-from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF
-from pigen.crystal.formulas import formula_amounts
+from pigen.crystal.elements import MAX_Z, SYMBOLS, Z_OF, formula_amounts
 from pigen.descriptors import evaluate
 
 Array = NDArray[np.float64]

@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from pigen.bundle import Bundle, Column, iter_bundle, strings, write_bundle
-from pigen.crystal.elements import SYMBOLS
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import SYMBOLS, usual_formula
 from pigen.energy.dft.vasp import PAPER, potential_of, tags_of, write_inputs
 from pigen.energy.hull import Hull, Reference
 from pigen.io.export import safe_name
-from pigen.runtime.bounded import numbered
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import check_writable, replaced, write_atomically
+from pigen.runtime.files import check_writable, numbered, replaced, write_atomically
 
 EXPORTED, MANIFEST = "exported.h5", "manifest.csv"
 """Bundle of what was exported, with its columns ``kind`` and ``folder``; the same to read."""

@@ -12,9 +12,8 @@ from typing import Any
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS
 from pigen.io.export import to_poscar
-from pigen.runtime.bounded import read_whole
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import read_whole, write_atomically
 
 SETTINGS: Mapping[str, Any] = {
     "ENCUT": 600,

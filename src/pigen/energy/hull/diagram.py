@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystal.formulas import formula_amounts
-from pigen.energy.hull.reference import Entry, Reference
+from pigen.crystal.elements import formula_amounts
+from pigen.energy.hull.reference import Entry, Reference, load_reference
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # heavy: imported when needed
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 
 _MOST_DIAGRAMS = 256
@@ -130,3 +131,27 @@ class Hull:
             total = entry.energy * sum(amounts.values())
             self._as_pymatgen[entry.formula] = PDEntry(Composition(amounts), total, entry.formula)
         return self._as_pymatgen[entry.formula]
+
+
+def hull_energies(level: str) -> Callable[[str], float | None]:
+    """Reduced formula → energy of the shipped hull, eV/atom.
+
+    None where the reference lacks an element, and everywhere if it is of another level of theory.
+    The reference is read when an energy is first asked for.
+
+    Args:
+        level: of theory of the energies that the hull is to be compared with, e.g. "chgnet 0.3.0".
+    """
+
+    @lru_cache(maxsize=1)
+    def hull() -> Hull | None:
+        reference = load_reference()
+        return Hull(reference) if reference.level == level else None
+
+    def energy(formula: str) -> float | None:
+        found = hull()
+        if found is None or found.missing_elements(formula):
+            return None
+        return found.energy(formula)
+
+    return energy

@@ -20,8 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pigen.crystal.elements import MAX_Z, Z_OF
-from pigen.crystal.formulas import formula_amounts
+from pigen.crystal.elements import MAX_Z, Z_OF, formula_amounts
 from pigen.energy.hull.reference import Entry, Reference
 from pigen.energy.hull.substitute import SUBSTITUTED
 from pigen.runtime.errors import UsageError

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from pigen.config.files import MIN_VALUE_BYTES, Limits
-from pigen.crystal.elements import SYMBOLS
-from pigen.crystal.formulas import TERM, canonical_formula
+from pigen.crystal.elements import SYMBOLS, TERM, canonical_formula
 from pigen.energy.hull.reference import Entry, Reference, read_entries
 from pigen.io import open_source, stream
 from pigen.io.entry import ID_KEYS, Refused
+from pigen.io.files import clean_name
 from pigen.io.forms.documents import documents, load_json, structure_of
-from pigen.io.source import clean_name
-from pigen.runtime.bounded import MAX_SIDE_FILE_BYTES, read_text
 from pigen.runtime.errors import UsageError
+from pigen.runtime.files import MAX_SIDE_FILE_BYTES, read_text
 
 PER_ATOM = ("energy_per_atom", "final_energy_per_atom", "optb88vdw_total_energy")
 """Names of energies in eV/atom, the last one JARVIS'."""

@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
-from pigen.crystal.formulas import canonical_formula
+from pigen.crystal.elements import canonical_formula
 from pigen.runtime import resources
-from pigen.runtime.bounded import read_text
 from pigen.runtime.checked import REQUIRED, read_checked, setting
 from pigen.runtime.errors import UsageError
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import read_text, write_atomically
 
 FORMAT = "pigen-hull-1"
 META, ENTRIES, PHASES = "reference.json", "entries.csv.gz", "phases.h5"

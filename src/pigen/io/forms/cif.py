@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.config.files import Limits
-from pigen.io.cif_formula import Formula, check_formula, missing_hydrogen, read_formula
 from pigen.io.cif_symmetry import Sites, Stated, expand, find_group
 from pigen.io.entry import (
     NOTE,
@@ -32,7 +31,14 @@ from pigen.io.entry import (
     lattice_from_parameters,
 )
 from pigen.io.formats import reader
-from pigen.io.species import atomic_number, label_number
+from pigen.io.species import (
+    Formula,
+    atomic_number,
+    check_formula,
+    label_number,
+    missing_hydrogen,
+    read_formula,
+)
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")

@@ -13,7 +13,7 @@ from pigen.io.entry import EXACT_INTEGER, ID_KEYS, Parsed, Refused, Structure, c
 from pigen.io.formats import reader
 from pigen.io.forms.cif import parse_cif
 from pigen.io.layouts import LAYOUTS
-from pigen.runtime.bounded import parse_json as json_value
+from pigen.runtime.files import parse_json as json_value
 
 Document = tuple[str, Any]
 """What names it, in the manner of `Parsed`, and its value."""

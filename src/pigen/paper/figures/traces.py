@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pigen.crystal.formulas import usual_formula
+from pigen.crystal.elements import usual_formula
 from pigen.csp.folder import MODES
 from pigen.csp.outcome import Outcome
+from pigen.csp.trace import step_down
 from pigen.paper.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, plain_axes, save
 
 _COLOURS = dict(zip(MODES, (BLUE, ORANGE), strict=True))
@@ -35,16 +35,11 @@ def draw_traces(
         level = hull.get(outcome.composition.formula)
         for mode, search in zip(MODES, (outcome.seeded, outcome.unseeded), strict=True):
             heights = [1000 * (step.energy - lowest) for step in search.steps]
-            so_far = list(accumulate(heights, min))
             colour = _COLOURS[mode]
             shown = [(x, y) for x, y in enumerate(heights) if math.isfinite(y)]
             if shown:
                 axes.plot(*zip(*shown, strict=True), ".", color=colour, markersize=4, alpha=0.5)
-            first = next((x for x, y in enumerate(so_far) if math.isfinite(y)), len(so_far))
-            axes.step(
-                range(first, len(so_far)), so_far[first:],
-                where="post", color=colour, label=f"lowest, {_NAMES[mode]}",
-            )  # fmt: skip
+            step_down(axes, heights, color=colour, label=f"lowest, {_NAMES[mode]}")
             lines += [
                 [outcome.composition.formula, mode, x, step.move, step.energy]
                 for x, step in enumerate(search.steps)

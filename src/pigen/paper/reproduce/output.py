@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pigen.csp.outcome import Outcome, read_outcomes
-from pigen.energy.hull.lookup import hull_energies
+from pigen.energy.hull.diagram import hull_energies
 from pigen.paper import ed3
 from pigen.paper.cells import Table
 from pigen.paper.columns import TABLES

@@ -26,10 +26,16 @@ from pigen.paper.reproduce.rows import Row, plan, run_row
 from pigen.paper.reproduce.scales import Scale
 from pigen.paper.reproduce.searches import SearchSet, search_sets, seed_and_search
 from pigen.paper.reproduce.stamps import Stamp
-from pigen.runtime.bounded import parse_json, read_text
 from pigen.runtime.errors import UsageError
 from pigen.runtime.executor import Where, open_executor
-from pigen.runtime.files import check_writable, part_of, sha256_of, write_atomically
+from pigen.runtime.files import (
+    check_writable,
+    parse_json,
+    part_of,
+    read_text,
+    sha256_of,
+    write_atomically,
+)
 from pigen.runtime.lock import Lock, lock_of
 
 MARK = "reproduce.json"

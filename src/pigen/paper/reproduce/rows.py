@@ -147,19 +147,13 @@ def _stamp(experiment: Experiment, root: Path) -> Stamp:
         "library": f"{sha256_of(resources.PROTOTYPES / f'{LIBRARY}.h5')} top {TOP}",
     }
     if experiment.generator == "model":
-        inputs["checkpoint"] = sha256_of(_file_of(experiment.sample.checkpoint))
+        inputs["checkpoint"] = sha256_of(resources.find_checkpoint(experiment.sample.checkpoint))
     if experiment.generator == "import" and Path(experiment.imported.source).is_file():
         inputs["source"] = sha256_of(Path(experiment.imported.source))
     folder = root / "runs" / experiment.name
     names = ("samples.h5", "evaluated.h5", "survivors.h5", "relaxed.h5", "table.json")
     outputs = [*(folder / name for name in names), root / "prototypes" / f"{experiment.name}.h5"]
     return Stamp(root / "stamps" / "runs" / f"{experiment.name}.json", inputs, outputs)
-
-
-def _file_of(checkpoint: str) -> Path:
-    """As `pigen.model.checkpoint.find_checkpoint`, which takes seconds to import."""
-    shipped = checkpoint in resources.SHIPPED_CHECKPOINTS
-    return resources.checkpoint(checkpoint) if shipped else Path(checkpoint)
 
 
 # -- the stage -------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def _parents(scale: Scale, row: Row, chosen: str) -> list[Path]:
 def seed_and_search(sets: Sequence[SearchSet]) -> None:
     """Write the folders of sets and run their searches side by side, or go on with both."""
     from pigen.csp.run import GROUP, csp_run
-    from pigen.energy.hull.lookup import hull_energies
+    from pigen.energy.hull.diagram import hull_energies
     from pigen.energy.potential import load_potential
     from pigen.runtime.device import resolve_device
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pigen.runtime.bounded import parse_json, read_text
-from pigen.runtime.files import write_atomically
+from pigen.runtime.files import parse_json, read_text, write_atomically
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from pickle import loads
 from typing import Any, ParamSpec, TypeVar
 
 from pigen import __version__
-from pigen.runtime.bounded import parse_toml, read_text
 from pigen.runtime.checked import REQUIRED, checked, setting
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.runtime.executor.pool import (
@@ -28,6 +27,7 @@ from pigen.runtime.executor.pool import (
     no_keywords,
     share_of_memory,
 )
+from pigen.runtime.files import parse_toml, read_text
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from multiprocessing import Pipe, spawn
 from typing import Any, ParamSpec, TypeVar
 
+from pigen.runtime.device import available_memory
 from pigen.runtime.errors import PigenError
 from pigen.runtime.executor import worker
 from pigen.runtime.executor.mapping import Divisible
-from pigen.runtime.memory import available_memory
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -18,8 +18,8 @@ from multiprocessing import process, spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pigen.runtime.device import is_out_of_memory, limit_memory
 from pigen.runtime.executor.mapping import Divisible
-from pigen.runtime.memory import is_out_of_memory, limit_memory
 
 STARTED, ALIVE, DONE, FAILED, NO_MEMORY = range(5)
 """First byte of an answer. A task is answered by STARTED, ALIVE any number of times, and then DONE
