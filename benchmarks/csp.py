@@ -55,7 +55,6 @@ from pigen.csp.hopper import BATCH, Hopper, Plan, Trial
 from pigen.csp.run import judged
 from pigen.csp.select import seeds
 from pigen.energy.hull.diagram import hull_energies
-from pigen.energy.minimise import rattled
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import Relaxed, Relaxer, relax
 from pigen.model import template_prior

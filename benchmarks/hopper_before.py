@@ -19,7 +19,7 @@ from pigen.crystal.elements import Z_OF, atomic_radii
 from pigen.crystal.symmetry import primitive_cells
 from pigen.csp.cells import RATTLE, formula_units, sorted_atoms
 from pigen.csp.fill import COMPACTNESS
-from pigen.energy.rattle import rattled
+from pigen.energy.minimise import rattled
 
 FIXED = {"rattle": 1.0, "permute": 1.0, "strain": 1.0, "splice": 2.0, "new": 2.0, "double": 0.5}
 """Weights of moves before; "known" has that of "new" where there are frameworks."""

@@ -5,7 +5,8 @@
 
 A newcomer who follows a structure through the code reads what is counted here. Counted are distinct
 functions and modules of `pigen` that are entered, without those that run at import: the bodies of
-classes and what registers itself. All modules are imported before anything is counted.
+classes and what registers itself. All modules are imported before anything is counted. Templates
+of the page (HTML) are not counted.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def entered() -> Iterator[set[CodeType]]:
 
     def note(frame: FrameType, event: str, arg: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(SOURCE):
+        if event == "call" and code.co_filename.startswith(SOURCE) and is_python(code):
             found.add(code)
 
     sys.setprofile(note)
@@ -91,6 +92,11 @@ def call(*args: str) -> None:
     done = CliRunner().invoke(main, list(args))
     if done.exit_code:
         raise SystemExit(f"pigen {' '.join(args)}: {done.output}")
+
+
+def is_python(code: CodeType) -> bool:
+    """Whether the code stands in a module: jinja2 compiles templates to functions."""
+    return code.co_filename.endswith(".py")
 
 
 def named(code: CodeType) -> bool:

@@ -22,22 +22,19 @@ class Names:
 
     def make_unique(self, bundle: Bundle) -> Bundle:
         """The bundle with its crystals, then its rejects, named as no entry before."""
-        ids = self.take(clean_text(i) or UNNAMED for i in bundle.ids)
-        refused = self.take(clean_text(reject.id) or UNNAMED for reject in bundle.rejects)
+        ids = [self.take(clean_text(i) or UNNAMED) for i in bundle.ids]
+        refused = [self.take(clean_text(reject.id) or UNNAMED) for reject in bundle.rejects]
         reasons = (clean_text(reject.reason) or "no reason given" for reject in bundle.rejects)
         return replace(bundle, ids=strings(ids), rejects=tuple(map(Reject, refused, reasons)))
 
     def take_again(self, named: Iterable[str]) -> list[str]:
         """Names in this stream of what a part of it named: "a#2" may be the third "a" here."""
         return [
-            self._take(re.sub(r"#\d+$", "", name) if name in self._last else name) for name in named
+            self.take(re.sub(r"#\d+$", "", name) if name in self._last else name) for name in named
         ]
 
-    def take(self, wanted: Iterable[str]) -> list[str]:
-        """Names that nobody has, one for each that is wanted, in order."""
-        return [self._take(name) for name in wanted]
-
-    def _take(self, name: str) -> str:
+    def take(self, name: str) -> str:
+        """The name if nobody has it, else with the next number."""
         k = self._last.get(name, 0)
         candidate = name
         while k and candidate in self._last:

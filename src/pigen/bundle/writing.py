@@ -42,6 +42,11 @@ class BundleWriter:
         provenance: how the bundle came about. On resume it must equal what the file says.
         resume: continue after the crystals that an existing file holds.
 
+    Attributes:
+        n_written, n_rejected: crystals and rejects in the file.
+        complete: whether the file was finished before: there is nothing to go on with.
+        state: what the last `append` noted; "" if it noted nothing.
+
     Raises:
         UsageError: no such folder; resumed with another provenance (names the difference).
         PigenError: another writer holds the file (names it); the disk is full.
@@ -57,10 +62,10 @@ class BundleWriter:
         self._previous = self._path.with_name(f".{self._path.name}.previous")
         self._behind: list[Bundle] = []  # what the bundle has and the shadow lacks
         self._started = False  # whether the file under our name is ours
-        self._complete = False
-        self._state = ""
-        self._n = 0
-        self._n_rejects = 0
+        self.complete = False
+        self.state = ""
+        self.n_written = 0
+        self.n_rejected = 0
         if not self._path.parent.is_dir():
             raise UsageError(f"no such folder: {self._path.parent}")
         if self._path.is_dir():
@@ -89,28 +94,8 @@ class BundleWriter:
         if KEEPS in info.provenance:  # perhaps from its source, which has not been looked at yet
             self._provenance.setdefault(KEEPS, info.provenance[KEEPS])
         check_same_provenance(self._path, info.provenance, self._provenance)
-        self._n, self._n_rejects = info.n_crystals, info.n_rejects
-        self._started, self._complete, self._state = True, info.complete, info.state
-
-    @property
-    def n_written(self) -> int:
-        """Crystals in the file."""
-        return self._n
-
-    @property
-    def n_rejected(self) -> int:
-        """Rejects in the file."""
-        return self._n_rejects
-
-    @property
-    def complete(self) -> bool:
-        """Whether the file was finished before: there is nothing to go on with."""
-        return self._complete
-
-    @property
-    def state(self) -> str:
-        """What the last `append` noted; "" if it noted nothing."""
-        return self._state
+        self.n_written, self.n_rejected = info.n_crystals, info.n_rejects
+        self._started, self.complete, self.state = True, info.complete, info.state
 
     def append(self, chunk: Bundle, state: str = "") -> None:
         """Add a chunk's crystals and rejects; on return they are safe on disk.
@@ -133,8 +118,8 @@ class BundleWriter:
     def close(self) -> None:
         """Mark the bundle complete and let go of it."""
         try:
-            if not self._complete or not self._started:
-                self._publish(Bundle.empty(), self._state, complete=True)
+            if not self.complete or not self._started:
+                self._publish(Bundle.empty(), self.state, complete=True)
         finally:
             self._release()
 
@@ -179,12 +164,12 @@ class BundleWriter:
             self._drop_shadow()  # it may hold half a chunk
             if not isinstance(error, OSError | RuntimeError):
                 raise
-            kept = f"; it holds the {self._n} crystals before" if self._started else ""
+            kept = f"; it holds the {self.n_written} crystals before" if self._started else ""
             raise PigenError(f"cannot write {self._path}: {_plain(error)}{kept}") from error
         self._behind = [chunk] if self._shadow.exists() else []
-        self._started, self._complete, self._state = True, complete, state
-        self._n += len(chunk)
-        self._n_rejects += len(chunk.rejects)
+        self._started, self.complete, self.state = True, complete, state
+        self.n_written += len(chunk)
+        self.n_rejected += len(chunk.rejects)
 
     def _open_shadow(self, chunk: Bundle) -> h5py.File:
         need = sum(map(size_bound, (*self._behind, chunk)))

@@ -12,6 +12,7 @@ from pigen.cli.common import check_output, provenance_of, show_result
 from pigen.cli.options import output_option, reading_options, sources_argument, writing_options
 
 if TYPE_CHECKING:  # imported when a verb runs
+    from pigen.bundle.stage import Written
     from pigen.config.files import Limits
     from pigen.runtime.executor import Where
 
@@ -135,11 +136,12 @@ def match(
         path = library_file(library, Path(folder))
         stage = MatchStage(library, path, top or len(load_library(path)))
         provenance = provenance_of("pigen prototypes match", sources)
-        opened.through(stage, executor, output, provenance)
+        written = opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("matched", "unmatched", "failed")}
     total = sum(counts.values())
     rates = (f"  {name:<10} {Rate(n, total)}" for name, n in counts.items())
-    said = f"{output}: of {total} structures"
+    said = f"{output}: of {total} structures{_and_rejects(written)}"
+    counts |= {"rejected": written.rejects}
     show_result(as_json, {**counts, "output": str(output)}, said, *rates)
 
 
@@ -171,7 +173,12 @@ def unique(
     opened, stage = Sources(sources, limits), UniqueStage()
     provenance = provenance_of("pigen prototypes unique", sources)
     with opened.executor(where) as executor:
-        opened.through(stage, executor, output, provenance)
+        written = opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("unique", "duplicates")}
     said = f"{output}: {counts['unique']} unique, {counts['duplicates']} duplicates"
+    said, counts = said + _and_rejects(written), {**counts, "rejected": written.rejects}
     show_result(as_json, {**counts, "output": str(output)}, said)
+
+
+def _and_rejects(written: Written) -> str:
+    return f"; {written.rejects} rejected" if written.rejects else ""

@@ -13,8 +13,7 @@ from pigen import __version__
 from pigen.bundle import Bundle, Reject
 from pigen.config.searches import Request, Settings
 from pigen.crystal.crystals import Crystals
-from pigen.crystal.elements import SYMBOLS
-from pigen.crystal.elements import file_formula
+from pigen.crystal.elements import SYMBOLS, file_formula
 from pigen.csp import fuse
 from pigen.csp.engines import WRITERS
 from pigen.csp.folder import (

@@ -42,10 +42,11 @@ def n_elements(crystals: Crystals) -> Evaluated:
     ColumnSpec("charge_balanced", "", "whether charges can balance in the composition", "flag"),
 )
 def charge_balanced(crystals: Crystals) -> Evaluated:
-    """Whether the charges of each crystal's atoms can add up to none, by SMACT's rules.
+    """Whether the charges of each crystal's atoms can add up to zero, by SMACT's rules.
 
-    Its default oxidation states, mixed valence, and Pauling's test (`pigen.crystal.charges`). An
-    alloy, of two or more metals alone, has no answer but the reason "an alloy".
+    The rules are SMACT's default oxidation states, mixed valence, and Pauling's test
+    (`pigen.crystal.charges`). An alloy, of two or more metals and nothing else, has no value; its
+    reason is "an alloy".
 
     Args:
         crystals: B crystals.
@@ -72,7 +73,7 @@ def stoichiometry(crystals: Crystals, amounts: str = "metal:metal:nonmetal = 1:1
         amounts: for `pigen.crystal.chemistry.Stoichiometry.parse`.
 
     Raises:
-        UsageError: the amounts are no such text.
+        UsageError: the text of the amounts cannot be read.
     """
     try:
         wanted = Stoichiometry.parse(amounts)

@@ -12,7 +12,7 @@ from pigen.descriptors.registry import ColumnSpec, Evaluated, descriptor, no_rea
 
 @descriptor("c", ColumnSpec("c", "", "compactness, volume of atomic spheres over cell volume"))
 def compactness(crystals: Crystals) -> Evaluated:
-    """C = (4π/3) Σ r³ / V with Slater radii; overlaps count twice. A missing radius is a reason."""
+    """Compute C = (4π/3) Σ r³ / V with Slater radii; the overlap of two spheres counts twice."""
     cubes = atomic_radii()[crystals.atomic_numbers] ** 3
     volume = crystals.volume
     reasons = no_reasons(crystals)

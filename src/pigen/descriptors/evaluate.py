@@ -73,7 +73,7 @@ def _reasons_of_missing(
 
 
 def resolve_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a descriptor, defaults filled in; UsageError for one it does not have."""
+    """All settings of a descriptor, with its defaults; UsageError for an unknown setting."""
     parameters = list(inspect.signature(get_descriptor(name).compute).parameters.values())[1:]
     resolved = {parameter.name: parameter.default for parameter in parameters}
     for key, value in settings.items():

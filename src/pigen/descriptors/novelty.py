@@ -35,12 +35,12 @@ def novel(crystals: Crystals, known: Path = resources.KNOWN_COMPOSITIONS) -> Eva
 
 
 def known_list(name: str) -> Path:
-    """File of a shipped list of known compositions by its name, or of that path."""
+    """The file of a list of known compositions: a shipped one by its name, or a path."""
     return resources.KNOWN_LISTS.get(name, Path(name))
 
 
 def new_to(known: Path) -> str:
-    """What a composition is new to that a list lacks, in words."""
+    """In words, to what a composition is new if it is not in the list."""
     named = {
         resources.KNOWN_COMPOSITIONS: "the training set",
         resources.MP_COMPOSITIONS: "the Materials Project",

@@ -123,7 +123,7 @@ class DescriptorFunction:
         )
 
     def _checked(self, crystals: Crystals, found: Any) -> Evaluated:
-        """What a user's function returned, if it is as promised."""
+        """Return what a user's function returned, after checking it."""
         if not isinstance(found, Evaluated):
             raise UsageError(
                 f"descriptor {self.name!r} must return Evaluated, got {type(found).__name__}"
@@ -165,7 +165,7 @@ def _origin_of(module: str) -> str:
 
 _REGISTRY: dict[str, DescriptorFunction] = {}
 _MADE_ELSEWHERE = {"e_hull"}
-"""Columns that no descriptor may take the place of."""
+"""Names of columns that no descriptor may use."""
 
 
 def descriptor(
@@ -230,7 +230,7 @@ def _load_all() -> None:
 
 
 def no_reasons(crystals: Crystals) -> NDArray[np.object_]:
-    """Reasons (B,) with every structure fine."""
+    """Reasons (B,), all empty: every structure has a value."""
     return np.array([""] * len(crystals), dtype=object)
 
 
@@ -244,7 +244,7 @@ _LOADED: dict[Path, str] = {}
 
 
 def load_descriptors(files: Iterable[str | Path]) -> list[str]:
-    """Run Python files that register descriptors; one that was loaded, and is as it was, is not.
+    """Run Python files that register descriptors, unless they were run before and have not changed.
 
     Returns the names of the descriptors in them.
 
@@ -273,7 +273,7 @@ def loaded_files() -> tuple[Path, ...]:
 
 
 def _module(path: Path) -> str:
-    """A name for each path, so that a file called numpy.py is in nobody's way."""
+    """A module name for each path, so that a file called numpy.py does not replace numpy."""
     return f"{path.stem}@{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 

@@ -25,7 +25,7 @@ from pigen.runtime.errors import UsageError
 from pigen.runtime.files import MAX_RATIO, READ_ERRORS, SMALL, open_bytes
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How a zip member may be packed: what the others unpack to has no bound."""
+"""How a zip member may be packed; other methods may unpack to any size."""
 MAX_DEPTH = 2
 """Archives within each other that are opened, the outermost included."""
 _HEADER = 2**16
@@ -95,7 +95,7 @@ def _zip_entries(archive: zipfile.ZipFile, limits: Limits, depth: int) -> Iterat
 
 
 def _is_bomb(archive: zipfile.ZipFile, packed: int, limits: Limits) -> bool:
-    """Members may share their packed bytes, so that all are harmless and their sum is not."""
+    """Whether the members together are too large: they may share their packed bytes."""
     size = sum(
         member.file_size
         for member in archive.infolist()
@@ -137,7 +137,7 @@ def _zip_form(member: zipfile.ZipInfo) -> str | None:
 
 
 def _refusal(member: zipfile.ZipInfo, name: str, most: int, limits: Limits) -> Reject | None:
-    """Why a member is not even unpacked."""
+    """The reason if a member must not be unpacked."""
     size, packed = member.file_size, max(member.compress_size, 1)
     if member.compress_type not in METHODS:
         return Reject(name, f"unreadable zip member: packed by method {member.compress_type}")
@@ -207,7 +207,7 @@ def _tar_entries(
 
 
 class _Forward:
-    """A stream that tarfile can read its headers of: it goes forward, and back by one byte."""
+    """A stream from which tarfile can read headers: it goes forward, and back by one byte."""
 
     def __init__(self, stream: IO[bytes] | io.BufferedReader) -> None:
         self._stream, self._at, self._last, self._again = stream, 0, b"", b""

@@ -1,6 +1,6 @@
 """ASE's own files, read as plain data: databases (SQLite) and trajectories (ULM). No code runs.
 
-A frame is a JSON text on its way to the parser, as if ASE had written it so.
+Each frame becomes a JSON text, as ASE writes it, which the parser of JSON reads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SQLITE = b"SQLite format 3\0"
 ULM = b"- of Ulm"
 _COLUMNS = ("id", "numbers", "positions", "cell", "pbc", "energy", "key_value_pairs")
 _STEPS = 1_000_000
-"""Steps of SQLite's machine between rows: a row of a table takes some hundred."""
+"""Steps that SQLite may take between two rows; a row of a table takes some hundred."""
 _MAX_ITEMS = 10_000_000
 
 
@@ -33,7 +33,7 @@ def open_database(path: Path, limits: Limits) -> Source:
     """The rows of an ASE database, named ``<file>-<id>``; energy and key-value pairs are columns.
 
     Raises:
-        UsageError: no SQLite database, or none of ASE's.
+        UsageError: the file is no SQLite database, or not one of ASE.
     """
     try:
         with _Connection(path) as connection:
@@ -51,7 +51,7 @@ def open_database(path: Path, limits: Limits) -> Source:
 
 
 class _Connection:
-    """A connection that only reads, closed at the end; a query without end is stopped."""
+    """A read-only connection that closes itself and stops a query that does not end."""
 
     def __init__(self, path: Path) -> None:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
@@ -110,7 +110,7 @@ def open_trajectory(path: Path, limits: Limits) -> Source:
     """The frames of an ASE trajectory, named ``<file>-<index>``; the energy is a column.
 
     Raises:
-        UsageError: it is no ULM file.
+        UsageError: the file is no ULM file.
     """
     try:
         with path.open("rb") as file:

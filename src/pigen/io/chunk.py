@@ -16,7 +16,7 @@ from pigen.runtime.files import clean_text
 
 @dataclass
 class Found:
-    """What was read so far.
+    """The structures and rejects that were read so far.
 
     Attributes:
         ids: of the structures. structures: checked ones. rejects: entries that became none.

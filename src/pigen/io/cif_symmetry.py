@@ -272,7 +272,7 @@ class Sites:
 def expand(
     sites: Sites, group: Group, lattice: NDArray[np.float64], limits: Limits
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
-    """All atoms of the cell: (m, 3) coordinates, (m,) atomic numbers, and what is to be said.
+    """All atoms of the cell: (m, 3) coordinates, (m,) atomic numbers, and a remark for the user.
 
     Raises:
         Refused: too many atoms; a multiplicity or a listed image contradicts the operations.

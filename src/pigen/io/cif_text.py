@@ -48,8 +48,8 @@ def to_cif(crystal: Crystals, name: str, symprec: float | None = None) -> str:
         name: of the block.
         symprec: None for P 1 with all atoms. Else the tolerance in Å of the symmetry search by
             spglib: the file lists the operations in the crystal's own cell, and one atom of each
-            orbit, moved by less than the tolerance to where the symmetry wants it. The origin moves
-            to one of the space group's. Without a symmetry that holds, the file is in P 1.
+            orbit, moved by less than the tolerance onto its symmetric place. The origin moves to
+            one that the space group allows. If no symmetry is found, the file is in P 1.
     """
     lattice, frac = right_handed(crystal)
     numbers = crystal.atomic_numbers.astype(np.int64)

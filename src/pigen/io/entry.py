@@ -1,4 +1,4 @@
-"""One structure on its way in: what a parser hands over, and what is let in."""
+"""A structure that a parser has read, and the checks that it must pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIN_VOLUME = 0.1
 MIN_FLATNESS = 1e-4
 """Volume over a·b·c below which the cell vectors lie in a plane."""
 SAME_PLACE = 0.01
-"""Å: two atoms closer than this are one place written twice."""
+"""Å: two atoms closer than this are one atom written twice."""
 
 ID_KEYS = ("material_id", "id", "entry_id", "jid", "immutable_id")
 """Where a document or a table keeps the name of a structure."""
@@ -32,7 +32,7 @@ MAX_LINE = 2**16
 EXACT_INTEGER = 2**53
 """Integers beyond this one are no exact float64; they are kept as text."""
 NOTE = "import_note"
-"""Column of what was taken for granted in reading a structure."""
+"""Column that says what was assumed when a structure was read."""
 
 
 class Refused(Exception):

@@ -1,4 +1,4 @@
-"""Public data sets: where they are, and a download that survives whatever happens on the way."""
+"""Public data sets: where they are, and a download that goes on after an interruption."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pigen.runtime.files import replaced, sha256_of
 from pigen.runtime.lock import Lock
 
 TABLES = ("train.csv", "val.csv", "test.csv")
-"""What is taken out of an archive, as far as it is there."""
+"""Files that are taken out of an archive, if it has them."""
 
 _BLOCK = 2**20
 _TIMEOUT_S = 60.0
 _ATTEMPTS = 5
-"""In a row that bring nothing; any byte starts the count anew."""
+"""Attempts in a row that bring nothing before the download gives up; any byte resets the count."""
 _WAIT_S = 1.0
 """Before the second attempt; twice as long before each further one."""
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers of a server that may be another in a minute."""
+"""Answers of a server after which another attempt may succeed."""
 
 _MATTERGEN = "https://media.githubusercontent.com/media/microsoft/mattergen/main/data-release"
 
@@ -91,13 +91,13 @@ def fetch(
 ) -> list[Path]:
     """Download a data set and take its tables out of the archive.
 
-    What is there already, from this function or put there by hand, is checked and not loaded again;
-    what an interrupted download left is gone on with.
+    An archive that is there already, even one put there by hand, is checked and not downloaded
+    again. An interrupted download continues.
 
     Args:
         dataset: which one.
         folder: where archive and tables go; made if it is not there.
-        watch: told how many bytes of the archive are here, after each block.
+        watch: called with the number of bytes of the archive that have arrived, after each block.
 
     Returns:
         The tables, in the order of `TABLES`.
@@ -127,7 +127,7 @@ def fetch(
 
 
 def _download(dataset: Dataset, archive: Path, watch: Callable[[int], None]) -> None:
-    """Bring the archive, from where an earlier download ended; it appears when it is right."""
+    """Download the archive, or the rest of it; it gets its name once its hash is right."""
     part = archive.with_name(f"{archive.name}.part")
     resumed = part.exists()
     _transfer(dataset, part, watch)
@@ -175,7 +175,7 @@ def _transfer(dataset: Dataset, part: Path, watch: Callable[[int], None]) -> Non
 
 
 def _receive(dataset: Dataset, part: Path, have: int, watch: Callable[[int], None]) -> None:
-    """One request, for all that is missing; it may end early."""
+    """Send one request for all bytes that are missing; it may end early."""
     headers = {"User-Agent": f"pigen/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -245,7 +245,7 @@ def _check_space(path: Path, need: int) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """What goes wrong with a file of ours is the user's to know; the network's is not meant."""
+    """Turn errors of writing a local file into a message; errors of the network pass."""
     try:
         yield
     except urllib.error.URLError:

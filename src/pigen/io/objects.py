@@ -1,4 +1,4 @@
-"""Structures that are in memory already, as other libraries hold them."""
+"""Structures that are in memory already: those of pymatgen, ASE and PIGEN."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _CHUNK = 1000
 
 
 def is_object(source: object) -> bool:
-    """Whether `open_objects` takes it."""
+    """Whether an object is one that `open_objects` takes."""
     return isinstance(source, Bundle | Crystals) or _is_pymatgen(source) or _is_ase(source)
 
 
 def open_objects(objects: Sequence[object], limits: Limits) -> Source:
     """`Bundle`, `Crystals`, pymatgen Structures and ASE Atoms as one source.
 
-    They are judged as files are: what can be no crystal (a disordered site, no cell) is a reject.
+    They are checked as files are: what is not a crystal (a disordered site, no cell) is a reject.
     A structure is named by the key ``material_id``, ``id`` or ``entry_id`` of its ``properties``
     or ``info``, else by its place. The scalars there become columns.
 
     Raises:
-        UsageError: anything else among the objects.
+        UsageError: an object is of another type.
     """
     for one in objects:
         if not is_object(one):

@@ -20,7 +20,7 @@ OPTIMADE_COLUMNS = ("lattice_vectors", "cartesian_site_positions", "species_at_s
 """Columns that make a structure together, as in LeMat-Bulk."""
 _OPTIMADE_MORE = ("species", "dimension_types", "structure_features")
 _BATCH = 16
-"""Rows at once: a few kilobytes in the file may stand for large texts, repeated."""
+"""Rows read at once; few, for a few kilobytes of the file may stand for large, repeated texts."""
 
 
 def open_parquet(path: Path, limits: Limits) -> Source:

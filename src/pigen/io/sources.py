@@ -1,4 +1,4 @@
-"""Sources of one stage, opened together, and the stage that only reads them."""
+"""The sources of a stage, opened together, and the stage that only imports them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW = 500
 
 
 class Sources:
-    """Opened sources, and the pool of processes they are worth.
+    """Opened sources, and the executor that suits their number of structures.
 
     Attributes:
         total: entries, about, of a shard; None if only reading them all would tell.
@@ -100,15 +100,15 @@ class Sources:
 
 
 class ImportStage(Stage[Bundle]):
-    """Passes structures on; counts why entries were rejected, and remarks on how they were read."""
+    """Imports structures; counts reasons of rejects, and remarks on how structures were read."""
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
+        """Start with no counts."""
         super().__init__()
         self.counts = {"reasons": Counter(), "remarks": Counter()}
 
     def take(self, result: Bundle) -> Bundle:
-        """Count."""
+        """Count rejects and remarks; return the chunk."""
         self.counts["reasons"].update(count_rejects(result.rejects))
         if NOTE in result.columns:
             self.counts["remarks"].update(filter(None, result.columns[NOTE].values))

@@ -48,9 +48,9 @@ FORMATS = (
 
 CHUNK_SIZE = 1000
 _CHUNK_BYTES = 32 * 2**20
-"""Text in one chunk: few huge entries must not take the memory of a thousand."""
+"""Characters of text in one chunk: a few huge entries must not fill the memory."""
 _MOST_COLUMNS = 2 * MAX_COLUMNS
-"""In all sources together."""
+"""Columns of all sources together."""
 _OTHER_FORMS = {
     ".csv": "csv",
     ".parquet": "parquet",
@@ -151,8 +151,8 @@ def stream(
 ) -> Iterator[Bundle]:
     """`read_chunks` for sources that are open already. Raises as it does.
 
-    With ``shard``, only its chunks, each with the mark that `merge` goes by. The others' are read
-    past, not parsed; ids are unique in the shard.
+    With ``shard``, only its chunks are parsed and given, each marked for `merge`; ids are unique in
+    the shard.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
@@ -226,7 +226,7 @@ def _by_content(head: str) -> str | None:
 
 
 def _within(chunk: Bundle, limits: Limits) -> Bundle:
-    """A bundle's chunk without its crystals of too many atoms, which are rejects."""
+    """A bundle's chunk in which crystals of too many atoms have become rejects."""
     n_atoms = chunk.crystals.n_atoms
     if n_atoms.max(initial=0) <= limits.max_atoms:
         return chunk
@@ -302,49 +302,44 @@ def _parsed(jobs: Iterable[_Job | Bundle], executor: Executor) -> Iterator[Bundl
 
 
 class _Parsing(Divisible[_Job, Bundle]):
-    """`_parse`, in which an entry that hangs or kills a worker becomes a reject."""
+    """Parses a job; an entry that hangs or kills a worker becomes a reject."""
 
     def __call__(self, item: _Job) -> Bundle:
-        """The chunk."""
-        return _parse(item)
+        """Parse the entries into a chunk of the stream."""
+        found = Found()
+        rows: list[tuple[str | float, ...]] = []
+        for record in item.entries:
+            if isinstance(record, Reject):
+                found.rejects.append(record)
+                continue
+            for name, one in parse(record.text, record.form, item.limits):
+                key = record.id + name if name.startswith("#") else name or record.id
+                if found.add(clean_name(key, record.id), one):
+                    rows.append(record.values)
+        columns = {
+            name: column_of(name, kind, [row[k] for row in rows])
+            for k, (name, kind) in enumerate(item.columns)
+        }
+        return found.bundle(columns)
 
     def size(self, item: _Job) -> int:
-        """Entries."""
+        """Number of entries."""
         return len(item.entries)
 
     def divide(self, item: _Job, size: int) -> list[_Job]:
-        """Parts in order."""
+        """Divide the entries into parts, in order."""
         starts = range(0, len(item.entries), size)
         return [replace(item, entries=item.entries[i : i + size]) for i in starts]
 
     def join(self, results: Sequence[Bundle]) -> Bundle:
-        """One chunk."""
+        """Join the parts into one chunk."""
         return Bundle.concatenate(results)
 
     def refuse(self, item: _Job, reason: str) -> Bundle:
         """The entry as a reject, under the name that its record has."""
         rejects: list[Record | Reject] = [Reject(entry.id, reason) for entry in item.entries]
-        return _parse(replace(item, entries=rejects))
+        return self(replace(item, entries=rejects))
 
     def nothing(self, item: _Job) -> _Job:
-        """No entries."""
+        """The job without entries."""
         return replace(item, entries=[])
-
-
-def _parse(job: _Job) -> Bundle:
-    """A chunk of the stream from a job."""
-    found = Found()
-    rows: list[tuple[str | float, ...]] = []
-    for record in job.entries:
-        if isinstance(record, Reject):
-            found.rejects.append(record)
-            continue
-        for name, one in parse(record.text, record.form, job.limits):
-            key = record.id + name if name.startswith("#") else name or record.id
-            if found.add(clean_name(key, record.id), one):
-                rows.append(record.values)
-    columns = {
-        name: column_of(name, kind, [row[k] for row in rows])
-        for k, (name, kind) in enumerate(job.columns)
-    }
-    return found.bundle(columns)

@@ -52,10 +52,10 @@ _NOT_A_NUMBER = frozenset(("nan", "inf", "-inf", "+inf"))
 
 
 class Header:
-    """Which column of a table is what."""
+    """Which columns of a table hold the structure, the id and values."""
 
     def __init__(self, path: Path, names: Sequence[str], layout: Sequence[str] = ()) -> None:
-        """Of a table's names; ``layout`` names columns that make a structure together.
+        """Take the names of columns; ``layout`` names those that make a structure together.
 
         Raises:
             UsageError: no column holds structures, or there are too many.
@@ -196,11 +196,11 @@ class Lines:
     """
 
     def __init__(self, stream: io.BufferedReader, limit: int) -> None:
-        """Of a stream, with a limit to the bytes of a row; csv.Error for a longer one."""
+        """Read a stream; a row of more bytes than the limit raises csv.Error."""
         self._stream, self._limit, self.since_row = stream, limit, 0
 
     def __iter__(self) -> Iterator[str]:
-        """Each with its end."""
+        """Give each line with its line end."""
         rest = ""
         encoding = encoding_of(self._stream.peek(4)[:4])
         decoder = codecs.getincrementaldecoder(encoding)("replace")

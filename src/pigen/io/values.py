@@ -1,4 +1,4 @@
-"""A table of numbers by id, such as measured or computed properties of somebody's CIF files."""
+"""A table of numbers by id, such as measured or computed properties of structures in CIF files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pigen.runtime.errors import UsageError
 from pigen.runtime.files import READ_ERRORS, open_bytes, sha256_of
 
 MAX_FIELDS = 5_000_000
-"""Of a table: it is held in memory."""
+"""Largest size of a table, which is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Values:
         name: of the file, and its hash.
         row: id → row of the columns.
         columns: name → (rows,) numbers, NaN where a field is empty.
-        left_out: columns that are not all numbers, each with the first field that is none.
+        left_out: columns that are not all numbers, each with its first field that is no number.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Values:
                 raise UsageError(f"column {name!r} is to be computed and is in {self.name}")
 
     def lines(self, joined: int) -> Iterator[str]:
-        """For people: how many rows belong to structures, and which columns are left out."""
+        """Lines for people: how many rows belong to structures, and which columns are left out."""
         yield f"{self.name}: {joined} of {len(self.row)} rows joined, {', '.join(self.columns)}"
         if not joined:
             yield f"  no id is that of a structure; the first is {next(iter(self.row), '')!r}"
@@ -153,7 +153,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _number(text: str) -> float | None:
-    """The number of a field, NaN of an empty one, None of what is no finite number."""
+    """The number in a field; NaN if the field is empty, None if it holds no finite number."""
     if not text.strip():
         return math.nan
     try:

@@ -46,7 +46,7 @@ NO_SYMMETRY = "without symmetry (space group P1)"
 SMACT = "SMACT valid (charges balance, or an alloy)"
 ANION = "with an anion (N, O, F, S, Cl, Se, Br, Te or I)"
 SIZES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, 20), (21, None))
-"""Numbers of atoms that are looked at apart."""
+"""Ranges of the number of atoms that are compared separately."""
 _VALID = "smact_valid"
 """Column for `SMACT`."""
 _DRAWS = 20
@@ -255,7 +255,7 @@ def _distances(samples: Sample, known: Sample, rng: np.random.Generator) -> Iter
 
 
 def _wasserstein(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Of the values that exist; NaN where one side has none."""
+    """Distance between the values that are not NaN; NaN if one side has none."""
     from scipy.stats import wasserstein_distance
 
     x, y = x[np.isfinite(x)], y[np.isfinite(y)]
@@ -274,7 +274,7 @@ def _by_size(samples: Sample, known: Sample) -> Iterator[SizeClass]:
 
 
 def _total_variation(x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
-    """Of the kinds in two sets, from counts by structure."""
+    """Distance between the kinds in two sets, from counts by structure."""
     p, q = x.sum(0), y.sum(0)
     return float(0.5 * np.abs(p / max(p.sum(), 1) - q / max(q.sum(), 1)).sum())
 

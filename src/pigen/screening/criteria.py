@@ -1,4 +1,4 @@
-"""Criteria on descriptors: what they are, the paper's, and those that somebody asks for."""
+"""Criteria on descriptors: those of the paper, and those that a user asks for."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
     and those of ``config.where`` are counted alone. Without ``config.novel`` there is no B.
 
     Raises:
-        UsageError: a window of ``config.where`` that is none.
+        UsageError: a window of ``config.where`` is not valid.
     """
     config = config or FilterConfig()
     spp_settings = {"table": Path(config.spp_table)} if config.spp_table else {}
@@ -117,7 +117,7 @@ def paper_criteria(config: FilterConfig | None = None) -> tuple[Criterion, ...]:
 
 
 def novelty(settings: Mapping[str, Any]) -> Criterion:
-    """Criterion B, which says what compositions are new to."""
+    """Criterion B: the composition is not in a list, which its text names."""
     known = settings.get("known", resources.KNOWN_COMPOSITIONS)
     return Criterion("novel", settings=settings, wording=f"new to {new_to(known)}")
 
@@ -157,7 +157,7 @@ def windows_of(
         own: quantities that have an argument of their own. where: others.
 
     Raises:
-        UsageError: a quantity of the first kind among the second, or a window that is none.
+        UsageError: ``where`` names a quantity that has its own argument, or a window is not valid.
     """
     for name in where.keys() & {*own, "novel", "prototype", *ChemistryConfig.__slots__}:
         raise UsageError(f"where: {name} has an argument of its own")
@@ -198,13 +198,13 @@ def window_on(name: str, ends: Ends, *, in_sequence: bool = True) -> Criterion:
 
 
 def in_paper_order(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
-    """The criteria in one order, A′ A B C D E prototype K and others, however they were typed."""
+    """Sort criteria: A′ A B C D E, prototype, K, then others by name."""
     place = {name: i for i, name in enumerate(ORDER)}
     return tuple(sorted(criteria, key=lambda one: (place.get(one.name, len(ORDER)), one.name)))
 
 
 def lists_formulas(source: Path) -> bool:
-    """Whether this names a list of formulas, shipped or a file; others hold structures."""
+    """Whether a source is a list of formulas, shipped or a text file, and not structures."""
     name = source.name.lower().removesuffix(".gz")
     return str(source) in resources.KNOWN_LISTS or name.endswith(".txt")
 
@@ -248,7 +248,7 @@ def criteria_of(
     known: Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Criterion, ...]:
-    """The criteria asked for, in one order; the paper's, counted alone and in sequence, of none.
+    """The criteria that a user asks for, in the paper's order; without any, the paper's own.
 
     Args:
         windows: descriptor or column → its ends; None where there is no criterion.
@@ -261,8 +261,8 @@ def criteria_of(
         settings: further settings by descriptor.
 
     Raises:
-        UsageError: a window that is none, an unknown setting, or a file that is not what it should
-            be.
+        UsageError: a window is not valid, a setting is unknown, or a file does not hold what it
+            should.
     """
     from pigen.descriptors.prototypes.library import library_file
 

@@ -38,13 +38,13 @@ _ENDS = {
     False: ((np.greater, "not above"), (np.less, "not below")),
     True: ((np.greater_equal, "below"), (np.less_equal, "above")),
 }
-"""By whether the ends of a window belong to it: how values pass each, and what fails to."""
+"""For windows without and with their ends: how a value passes each, and the words if not."""
 
 
 def apply_filters(bundle: Bundle, criteria: Sequence[Criterion]) -> Bundle:
     """The bundle with a verdict for each criterion, in place of any it had.
 
-    Columns that the criteria need are computed unless they are there, made the same way. A
+    Columns that the criteria need are computed, unless the bundle has them, made the same way. A
     structure that has no value fails with the reason for that. A reason's part before a colon says
     what kind it is; what follows is particular to the structure.
 
@@ -94,7 +94,7 @@ def _judge(
 
 
 def _made_before(bundle: Bundle, name: str) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
-    """Values of a column that is there before, and why one is missing."""
+    """Values of a column that the bundle has already, and why one is missing."""
     column = bundle.columns.get(name)
     if not len(bundle):
         return np.zeros(0), np.zeros(0, dtype=object)
@@ -141,7 +141,7 @@ class FilterStage(Stage[Bundle]):
         }
 
     def take(self, result: Bundle) -> Bundle:
-        """Count; what is kept."""
+        """Count the verdicts; return what is kept."""
         survivors = self.funnel.add(result)
         self.counts = self.funnel.counts()
         return result if self._keep_all else survivors

@@ -48,7 +48,7 @@ class Funnel:
 
     @classmethod
     def resumed(cls, criteria: tuple[Criterion, ...], counts: Mapping[str, Any]) -> Funnel:
-        """The funnel that gave these `counts`; an empty one of none."""
+        """A funnel that goes on from these `counts`; without counts an empty one."""
         found = dict(counts)
         for key in ("passed", "left", "reasons"):
             found[key] = Counter(counts.get(key, {}))
@@ -161,7 +161,7 @@ def survivors_of(judged: Bundle) -> Bundle:
 
 
 def unread(chunk: Bundle) -> tuple[Reject, ...]:
-    """Entries of a chunk's source that are no crystals; what an earlier filter took out is not."""
+    """Count the rejects of a chunk that never became crystals; those of an earlier filter did."""
     return () if chunk.are_survivors else chunk.rejects
 
 

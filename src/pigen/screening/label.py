@@ -52,7 +52,7 @@ class LabelStage(Stage[tuple[Bundle, Counter[str]]]):
         settings: Settings | None = None,
         table: Values | None = None,
     ) -> None:
-        """Descriptors, their settings, and values that are joined by id."""
+        """Take descriptors, their settings, and a table of values to join by id."""
         super().__init__()
         self.counts, self._names, self._settings, self._table = Counter(), names, settings, table
         task = partial(_label, names=tuple(names), settings=settings, own=loaded_files())
@@ -70,7 +70,7 @@ class LabelStage(Stage[tuple[Bundle, Counter[str]]]):
         return chunk if self._table is None else self._table.join(chunk)
 
     def take(self, result: tuple[Bundle, Counter[str]]) -> Bundle:
-        """Count; the labelled chunk."""
+        """Count missing values; return the labelled chunk."""
         chunk, missing = result
         self.counts.update(missing)
         if self._table is not None:
@@ -92,7 +92,7 @@ class MatchStage(LabelStage):
         return {"library": self._name}
 
     def take(self, result: tuple[Bundle, Counter[str]]) -> Bundle:
-        """Count; the chunk with its frameworks."""
+        """Count matches; return the chunk with its frameworks."""
         chunk, missing = result
         ranks = chunk.columns["prototype_rank"].values
         found = {"matched": int((ranks > 0).sum()), "unmatched": int((ranks == 0).sum())}

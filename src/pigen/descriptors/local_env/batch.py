@@ -32,7 +32,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 SEARCH_CUTOFF = 12.0
-"""Å: CrystalNN's ``search_cutoff``. Atoms beyond don't shape a Voronoi cell that closes without."""
+"""Å: CrystalNN's ``search_cutoff``. Atoms beyond it don't change a closed Voronoi cell."""
 
 DONE, DEGENERATE, COINCIDENT, OPEN_CELL, TOO_COMPLEX = range(5)
 """Status of a site: evaluated; its crystal's cell has no volume; another atom lies on it; its

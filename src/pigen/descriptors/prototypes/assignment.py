@@ -1,4 +1,4 @@
-"""Sites of one structure assigned to those of another: when the matcher must find them too far off.
+"""Sites of one structure assigned to those of another, to tell when the matcher rejects the pair.
 
 The matcher takes the assignment of least total square distance, moves one structure by the mean
 displacement, and looks at the largest displacement left. The same is computed here; where it hangs
@@ -33,7 +33,7 @@ def square_distances(
         other: (n, 3).
         other_kinds: (n,).
         shift: (3,), fractional.
-        reach: Å; what is further apart counts as just this far.
+        reach: Å; a larger distance counts as this one.
 
     Returns:
         (n, n) Å^2, rows for sites of the other.

@@ -27,7 +27,7 @@ class Frameworks:
     """
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start without frameworks."""
         self.left_out = 0
         self._known = KnownStructures()
         self._names: list[tuple[str, str]] = []  # id and label

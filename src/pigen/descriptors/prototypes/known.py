@@ -46,11 +46,11 @@ class KnownStructures:
         return len(self._known)
 
     def __getitem__(self, index: int) -> Reduced:
-        """The one added as number ``index``."""
+        """The structure that was added as number ``index``."""
         return self._known[index]
 
     def add(self, one: Reduced) -> None:
-        """Add it as number ``len(self)``."""
+        """Add a structure; its number is ``len(self)``."""
         self._groups[self._key(one)].add(len(self._known), one.invariant)
         self._known.append(one)
 
@@ -157,12 +157,12 @@ class UniqueStage(Stage[Prepared]):
     like: Mapping[str, Any] = {EVERY: 0}
 
     def __init__(self) -> None:
-        """None seen yet."""
+        """Start without structures."""
         super().__init__()
         self.counts, self.task, self._distinct = Counter(), PREPARE, Distinct()
 
     def take(self, result: Prepared) -> Bundle:
-        """Count; the chunk with its marks."""
+        """Count duplicates; return the chunk with the column."""
         first = self._distinct.add(result)
         n = int(first.sum())
         self.counts.update({"unique": n, "duplicates": len(first) - n})
@@ -173,7 +173,7 @@ class Distinct:
     """Tells which structures of a stream are no duplicate of an earlier one, elements included."""
 
     def __init__(self) -> None:
-        """None seen yet."""
+        """Start without structures."""
         self._known = KnownStructures(species=True)
         self._numbers: list[int] = []  # in the stream, of those in `_known`
         self._seen = 0
@@ -182,7 +182,7 @@ class Distinct:
         """(B,) the number of the first of its kind of each structure of a chunk.
 
         Numbers count the structures of the stream from 0. A structure is a duplicate if it fits
-        one that was the first of its kind. What can't be compared is the only one of its kind.
+        one that was the first of its kind. One that can't be compared is the first of its kind.
         """
         numbers = np.arange(self._seen, self._seen + len(prepared[1]))
         self._seen += len(numbers)

@@ -1,6 +1,6 @@
 """Structures in the cells in which the matcher compares them, reduced once each.
 
-Beside each its invariant, which says what is worth comparing first.
+Each comes with an invariant, which says which structures to compare first.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Reduced:
 
     @cached_property
     def structure(self) -> Structure:
-        """As pymatgen has it."""
+        """The crystal as a pymatgen Structure."""
         return self.crystal.to_pymatgen()[0]
 
 
@@ -160,10 +160,10 @@ def prepare(chunks: Iterable[Bundle], executor: Executor) -> Iterator[Prepared]:
 
 
 class _Preparing(OverStructures[Prepared]):
-    """What hangs or kills a worker can't be compared."""
+    """Reduces chunks; a structure that hangs or kills a worker can't be compared."""
 
     def refuse(self, item: Bundle, reason: str) -> Prepared:
-        """The structure as it came."""
+        """Return the structure as it came, without its reduced cell."""
         return item, [None] * len(item)
 
 
