@@ -277,6 +277,16 @@ def _begun(chunks: Iterable[Bundle]) -> tuple[Bundle, Iterator[Bundle]]:
     return (first or [Bundle.empty()])[0], chain(first, stream)
 
 
+def with_bar(
+    chunks: Iterable[Bundle], total: int | None, unit: str = "structure"
+) -> Iterator[Bundle]:
+    """The chunks, with a bar that shows how many of their entries have passed."""
+    with progress_bar(total, unit) as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(chunk.n_entries)
+
+
 def skip_entries(chunks: Iterable[Bundle], n: int) -> Iterator[Bundle]:
     """The chunks after the first ``n`` entries, which must fill whole chunks.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -84,13 +83,12 @@ def csp_collect(
         pigen csp-collect csp/filtered -o minima.h5
         pigen csp-collect csp/filtered csp/unfiltered
     """
-    from tqdm import tqdm
-
     from pigen.bundle import write_bundle
     from pigen.csp.collect import collect
     from pigen.descriptors.prototypes.library import library_file, load_library
     from pigen.energy.hull import load_reference
     from pigen.runtime.executor import open_executor
+    from pigen.runtime.progress import progress_bar
 
     settings, _ = resolved(settings, where)
     outputs = _outputs(folders, output, force=force)
@@ -98,7 +96,7 @@ def csp_collect(
         known = {name: load_library(library_file(name, Path(scratch))) for name in names}
     with (
         open_executor(where.for_few()) as executor,
-        tqdm(unit="structure", delay=1.0, disable=not sys.stderr.isatty()) as bar,
+        progress_bar(None) as bar,
     ):
         found = collect(
             folders,

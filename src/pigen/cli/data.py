@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,11 @@ from pigen.config.files import EXPORT_FORMATS, Limits
 from pigen.runtime.errors import PigenError, UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
-    from pigen.bundle import Bundle
     from pigen.bundle.summary import ColumnSummary, Summary
     from pigen.runtime.executor import Where
 
 _WORTH_WORKERS = 20_000
 """Entries below which starting worker processes takes longer than they save."""
-
-
-def progress_over(total: int | None, what: str) -> Callable[[Iterator[Bundle]], Iterable[Bundle]]:
-    """A wrapper that shows how many entries of a stream of chunks have passed."""
-    from pigen.runtime.progress import progress_bar
-
-    def wrap(chunks: Iterator[Bundle]) -> Iterator[Bundle]:
-        with progress_bar(total, what) as bar:
-            for chunk in chunks:
-                yield chunk
-                bar.update(chunk.n_entries)
-
-    return wrap
 
 
 @click.command("import")
@@ -151,6 +138,7 @@ def export(
         pigen export generated.h5 --for lemat-genbench -o submission
     """
     from pigen.bundle import bundle_info
+    from pigen.bundle.stage import with_bar
     from pigen.io.export import GENBENCH, export_bundle
 
     if (form is None) == (purpose is None) and form != "cif":
@@ -164,7 +152,7 @@ def export(
         force=force,
         symprec=symprec if symmetry else None,
         most=most,
-        progress=progress_over(min(n_all, most or n_all), "crystal"),
+        progress=partial(with_bar, total=min(n_all, most or n_all), unit="crystal"),
     )
     lines = [f"{output}: {n} crystals"]
     if most and n < most:
@@ -185,10 +173,11 @@ def show(bundle: Path, as_json: bool) -> None:
         pigen show survivors.h5
     """
     from pigen.bundle import bundle_info
+    from pigen.bundle.stage import with_bar
     from pigen.bundle.summary import summarise
 
-    progress = progress_over(bundle_info(bundle).n_crystals, "crystal")
-    summary = summarise(bundle, progress)
+    total = bundle_info(bundle).n_crystals
+    summary = summarise(bundle, partial(with_bar, total=total, unit="crystal"))
     if as_json:
         click.echo(json.dumps(_as_json(summary), allow_nan=False))
     else:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pigen.bundle import Bundle, count_rejects
-from pigen.bundle.stage import CHUNK, Stage, Written
+from pigen.bundle.stage import CHUNK, Stage, Written, with_bar
 from pigen.config.files import Limits
 from pigen.io.entry import NOTE
 from pigen.io.files import Source
 from pigen.io.objects import is_object, open_objects
 from pigen.io.stream import open_source, stream
 from pigen.runtime.executor import Where, open_executor
-from pigen.runtime.progress import progress_bar
 from pigen.runtime.shard import Shard
 
 R = TypeVar("R")
@@ -93,10 +92,7 @@ class Sources:
 
     def watched(self, executor: Executor) -> Iterator[Bundle]:
         """`chunks` with a bar."""
-        with progress_bar(self.total) as bar:
-            for chunk in self.chunks(executor):
-                yield chunk
-                bar.update(chunk.n_entries)
+        return with_bar(self.chunks(executor), self.total)
 
 
 class ImportStage(Stage[Bundle]):
