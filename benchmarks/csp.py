@@ -10,12 +10,13 @@ Frameworks of the compound itself, in any polymorph, are left out of the library
 of other compounds are what a search may know.
 
 A relaxation is one structure relaxed to 0.05 eV/Å, in 300 steps at most. A search ends when it has
-found what is known, or after --most relaxations, of which --pool are its initial pool; it counts
-those up to the structure found, though the rest of a round is relaxed beside it. Found is a
-structure within 1 meV/atom of the lowest known polymorph relaxed with the same potential (TiO2: 20,
-of anatase), that fits one of them by pymatgen's matcher; or one that lies further below all of
-them. No polymorph of the garnet's composition has 20 atoms: there it is what any of the searches
-has found lowest, to 10 meV/atom, and each does all its relaxations.
+found what is known, or after --most relaxations, of which --pool are its initial pool. The pool,
+whose cells don't depend on each other, is relaxed one by one; in the rounds after it those up to
+the structure found are counted, though the rest is relaxed beside it. Found is a structure within
+1 meV/atom of the lowest known polymorph relaxed with the same potential (TiO2: 20, of anatase),
+that fits one of them by pymatgen's matcher; or one that lies further below all of them. No
+polymorph of the garnet's composition has 20 atoms: there it is what any of the searches has found
+lowest, to 10 meV/atom, and each does all its relaxations.
 
 A search that ends is a line of the log. The command given again goes on with what is missing. Seeds
 begin one after the other, and only those that are whole are in the table: what ends early is lucky.
@@ -76,7 +77,7 @@ VERSIONS = {
 }
 """What of the hopper as it is a version has."""
 SEEDS = 20
-UNDER_WAY, MAX_ATOMS, MAX_STEPS = 20, 600, 300
+UNDER_WAY, MAX_ATOMS, MAX_STEPS = 40, 600, 300
 
 
 def elements_of(formula: str) -> dict[str, int]:
@@ -192,14 +193,15 @@ class Search:
         self._relaxed: dict[int, Relaxed] = {}
 
     def propose(self) -> list[Trial]:
-        """The next round."""
+        """The next structure of the initial pool, none of which depends on another; then rounds."""
+        slot, pool = self.hopper.n_told, self.hopper.plan.n_initial
         with as_of(self.version):
-            self._trials = self.hopper.propose()
+            self._trials = [self.hopper.start(slot)] if slot < pool else self.hopper.propose()
         self._relaxed = {}
         return self._trials
 
     def take(self, place: int, relaxed: Relaxed) -> bool:
-        """Whether the round is whole; then it has been told."""
+        """Whether what was proposed is relaxed; then it has been told."""
         self._relaxed[place] = relaxed
         if len(self._relaxed) < len(self._trials):
             return False

@@ -1,8 +1,8 @@
 """Do seeded and other searches start alike? Mean energies of their initial pools.
 
-    python benchmarks/equal_starts.py [--starts 48] [--seed 0]
+    python benchmarks/equal_starts.py [MgO]... [--starts 48] [--seed 0]
 
-Of MgO and TiO2 both searches that `pigen csp-seed` writes are done by `pigen csp-run` until their
+Of each compound both searches that `pigen csp-seed` writes are done by `pigen csp-run` until their
 initial pools are relaxed. The seed, a known polymorph, is left out of the mean. Each search draws
 from a random seed of its own, as always, so the means differ by chance alone if starts are equal.
 """
@@ -27,22 +27,21 @@ from pigen.csp.seed import csp_seed
 from pigen.energy.potential import load_potential
 from polymorphs import POLYMORPHS
 
-NAMES = ("MgO", "TiO2")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", default=["MgO"], metavar="compound", help="MgO")
     parser.add_argument("--starts", type=int, default=48, help="random starts of a search")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    known = [Structure.from_spacegroup(*POLYMORPHS[name][1][0]) for name in NAMES]
+    known = [Structure.from_spacegroup(*POLYMORPHS[name][1][0]) for name in args.names]
     seeds = Bundle(
         crystals=Crystals.from_pymatgen([one.get_primitive_structure(0.01) for one in known]),
-        ids=strings(NAMES),
+        ids=strings(args.names),
     )
     settings = Settings(rmax=1, initial=args.starts, iterations=args.starts + 3, steps=300)
     request = Request(
-        n=len(NAMES), choice="random", seed=args.seed, settings=settings, search_atoms=8
+        n=len(args.names), choice="random", seed=args.seed, settings=settings, search_atoms=8
     )
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "csp"
