@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from pigen.bundle import KEEPS, Bundle, divide, write_bundle
 from pigen.bundle.stage import CHUNK
-from pigen.config import ChemistryConfig, Experiment, RelaxConfig
+from pigen.config import Experiment, RelaxConfig
 from pigen.crystal.crystals import Crystals
 from pigen.descriptors import Settings, column_specs
 from pigen.io import Limits, stream
 from pigen.io.sources import open_all
 from pigen.io.values import read_values
-from pigen.runtime.checked import checked
+from pigen.runtime.checked import checked, plain
 from pigen.runtime.executor import SerialExecutor
-from pigen.screening.criteria import Window, criteria_of, windows_of
+from pigen.screening.criteria import Window, criteria_of, request_of, windows_of
 from pigen.screening.filter import FilterStage
 from pigen.screening.label import DEFAULT_LABELS, LabelStage
 
@@ -159,7 +159,7 @@ def filter(
     windows = windows_of(own, where or {})
     with tempfile.TemporaryDirectory() as folder:
         runs = executor or SerialExecutor()
-        criteria = criteria_of(windows, Path(folder), runs, novel=novel, **_criteria(options))
+        criteria = criteria_of(windows, Path(folder), runs, novel=novel, **request_of(options))
         stage = FilterStage(criteria, keep_all=keep_all)
         found = Bundle.concatenate(list(stage.over(divide(read(source), CHUNK), runs)))
     kept = {KEEPS: stage.provenance[KEEPS]}
@@ -203,7 +203,7 @@ def sample(
     from pigen.runtime.resources import find_checkpoint
 
     asked = {"n": n, "targets": targets or {}, "checkpoint": str(checkpoint), **settings}
-    tree = _plain({"name": "sample", "seed": seed, "sample": asked})
+    tree = plain({"name": "sample", "seed": seed, "sample": asked})
     experiment = checked(Experiment, tree, "pigen.sample")
     path = find_checkpoint(experiment.sample.checkpoint)
     return sample_in_memory(experiment, path, progress=progress)
@@ -238,7 +238,7 @@ def energy(
     from pigen.runtime.device import resolve_device
 
     device = resolve_device(str(settings.pop("device", "auto"))).type
-    asked = _plain({"potential": potential, **settings, "device": device})
+    asked = plain({"potential": potential, **settings, "device": device})
     relax = checked(RelaxConfig, asked, "pigen.energy")
     bundle, runs = read(source), executor or SerialExecutor()
     loaded = reference_for(source_of(relax, runs), None if reference is None else Path(reference))
@@ -391,23 +391,3 @@ def export(
         path = Path(folder) / "bundle.h5"
         write_bundle(path, read(source))
         return export_bundle(path, out, chosen, force=force)
-
-
-def _criteria(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The other arguments of `criteria_of`: files as paths, and what compositions must be."""
-    chemistry = dict(options)
-    given = {n: chemistry.pop(n, None) for n in ("prototypes", "top", "settings")}
-    for name in ("spp_table", "known"):
-        path = chemistry.pop(name, None)
-        given[name] = None if path is None else Path(path)
-    asked = checked(ChemistryConfig, _plain(chemistry), "pigen.filter")
-    return {**given, "chemistry": asked}
-
-
-def _plain(value: Any) -> Any:
-    """A value as TOML has it: numbers of numpy's as Python's, tuples as lists."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    return value.item() if hasattr(value, "item") else value

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 
 import h5py
 
@@ -30,7 +29,7 @@ from pigen.runtime.files import parse_toml, sync
 from pigen.runtime.lock import Lock, interrupts_later
 
 
-class BundleWriter:
+class BundleWriter(contextlib.AbstractContextManager["BundleWriter"]):
     """Appends chunks to a bundle file; a context manager.
 
     After every `append` the file under `path` is complete and on disk up to and with that chunk.
@@ -123,18 +122,9 @@ class BundleWriter:
         finally:
             self._release()
 
-    def __enter__(self) -> BundleWriter:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close; after an exception only let go."""
-        if error is None:
+        if kind is None:
             self.close()
         else:
             self._release()

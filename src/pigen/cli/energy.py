@@ -20,11 +20,10 @@ from pigen.cli.common import (
 )
 from pigen.cli.options import (
     EXISTING,
-    bundle_shard_option,
     reading_options,
     relaxation_options,
-    resume_option,
     sources_argument,
+    stage_options,
     writing_options,
 )
 
@@ -52,8 +51,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Calibration of the estimate, made by `pigen hull calibrate`; the shipped one by default.",
 )
 @click.option("--only-passed", is_flag=True, help="Only structures that passed the filters.")
-@resume_option
-@bundle_shard_option
+@stage_options
 @reading_options
 @writing_options
 def energy(

@@ -21,11 +21,10 @@ from pigen.cli.common import (
 )
 from pigen.cli.options import (
     EXISTING,
-    bundle_shard_option,
     descriptor_options,
     output_as,
-    resume_option,
     sources_argument,
+    stage_options,
     writing_options,
 )
 from pigen.config import LESS_IS_BETTER, MORE_IS_BETTER
@@ -132,8 +131,7 @@ def _window(quantity: str, text: str) -> Callable[[_Verb], _Verb]:
 @known_option
 @output_as("Bundle of the survivors.", required=False)
 @click.option("--keep-all", is_flag=True, help="Write all structures with their verdicts.")
-@resume_option
-@bundle_shard_option
+@stage_options
 @descriptor_options
 @writing_options
 def filter(

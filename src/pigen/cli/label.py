@@ -20,13 +20,12 @@ from pigen.cli.common import (
 )
 from pigen.cli.options import (
     EXISTING,
-    bundle_shard_option,
     descriptor_options,
     output_as,
     output_option,
     reading_options,
-    resume_option,
     sources_argument,
+    stage_options,
     writing_options,
 )
 from pigen.runtime.errors import PigenError, UsageError
@@ -51,8 +50,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     type=EXISTING,
     help="CSV with a column id and columns of numbers, which are joined to the structures.",
 )
-@resume_option
-@bundle_shard_option
+@stage_options
 @descriptor_options
 @writing_options
 def label(

@@ -11,11 +11,10 @@ import click
 from pigen.cli.common import check_output, output_of, provenance_of
 from pigen.cli.options import (
     EXISTING,
-    bundle_shard_option,
     output_option,
     reading_options,
-    resume_option,
     sources_argument,
+    stage_options,
     writing_options,
 )
 
@@ -37,8 +36,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
     help="Known structures, anything that `pigen import` reads. Repeatable.",
 )
 @output_option
-@resume_option
-@bundle_shard_option
+@stage_options
 @reading_options
 @writing_options
 def match(

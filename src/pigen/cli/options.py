@@ -182,6 +182,12 @@ resume_option = click.option(
     "--resume", is_flag=True, help="Go on where an earlier run was stopped."
 )
 
+
+def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--resume`` and ``--shard``, of a verb that takes a stream through a stage."""
+    return resume_option(bundle_shard_option(command))
+
+
 force_option = click.option("--force", is_flag=True, help="Replace an existing output.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")

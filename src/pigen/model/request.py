@@ -365,12 +365,10 @@ def _candidates(
 ) -> NDArray[np.bool_]:
     """(M,) the templates that fit what is asked, whatever the targets."""
     rows = library.n_atoms <= len(header.spec.sizes.frequency)
-    groups = space_groups(config)
-    if groups is not None:
+    if (groups := space_groups(config)) is not None:
         rows &= np.isin(library.space_group, list(groups))
     rows &= np.diff(library.orbits_ptr) >= fewest_elements(config)
-    asked = sizes_asked(config)
-    if asked:
+    if asked := sizes_asked(config):
         rows &= np.isin(library.n_atoms, asked)
     if config.composition:
         rows &= _relatives(config, library).weights > 0

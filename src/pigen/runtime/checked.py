@@ -243,6 +243,15 @@ class _Checker:
         return str(path)
 
 
+def plain(value: Any) -> Any:
+    """A value as TOML has it: numbers of numpy's as Python's, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return value.item() if hasattr(value, "item") else value
+
+
 def join(key: str, name: str) -> str:
     """A dotted key."""
     return f"{key}.{name}" if key else name

@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -21,7 +20,7 @@ _NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP)
 """What some network file systems answer to flock; filelock knows ENOSYS itself."""
 
 
-class Lock:
+class Lock(contextlib.AbstractContextManager["Lock"]):
     """Held from when it is made; a context manager.
 
     An flock, so a killed holder holds nothing. On a file system without flock it is a file that
@@ -57,16 +56,7 @@ class Lock:
         self._path.unlink(missing_ok=True)
         self._lock.release()
 
-    def __enter__(self) -> Lock:
-        """Return the lock itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release the lock."""
         self.release()
 

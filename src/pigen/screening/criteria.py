@@ -21,6 +21,7 @@ from pigen.descriptors import column_source, descriptor_names, get_descriptor
 from pigen.descriptors.novelty import known_list, new_to, write_formulas
 from pigen.io import read_chunks
 from pigen.runtime import resources
+from pigen.runtime.checked import checked, plain
 from pigen.runtime.errors import UsageError
 
 Ends = tuple[float | None, float | None]
@@ -289,6 +290,16 @@ def criteria_of(
     criteria = tuple(replace(c, settings=chosen.get(c.name, c.settings)) for c in criteria)
     check_criteria(criteria)
     return criteria
+
+
+def request_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `criteria_of` from those of `pigen.filter`; UsageError for one that is wrong."""
+    chemistry = dict(options)
+    given = {n: chemistry.pop(n, None) for n in ("prototypes", "top", "settings")}
+    for name in ("spp_table", "known"):
+        path = chemistry.pop(name, None)
+        given[name] = None if path is None else Path(path)
+    return {**given, "chemistry": checked(ChemistryConfig, plain(chemistry), "pigen.filter")}
 
 
 def check_criteria(criteria: Sequence[Criterion]) -> None:

@@ -135,11 +135,6 @@ def _listed(data: Mapping[str, Any], listed: Any) -> Sequence[Any]:
     return list(listed)
 
 
-def _first_dict(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The first of the values under these keys that is an object, else an empty one."""
-    return next((data[key] for key in keys if isinstance(data.get(key), dict)), {})
-
-
 def _as_dict(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 

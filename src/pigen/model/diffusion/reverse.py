@@ -88,9 +88,8 @@ def reverse_chain(
         on_step: called after each step.
     """
     steps, n_atoms = len(draws.reveal), mask.sum(1)
-    current, frac, y = start_types, draws.frac, draws.y
-    kept = _kept(symmetry, given, y, n_atoms, scale)
-    y = kept.cells(y)
+    kept = _kept(symmetry, given, draws.y, n_atoms, scale)
+    current, frac, y = start_types, draws.frac, kept.cells(draws.y)
     even = torch.linspace(1.0, 0.0, steps + 1, dtype=frac.dtype, device=frac.device)
     times = begin * even**_LATE
     alive = torch.ones(len(y), dtype=torch.bool, device=frac.device)
