@@ -115,7 +115,7 @@ def test_energy_above_the_hull_of_what_was_built(alloys: Path, built: Path, tmp_
     )
     kept = tmp_path / "kept.h5"
     said = pigen("filter", out, "--ehull", "0.050", "-o", kept).stdout
-    assert "E  e_hull < 0.05 eV/atom" in said
+    assert "E  e_hull < 50 meV/atom" in said
     assert "structures of all alloys" in said
     assert len(read_bundle(kept)) >= 1
 

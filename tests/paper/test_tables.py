@@ -166,8 +166,8 @@ def test_energies_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert "- hull: a part of all compounds" in text
     rows = [line for line in text.splitlines() if line.startswith("| E |")]
     assert len(rows) == 4
-    assert "A, B, C, D and e_hull < 0.1 eV/atom | 9 / 100 (9.0 ± 2.9 %) | 8.7 % |" in rows[0]
-    assert "| F | largest mled, e_hull < 0.05 eV/atom | 10.3 | 10.9 | – |" in text
+    assert "A, B, C, D and e_hull < 100 meV/atom | 9 / 100 (9.0 ± 2.9 %) | 8.7 % |" in rows[0]
+    assert "| F | largest mled, e_hull < 50 meV/atom | 10.3 | 10.9 | – |" in text
     assert "| S.U.N. | A, B, C, D, stable, unique, novel structure | 4 / 100" in text
     assert HULL_NOTE in text
     assert "| E |" not in render(table())
@@ -184,10 +184,10 @@ def test_what_dft_is_expected_to_give_comes_first(tmp_path: Path) -> None:
     assert RunTable.read(tmp_path) == measured
     lines = render(measured).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("| E |"))
-    words = "A, B, C, D and e_hull < 0.1 eV/atom, expected of DFT"
+    words = "A, B, C, D and e_hull < 100 meV/atom, expected of DFT"
     assert lines[first] == f"| E | {words} | 3.0 ± 1.7 % | 8.7 % | −2.0 s.e. |"
     assert lines[first + 1] == "|  | by the potential alone | 9 / 100 (9.0 ± 2.9 %) |  |  |"
-    assert "| F | largest mled, e_hull < 0.05 eV/atom, expected of DFT | 9.4 bits | 10.9 | – |" in (
+    assert "| F | largest mled, e_hull < 50 meV/atom, expected of DFT | 9.4 bits | 10.9 | – |" in (
         lines
     )
     assert EXPECTED_NOTE in lines

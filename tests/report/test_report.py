@@ -202,7 +202,7 @@ def test_relaxed_survivors_have_energies_and_two_views(relaxed: Path) -> None:
     assert [step.heading for step in report.funnel][-5:] == ["E", "E", "E", "E", "S.U.N."]
     assert report.provenance["relaxation"] == "springs"
     words = Page(to_html(report)).words
-    assert "largest mled, e_hull < 0.05 eV/atom 9.5 bits" in words
+    assert "largest mled, e_hull < 50 meV/atom 9.5 bits" in words
 
 
 def test_estimates_of_dft_come_first_with_their_errors(relaxed: Path, tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_energy_above_hull_is_a_window_on_its_column() -> None:
     ]
     funnel = Funnel((criterion,))
     funnel.add(judged)
-    assert heading_of(criterion) == "E  e_hull < 0.05 eV/atom"
+    assert heading_of(criterion) == "E  e_hull < 50 meV/atom"
     assert "e_hull: a hull of little" in list(funnel.lines())
     assert funnel.to_json()["rests_on"] == {"e_hull": "a hull of little"}
 

@@ -74,6 +74,14 @@ class Criterion:
         return low + self.name + (f" {less} {self.high:g}" if self.high is not None else "")
 
     @property
+    def words(self) -> str:
+        """The text with its unit, as people read it: what is kept in eV/atom, in meV/atom."""
+        if self.unit != "eV/atom" or self.wording:
+            return f"{self.text} {self.unit}".strip()
+        low, high = (None if end is None else 1000 * end for end in (self.low, self.high))
+        return f"{replace(self, low=low, high=high).text} meV/atom"
+
+    @property
     def is_on_names(self) -> bool:
         """Whether the value is a text of names joined by "-"."""
         return self.among is not None or bool(self.holding or self.without)

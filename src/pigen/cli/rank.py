@@ -82,6 +82,7 @@ def rank(
     from pigen.io.sources import Sources
     from pigen.report.best import BestFiles
     from pigen.run.best import best_of
+    from pigen.runtime.progress import progress_bar
 
     files = BestFiles.at(output)
     for path in files.files:
@@ -91,7 +92,8 @@ def rank(
     opened = Sources(sources, limits)
     with opened.executor(where) as executor:
         bundle = opened.read(executor)
-        found = best_of(bundle, n, executor, by=keys, **chosen)
+        with progress_bar(len(bundle), title="rank") as bar:
+            found = best_of(bundle, n, executor, by=keys, watch=bar.update, **chosen)
     made = {**found.bundle.provenance, **provenance_of("pigen rank", sources)}
     files.write(found, bundle.n_read, made)
     expected = share_of(found.bundle)

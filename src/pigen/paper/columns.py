@@ -84,7 +84,7 @@ def _near(place: int, key: str, below: float) -> Column:
         ("1", "ed2"),
         *("E", place),
         row="E",
-        words=f"e_hull < {below:g} eV/atom",
+        words=f"e_hull < {1000 * below:g} meV/atom",
         joint=" and ",
         meaning=""
         if place
@@ -117,7 +117,7 @@ COLUMNS: tuple[Column, ...] = (
         ("1", "ed2"),
         "F",
         unit="bits",
-        words=f"largest mled, e_hull < {STABLE['E50']:g} eV/atom",
+        words=f"largest mled, e_hull < {1000 * STABLE['E50']:g} meV/atom",
         needs="E50",
         meaning="F: largest M_LED, as generated, of those below 50 meV/atom",
         files=("relaxed.h5", "survivors.h5"),

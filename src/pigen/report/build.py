@@ -26,7 +26,7 @@ from pigen.report.gather import (
     numbers,
 )
 from pigen.run.folder import RunFolder
-from pigen.run.table import RunTable, in_words
+from pigen.run.table import RunTable
 from pigen.runtime.errors import PigenError, UsageError
 from pigen.screening.criteria import letter_of, paper_criteria
 from pigen.screening.filter import apply_filters
@@ -79,12 +79,12 @@ def report_of_chunks(
         row="",
         remarks=tuple(remarks),
         rates=tuple(
-            (letter_of(one), in_words(one), Cell(one.name).of(funnel.alone(one)))
+            (letter_of(one), one.words, Cell(one.name).of(funnel.alone(one)))
             for one in funnel.criteria
         ),
         footnotes=(_ERROR_NOTE,),
         funnel=tuple(
-            Step(letter_of(one), in_words(one), rate.passed)
+            Step(letter_of(one), one.words, rate.passed)
             for one in funnel.criteria
             if (rate := funnel.sequence(one)) is not None
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def best_of(
     per_system: int | None = None,
     known: Path | None = None,
     keep_known: bool = False,
+    watch: Callable[[int], object] = lambda n: None,
 ) -> Ranked:
     """The first n of a ranking, with space group, volume and density.
 
@@ -40,6 +41,7 @@ def best_of(
         per_system: most of one chemical system.
         known: formulas (.txt) or structures of known compounds; None for those of the shipped hull.
         keep_known: keep known compounds.
+        watch: is told of structures as they are labelled.
 
     Raises:
         UsageError: no such column or descriptor, or a file of known compounds that is none.
@@ -49,7 +51,7 @@ def best_of(
     if any(key.column in FACTS for key in keys):
         bundle = with_facts(bundle)
     lacking = {key.column for key in keys} - bundle.columns.keys()
-    bundle = _labelled(bundle, sorted(lacking & set(descriptor_names())), executor)
+    bundle = _labelled(bundle, sorted(lacking & set(descriptor_names())), executor, watch)
     formulas, structures = (frozenset[str](), ()) if keep_known else _known(known, executor)
     found = rank(
         bundle,
@@ -64,10 +66,19 @@ def best_of(
     return Ranked(best, found.keys, found.left_out)
 
 
-def _labelled(bundle: Bundle, names: Sequence[str], executor: Executor) -> Bundle:
+def _labelled(
+    bundle: Bundle,
+    names: Sequence[str],
+    executor: Executor,
+    watch: Callable[[int], object] = lambda n: None,
+) -> Bundle:
     if not names or not len(bundle):
         return bundle
-    return Bundle.concatenate(list(LabelStage(names).over(divide(bundle, CHUNK), executor)))
+    parts = []
+    for part in LabelStage(names).over(divide(bundle, CHUNK), executor):
+        parts.append(part)
+        watch(len(part))
+    return Bundle.concatenate(parts)
 
 
 def _known(path: Path | None, executor: Executor) -> tuple[frozenset[str], Iterable[Bundle]]:

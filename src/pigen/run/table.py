@@ -109,14 +109,9 @@ def tabulate(experiment: Experiment, funnel: Funnel, provenance: dict[str, str])
         row=experiment.row,
         rates={**rates, "sequence": list(sequence.values())[-1]},
         funnel=sequence,
-        criteria={key: in_words(criterion) for key, criterion in shown.items()},
+        criteria={key: criterion.words for key, criterion in shown.items()},
         provenance=provenance,
     )
-
-
-def in_words(criterion: Criterion) -> str:
-    """The criterion with its unit."""
-    return f"{criterion.text} {criterion.unit}".strip()
 
 
 def provenance_of_table(

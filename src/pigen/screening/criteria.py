@@ -55,7 +55,7 @@ def letter_of(criterion: Criterion) -> str:
 
 def heading_of(criterion: Criterion) -> str:
     """The criterion in words, after its letter."""
-    return f"{letter_of(criterion):<3}{criterion.text}{' ' * bool(criterion.unit)}{criterion.unit}"
+    return f"{letter_of(criterion):<3}{criterion.words}"
 
 
 def is_made_before(criterion: Criterion) -> bool:
