@@ -152,6 +152,22 @@ def test_imported_energies_make_a_reference(tmp_path: Path) -> None:
     assert read_bundle(out).columns["e_hull"].values[0] == pytest.approx(expected, abs=1e-9)
 
 
+def test_formation_energies_count_from_elements(tmp_path: Path) -> None:
+    table, elements, ref = tmp_path / "mine.csv", tmp_path / "elements.csv", tmp_path / "ref"
+    table.write_text("formula,formation_energy_per_atom\nCu,0\nCu3Au,-0.05\nHe,0\n", "utf-8")
+    elements.write_text("element,energy_per_atom\nCu,-3.7\nAu,-3.2\n", "utf-8")
+    pigen("hull", "import", table, "--elements", elements, "--origin", "alloys", "-o", ref)
+    found = load_reference(ref)
+    energies = {entry.formula: entry.energy for entry in found.entries}
+    expected = {"Au1": -3.2, "Au1Cu3": -0.05 + (3 * -3.7 - 3.2) / 4, "Cu1": -3.7}
+    assert energies == pytest.approx(expected)  # helium has no energy to count from
+    assert found.note == "imported from alloys: 3 entries, as complete as that file"
+    assert [entry.id for entry in found.entries] == [entry.formula for entry in found.entries]
+    table.write_text("formula,formation_energy_per_atom\nCu3Pt,-0.1\n", "utf-8")
+    args = ("hull", "import", table, "--elements", elements, "-o", tmp_path / "other")
+    assert "mine.csv: Cu3Pt1: no energy of Pt (--elements)" in pigen(*args, expect=2).stderr
+
+
 def test_a_stopped_build_goes_on_where_it_was(alloys: Path, built: Path, tmp_path: Path) -> None:
     chunks = [read_bundle(alloys).select([i]) for i in range(3)]
     settings, serial = RelaxConfig(potential=EMT), SerialExecutor()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import re
 import sys
 import warnings
 from dataclasses import fields
@@ -287,7 +288,7 @@ def test_a_potential_by_name_asks_for_its_package(
 ) -> None:
     named = NAMED[name]
     monkeypatch.setitem(sys.modules, named.module.split(".")[0], None)  # as if not installed
-    with pytest.raises(UsageError, match=f"`pip install {named.package}` brings it"):
+    with pytest.raises(UsageError, match=re.escape(f"`pip install {named.package}` brings it")):
         load_potential(name)
 
 

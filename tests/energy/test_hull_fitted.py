@@ -183,3 +183,23 @@ def test_hull_add_from_file_to_folder(tmp_path: Path) -> None:
     again = CliRunner().invoke(main, [str(arg) for arg in args])
     assert again.exit_code == 2
     assert "exists" in again.stderr
+
+
+def test_import_adds_and_corrects_in_one_go(tmp_path: Path) -> None:
+    own, other = two_levels()
+    gone = compounds()[::7]
+    kept = [*ELEMENTS.items(), *((f, e) for f, e in own.items() if f not in gone)]
+    for name, rows in (("mine.csv", kept), ("dft.csv", other.items())):
+        lines = [f"{formula},{energy}" for formula, energy in rows]
+        (tmp_path / name).write_text("\n".join(["formula,energy", *lines]), encoding="utf-8")
+    args = ["mine.csv", "--level", "emt", "--add", "dft.csv", "-o", "ref"]
+    paths = [str(tmp_path / a) if "." in a or a == "ref" else a for a in args]
+    result = CliRunner().invoke(main, ["hull", "import", *paths])
+    assert result.exit_code == 0, result.output
+    found = load_reference(tmp_path / "ref")
+    added = {e.id.removeprefix(FITTED): e.energy for e in found.entries if FITTED in e.id}
+    assert len(added) == len(gone)
+    for formula, energy in added.items():
+        expected = next(own[f] for f in gone if fractions(f) == fractions(formula))
+        assert energy == pytest.approx(expected, abs=0.02)
+    assert f"{len(added)} compounds of dft.csv, whose energies were brought" in found.note

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from pigen.cli.common import check_output, provenance_of, readable, show_result
-from pigen.cli.options import EXISTING, executor_option, output_as, writing_options
+from pigen.cli.options import (
+    EXISTING,
+    executor_option,
+    output_as,
+    setting_options,
+    writing_options,
+)
+from pigen.config import RelaxConfig
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # heavy: imported when a verb runs
+    from pigen.bundle import Bundle
     from pigen.energy.calibration.fit import Scores
     from pigen.runtime.executor import Where
 
@@ -28,6 +36,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option("--group", help="Column of what is left out together; generator, if there is one.")
 @click.option("--origin", help="What DATA is, to stand beside every figure; its name by default.")
 @click.option("--reference", type=EXISTING, help="Reference of the hull; the shipped by default.")
+@setting_options(RelaxConfig, "judge")
 @output_as("JSON file.")
 @executor_option
 @writing_options
@@ -38,6 +47,7 @@ def calibrate(
     group: str | None,
     origin: str | None,
     reference: Path | None,
+    judge: str,
     output: Path,
     where: Where,
     force: bool,
@@ -48,7 +58,8 @@ def calibrate(
     DATA is anything that `pigen import` reads, with a column of DFT energies above the hull in
     eV/atom: a CSV of structures, or what `pigen dft-collect` wrote. Groups of structures are left
     out in turn and estimated by a fit to the others; the table shows how well. OUT holds
-    coefficients alone and goes into `pigen energy --calibration`.
+    coefficients alone and goes into `pigen energy --calibration`. With --judge, or where DATA or
+    --relaxed were judged already, a second set is fitted, for structures with a second opinion.
 
     \b
     Example:
@@ -66,14 +77,29 @@ def calibrate(
         found = given
     else:
         found = read(relaxed or _relax(source, output, where, force))
+    if judge:
+        found = _judged(found, judge, where)
     data, moved = calibration_data(given, found, loaded, source, column, group)
-    calibration, scores = fit(data, loaded, origin or f"{source.name} ({len(data.dft)} structures)")
+    named = origin or f"{source.name} ({len(data.dft)} structures)"
+    calibration, scores, with_judge = fit(data, loaded, named)
     calibration.write(output)
-    groups = {name: asdict(one) for name, one in scores.items()}
+    counts = {
+        "groups": {name: asdict(one) for name, one in scores.items()},
+        "with_judge": {name: asdict(one) for name, one in with_judge.items()},
+        "another_structure": moved,
+        "output": str(output),
+    }
+    beside = calibration.judged
+    judged = (
+        (f"with {beside.level} beside:", readable(_table(with_judge, "e_hull_judge")))
+        if beside
+        else ()
+    )
     show_result(
         as_json,
-        {"groups": groups, "another_structure": moved, "output": str(output)},
-        readable(_table(scores)),
+        counts,
+        readable(_table(scores, "e_hull")),
+        *judged,
         f"{moved} structures left out: relaxation led to another than DFT's energy is of",
         f"{output}: fitted to {len(data.dft)} structures, systematic error "
         f"{1000 * calibration.systematic:.0f} meV/atom",
@@ -81,7 +107,6 @@ def calibrate(
 
 
 def _relax(source: Path, output: Path, where: Where, force: bool) -> Path:
-    from pigen.config.settings import RelaxConfig
     from pigen.energy.stage import CHUNK, RelaxStage
     from pigen.io import Limits
     from pigen.io.sources import Sources
@@ -100,10 +125,24 @@ def _relax(source: Path, output: Path, where: Where, force: bool) -> Path:
     return path
 
 
-def _table(scores: dict[str, Scores]) -> str:
+def _judged(relaxed: Bundle, judge: str, where: Where) -> Bundle:
+    from pigen.bundle import Bundle, divide
+    from pigen.energy.judge import JudgeStage
+    from pigen.energy.stage import CHUNK
+    from pigen.runtime.executor import open_executor
+
+    stage, chunks = (
+        JudgeStage(RelaxConfig(judge=judge, device="cpu")),
+        divide(relaxed, CHUNK["cpu"]),
+    )
+    with open_executor(where) as executor:
+        return Bundle.concatenate(list(stage.over(chunks, executor)))
+
+
+def _table(scores: dict[str, Scores], raw: str) -> str:
     lines = [
-        "| left out | n | e_hull: mean error | e_hull: MAE | mean error | MAE | < 50: DFT | e_hull "
-        "| expected | in 80 % interval | AP: e_hull | AP | hits in first 50: e_hull | hits |",
+        f"| left out | n | {raw}: mean error | {raw}: MAE | mean error | MAE | < 50: DFT | {raw} "
+        f"| expected | in 80 % interval | AP: {raw} | AP | hits in first 50: {raw} | hits |",
         "|---" * 14 + "|",
     ]
     for name, s in scores.items():

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # heavy: imported when a verb runs
 @click.option(
     "-o", "--out", "output", type=click.Path(path_type=Path), help="Bundle of the relaxed."
 )
-@relaxation_options("fmax", "max_steps", "rattle")
+@relaxation_options("fmax", "max_steps", "rattle", "judge")
 @click.option(
     "--reference",
     type=EXISTING,
@@ -74,16 +74,18 @@ def energy(
     folder unless -o says otherwise, each naming its parent, with columns e_relaxed (eV/atom),
     converged, n_steps, max_force, rmsd, status and e_hull (eV/atom above the hull, or
     e_hull_reason), and what DFT is expected to give: e_hull_est, its error e_hull_est_sd
-    (eV/atom), and the probabilities p_hull_050 and p_hull_100 to lie below 50, 100 meV/atom. They
-    are written as they are done; --resume goes on after a kill.
+    (eV/atom), and the probabilities p_hull_050 and p_hull_100 to lie below 50, 100 meV/atom.
+    --judge has another potential judge what has relaxed: columns e_judge and e_hull_judge, which
+    go into the estimate. Structures are written as they are done; --resume goes on after a kill.
 
     \b
     Examples:
         pigen energy good.h5 -o relaxed.h5
+        pigen energy good.h5 --judge sevennet-l3i5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """
     from pigen.energy.hull.stage import reference_for
-    from pigen.energy.stage import CHUNK, RelaxStage, source_of
+    from pigen.energy.stage import CHUNK, RelaxStage, judged_by, source_of
     from pigen.io.sources import Sources
     from pigen.runtime.files import sha256_of
 
@@ -98,6 +100,7 @@ def energy(
         provenance = {
             **provenance_of("pigen energy", sources, limits=limits, shard=shard),
             "relaxed_by": source,
+            "judged_by": judged_by(settings, executor),
             "reference": loaded.digest if loaded else "",
             "calibration": sha256_of(calibration) if calibration else "",
             "device": settings.device,

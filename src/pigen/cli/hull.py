@@ -31,16 +31,28 @@ from pigen.cli.options import (
     sources_argument,
     writing_options,
 )
+from pigen.config import RelaxConfig
 from pigen.config.files import Limits
 from pigen.runtime.errors import UsageError
 
 if TYPE_CHECKING:  # imported when a verb runs
-    from pigen.config import RelaxConfig
+    from collections.abc import Sequence
+
     from pigen.energy.hull.fitted import Added
+    from pigen.energy.hull.reference import Entry, Reference
     from pigen.runtime.executor import Where
 
 _ABOVE = "e_above_hull"
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_more_option = click.option(
+    "--add",
+    "more",
+    type=_FILE,
+    metavar="FILE2",
+    help="Compounds with energies of another level of theory, which are added as by `pigen hull "
+    "add FILE2`.",
+)
 
 
 @click.group()
@@ -67,6 +79,7 @@ def hull() -> None:
     help="Add as many as N structures of formulas that SRC lacks, made of its stable binaries by "
     "replacing an element by a similar one, likeliest first.",
 )
+@_more_option
 @relaxation_options()
 @resume_option
 @reading_options
@@ -77,6 +90,7 @@ def build(
     output: Path,
     origin: str | None,
     substitute: int,
+    more: Path | None,
     settings: RelaxConfig,
     resume: bool,
     force: bool,
@@ -93,10 +107,12 @@ def build(
     done, so --resume goes on after a kill.
 
     \b
-    Example:
+    Examples:
         pigen hull build train.csv.gz --origin "the Materials Project" -o ref
+        pigen hull build mine.csv --add my_dft.csv -o ref
     """
     from pigen.energy.hull.build import make_reference, relax_all
+    from pigen.energy.hull.imports import import_reference
     from pigen.energy.stage import CHUNK, level_of, source_of
     from pigen.io.sources import Sources
     from pigen.runtime.files import check_writable
@@ -104,6 +120,7 @@ def build(
     if output.exists() and any(output.iterdir()) and not (resume or force):
         raise UsageError(f"{output} is not empty; --resume goes on, --force starts over")
     check_writable(output)
+    others = import_reference(more).entries if more else ()
     settings, where = resolved(settings, where)
     opened = Sources(sources, limits, chunk_size=CHUNK[settings.device])
     output.mkdir(parents=True, exist_ok=True)
@@ -125,6 +142,8 @@ def build(
         made["substitutes"] = f"{substitute} at most"
     origin = origin or ", ".join(source.name for source in sources)
     reference, failed = make_reference(relaxed, output, level, origin, made)
+    if more:
+        reference = _extend(output, reference, others, more.name)
     counts = {
         "entries": len(reference.entries),
         "without_energy": dict(failed.most_common()),
@@ -134,8 +153,20 @@ def build(
     show_result(as_json, counts, readable(f"{output}: {reference.note}"), *count_lines(failed))
 
 
+def _extend(folder: Path, reference: Reference, others: Sequence[Entry], name: str) -> Reference:
+    """A folder's reference with the compounds that it lacks; its note says the fit's error."""
+    from pigen.energy.hull import load_reference
+    from pigen.energy.hull.build import copy_phases
+    from pigen.energy.hull.fitted import add_fitted
+
+    extended = add_fitted(reference, others, name).reference
+    extended.write(folder)
+    copy_phases(load_reference(folder), extended, folder)
+    return extended
+
+
 @hull.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=_FILE)
 @click.option("-o", "--out", "output", required=True, type=_FOLDER, help="Folder of the reference.")
 @click.option(
     "--level",
@@ -143,11 +174,30 @@ def build(
     help="Level of theory as the source of e_relaxed names it, e.g. 'chgnet 0.3.0'; energies of "
     "another are then refused.",
 )
+@click.option(
+    "--elements",
+    type=_FILE,
+    metavar="CSV",
+    help="Energies of the elements (element, energy_per_atom) that those in FILE count from; FILE "
+    "holds formation energies then.",
+)
+@click.option(
+    "--origin", help="What FILE holds, to stand beside every figure; its name by default."
+)
+@_more_option
 @setting_options(Limits, "max_file_bytes", into="limits")
 @click.option("--force", is_flag=True, help="Replace an existing reference.")
 @json_option
 def import_(
-    file: Path, output: Path, level: str, limits: Limits, force: bool, as_json: bool
+    file: Path,
+    output: Path,
+    level: str,
+    elements: Path | None,
+    origin: str | None,
+    more: Path | None,
+    limits: Limits,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Make a reference of energies you have.
 
@@ -156,8 +206,9 @@ def import_(
     bundle, with a column energy (eV per cell) or energy_per_atom.
 
     \b
-    Example:
+    Examples:
         pigen hull import my_phases.csv -o ref
+        pigen hull import formation.csv --elements elements.csv -o ref
     """
     from pigen.energy.hull.imports import import_reference
     from pigen.energy.hull.reference import META
@@ -168,9 +219,14 @@ def import_(
             f"{output} is not empty" + ("" if force else "; --force replaces a reference")
         )
     check_writable(output)
-    reference = import_reference(file, level, limits.max_file_bytes)
+    reference = import_reference(
+        file, level, limits.max_file_bytes, elements=elements, origin=origin or ""
+    )
+    others = import_reference(more).entries if more else ()
     output.parent.mkdir(parents=True, exist_ok=True)
     reference.write(output)
+    if more:
+        reference = _extend(output, reference, others, more.name)
     counts = {
         "entries": len(reference.entries),
         "digest": reference.digest,
@@ -180,13 +236,13 @@ def import_(
 
 
 @hull.command(short_help="Add compounds with energies of another level of theory.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=_FILE)
 @click.option(
     "--to", "reference", type=EXISTING, help="Folder of the reference; the shipped one by default."
 )
 @click.option(
     "--second",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     help="Further energies of the same compounds, which the correction takes into account.",
 )
 @click.option(
@@ -297,6 +353,7 @@ def _published(sources: tuple[Path, ...]) -> dict[str, float]:
     type=EXISTING,
     help="Calibration of the estimate, made by `pigen hull calibrate`; the shipped one by default.",
 )
+@setting_options(RelaxConfig, "judge")
 @output_option
 @limit_options
 @writing_options
@@ -304,6 +361,7 @@ def evaluate(
     sources: tuple[Path, ...],
     reference: Path | None,
     calibration: Path | None,
+    judge: str,
     output: Path,
     force: bool,
     as_json: bool,
@@ -313,11 +371,13 @@ def evaluate(
 
     Where there is a calibration for that reference, the estimate of DFT's value goes with it.
 
-    `pigen energy` does so already; this takes another reference. SRC has the column e_relaxed.
+    `pigen energy` does so already; this takes another reference, or a judge afterwards. SRC has
+    the column e_relaxed.
 
     \b
-    Example:
+    Examples:
         pigen hull evaluate relaxed.h5 --reference ref -o against_mine.h5
+        pigen hull evaluate relaxed.h5 --judge sevennet-l3i5 -o judged.h5
     """
     from pigen.energy.hull import load_reference
     from pigen.energy.hull.stage import HullStage
@@ -326,7 +386,7 @@ def evaluate(
 
     check_output(output, sources, force=force)
     loaded = load_reference(reference)
-    stage = HullStage(loaded, calibration)
+    stage = HullStage(loaded, calibration, judge)
     opened = Sources(sources, limits)
     provenance = {**provenance_of("pigen hull evaluate", sources), "reference": loaded.digest}
     with opened.executor(Where()) as executor:

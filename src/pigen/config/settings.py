@@ -315,6 +315,11 @@ class RelaxConfig:
     rattle: bool = setting(
         True, "Rattle what has relaxed with symmetry, and relax it again; the lower one stays."
     )
+    judge: str = setting(
+        "",
+        "Potential that gives a second opinion on what has relaxed, such as sevennet-l3i5, of the "
+        "extra pigen[judge]; one that learned the Materials Project's uncorrected energies.",
+    )
     device: str = setting("auto", _WHERE, choices=DEVICES)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pigen.crystal.crystals import Crystals
-from pigen.energy.graph import Graph, build_graph, count_bonds
-from pigen.energy.potential import Evaluation
-from pigen.runtime.device import Halving, is_out_of_memory, resolve_device
+from pigen.energy.batched import GraphPotential
+from pigen.energy.graph import Graph
+from pigen.runtime.device import resolve_device
 
 MAX_EDGES = {"cpu": 8_000, "cuda": 200_000}
 """Directed bonds and angles in one pass, 10 to 20 kB each: what bounds the memory."""
 
 
-class CHGNetPotential:
+class CHGNetPotential(GraphPotential):
     """CHGNet 0.3.0.
 
     A crystal with an atom without neighbours within 6 Å has the problem "isolated atom": CHGNet has
@@ -56,71 +54,14 @@ class CHGNetPotential:
 
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its size
             network = CHGNet.load(use_device="cpu", verbose=False)
-        self.device = resolve_device(device) if isinstance(device, str) else device
-        self.name = f"chgnet {network.version}"
-        self._max_edges = max_edges or MAX_EDGES[self.device.type]
-        self._fitting = Halving("structures evaluated")
-        self._network = _Network(network.requires_grad_(False).eval().to(self.device, dtype))
-
-    def evaluate(self, crystals: Crystals) -> Evaluation:
-        """As `Potential.evaluate`, in as many passes as `max_edges` asks for, or memory."""
-        network = self._network
-        known = np.ones(len(crystals), dtype=bool)
-        np.logical_and.at(known, crystals.batch, crystals.atomic_numbers <= network.max_z)
-        n_bonds, n_angles, why = count_bonds(crystals, network.cutoff, network.angle_cutoff)
-        problems = [
-            reason if ok else "element unknown to CHGNet"
-            for reason, ok in zip(why, known, strict=True)
-        ]
-        energy = np.full(len(crystals), np.nan)
-        forces = np.full((len(crystals.atomic_numbers), 3), np.nan)
-        stress = np.full((len(crystals), 3, 3), np.nan)
-        good = np.array([not problem for problem in problems], dtype=bool)
-        work = 2 * n_bonds + n_angles
-
-        def run(rows: Sequence[int]) -> Sequence[None]:
-            atoms = np.isin(crystals.batch, rows)
-            try:
-                energy[rows], forces[atoms], stress[rows] = self._pass(crystals[np.array(rows)])
-            except Exception as error:
-                if len(rows) > 1 or not is_out_of_memory(error):
-                    raise
-                problems[rows[0]] = "out of memory"
-            return [None] * len(rows)
-
-        for rows in _groups(np.flatnonzero(good), work, self._max_edges):
-            self._fitting(run, rows.tolist())
-        return Evaluation(energy, forces, stress, tuple(problems))
-
-    def _pass(
-        self, crystals: Crystals
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Energy, forces and stress of crystals that fit one pass of the network."""
-        network = self._network
-        graph = build_graph(crystals, network.cutoff, network.angle_cutoff)
-        energy, slope = network(graph, crystals.atomic_numbers, crystals.batch)
-        forces = np.zeros((len(crystals.atomic_numbers), 3))
-        virial = np.zeros((len(crystals), 3, 3))
-        np.add.at(forces, graph.first, slope)
-        np.subtract.at(forces, graph.second, slope)
-        # Under a strain ε each vector v becomes v (1 + ε).
-        np.add.at(virial, graph.owner, graph.vectors[:, :, None] * slope[:, None, :])
-        stress = 0.5 * (virial + virial.transpose(0, 2, 1)) / crystals.volume[:, None, None]
-        return energy / crystals.n_atoms, forces, stress
-
-
-def _groups(
-    rows: NDArray[np.int64], work: NDArray[np.int64], limit: int
-) -> Iterator[NDArray[np.int64]]:
-    """Rows in order, in groups whose work stays below the limit; one that exceeds it goes alone."""
-    start, total = 0, 0
-    for k, row in enumerate(rows):
-        if k > start and total + work[row] > limit:
-            yield rows[start:k]
-            start, total = k, 0
-        total += work[row]
-    if len(rows):
-        yield rows[start:]
+        device = resolve_device(device) if isinstance(device, str) else device
+        super().__init__(
+            f"chgnet {network.version}",
+            "CHGNet",
+            _Network(network.requires_grad_(False).eval().to(device, dtype)),
+            device,
+            max_edges or MAX_EDGES[device.type],
+        )
 
 
 class _Gate:
@@ -156,7 +97,7 @@ class _Network:
         self._layers = network
         self.cutoff: float = network.graph_converter.atom_graph_cutoff
         self.angle_cutoff: float = network.graph_converter.bond_graph_cutoff
-        self.max_z: int = network.atom_embedding.embedding.num_embeddings
+        self.known = np.arange(1, network.atom_embedding.embedding.num_embeddings + 1)
         self._atom_gates = [_Gate(x.twoBody_atom, 3) for x in network.atom_conv_layers]
         self._bond_gates = [_Gate(x.twoBody_bond, 4) for x in network.bond_conv_layers]
         # The last update of the angles feeds nothing.
@@ -167,7 +108,7 @@ class _Network:
     def __call__(
         self, graph: Graph, atomic_numbers: NDArray[np.uint8], batch: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Energies (B,) eV, and their derivatives by the bond vectors (E, 3) eV/Å."""
+        """As `GraphNetwork.__call__`."""
         references: Tensor = self._layers.composition_model.fc.weight[0]
         vectors = torch.as_tensor(graph.vectors, dtype=references.dtype, device=references.device)
         vectors.requires_grad_(True)

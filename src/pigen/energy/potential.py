@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.crystal.crystals import Crystals
-from pigen.energy.potentials import NAMED, calculator, level_of
+from pigen.energy.potentials import NAMED, level_of, made
 from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import PigenError, UsageError
 
@@ -84,13 +84,16 @@ class AsePotential:
         return Evaluation(energy, forces, stress, tuple(problems))
 
 
-def load_potential(model: str = "chgnet", device: str = "auto") -> Potential:
+def load_potential(
+    model: str = "chgnet", device: str = "auto", option: str = "--model"
+) -> Potential:
     """The potential that ``--model`` names.
 
     Args:
         model: "chgnet", a name of `pigen.energy.potentials.NAMED`, or ``MODULE:CALLABLE``, whose
             call without arguments returns an ASE calculator.
         device: "auto", "cpu" or "cuda"; a callable chooses its own.
+        option: that names it, for errors.
 
     Raises:
         UsageError: no such name, package, module or callable, or no such device.
@@ -101,19 +104,20 @@ def load_potential(model: str = "chgnet", device: str = "auto") -> Potential:
 
         return CHGNetPotential(device)
     if model in NAMED:
-        return AsePotential(level_of(model), calculator(model, resolve_device(device).type))
+        found = made(model, resolve_device(device).type, option)
+        return found if hasattr(found, "evaluate") else AsePotential(level_of(model), found)
     module, colon, attribute = model.partition(":")
     if not (module and colon and attribute):
         known = ", ".join(["chgnet", *NAMED])
-        raise UsageError(f"--model {model}: expected {known} or MODULE:CALLABLE")
+        raise UsageError(f"{option} {model}: expected {known} or MODULE:CALLABLE")
     try:
         make: Callable[[], Any] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"--model {model}: {error}") from error
+        raise UsageError(f"{option} {model}: {error}") from error
     try:
-        made = make()
+        found = make()
     except Exception as error:
-        raise PigenError(f"--model {model}: {type(error).__name__}: {error}") from error
-    if not hasattr(made, "get_potential_energy"):
-        raise UsageError(f"--model {model} made {type(made).__name__}, no ASE calculator")
-    return AsePotential(model, made)
+        raise PigenError(f"{option} {model}: {type(error).__name__}: {error}") from error
+    if not hasattr(found, "get_potential_energy"):
+        raise UsageError(f"{option} {model} made {type(found).__name__}, no ASE calculator")
+    return AsePotential(model, found)

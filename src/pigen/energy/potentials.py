@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from pigen.runtime.device import resolve_device
 from pigen.runtime.errors import PigenError, UsageError
 
 
@@ -17,11 +18,12 @@ class Named:
     """A potential that ``--model`` knows by name.
 
     Attributes:
-        package: what pip installs.
+        package: what pip installs, quoted for a shell.
         module: of the package, which has what `make` needs.
         weights: as the package names them. They are fixed, since energies of different weights
             never meet.
-        make: from the module, the weights and the device ("cpu" or "cuda") to an ASE calculator.
+        make: from the module, the weights and the device ("cpu" or "cuda") to an ASE calculator,
+            or a potential that works in batches.
     """
 
     package: str
@@ -44,7 +46,10 @@ def _orb(module: Any, weights: str, device: str) -> Any:
 
 
 def _sevennet(module: Any, weights: str, device: str) -> Any:
-    return module.SevenNetCalculator(weights, device=device)
+    from pigen.energy.sevennet import SevenNetPotential
+
+    network = module.load_checkpoint(weights).build_model()
+    return SevenNetPotential(f"sevennet {weights}", network, resolve_device(device))
 
 
 def _mattersim(module: Any, weights: str, device: str) -> Any:
@@ -57,8 +62,8 @@ NAMED = {
     "orb": Named(
         "orb-models", "orb_models.forcefield.calculator", "orb-v3-conservative-inf-mpa", _orb
     ),
-    "sevennet": Named("sevenn", "sevenn.calculator", "7net-0", _sevennet),
-    "sevennet-l3i5": Named("sevenn", "sevenn.calculator", "7net-l3i5", _sevennet),
+    "sevennet": Named("'pigen[judge]'", "sevenn.util", "7net-0", _sevennet),
+    "sevennet-l3i5": Named("'pigen[judge]'", "sevenn.util", "7net-l3i5", _sevennet),
 }
 """All but CHGNet, which is evaluated here (`pigen.energy.chgnet`).
 
@@ -71,12 +76,13 @@ def level_of(name: str) -> str:
     return f"{name.partition('-')[0]} {NAMED[name].weights}"
 
 
-def calculator(name: str, device: str) -> Any:
-    """The ASE calculator of a named potential.
+def made(name: str, device: str, option: str = "--model") -> Any:
+    """What `Named.make` makes of a named potential.
 
     Args:
         name: of `NAMED`.
         device: "cpu" or "cuda".
+        option: that names it, for errors.
 
     Raises:
         UsageError: its package is not installed; says how it is.
@@ -87,7 +93,7 @@ def calculator(name: str, device: str) -> Any:
         module = import_module(named.module)
     except ImportError as error:
         raise UsageError(
-            f"--model {name} needs the package {named.package} ({error}); "
+            f"{option} {name} needs a package that is not installed ({error}); "
             f"`pip install {named.package}` brings it"
         ) from error
     try:
@@ -96,6 +102,6 @@ def calculator(name: str, device: str) -> Any:
     except Exception as error:
         said = " ".join(str(error).split())[:300]
         raise PigenError(
-            f"--model {name}: {named.package} did not load {named.weights}: "
+            f"{option} {name}: {named.module.partition('.')[0]} did not load {named.weights}: "
             f"{type(error).__name__}: {said}"
         ) from error

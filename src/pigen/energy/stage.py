@@ -21,6 +21,7 @@ from pigen.crystal.crystals import Crystals
 from pigen.energy.calibration.estimate import calibration_of, expected_share, expected_sums
 from pigen.energy.hull import Hull, Reference, with_energies_above_hull
 from pigen.energy.hull.stage import E_HULL_REASON, checked_calibration
+from pigen.energy.judge import load_judge, said_of, with_judgement
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import CONVERGED, Relaxed, relax
 from pigen.runtime.errors import PigenError
@@ -54,6 +55,19 @@ def level_of(settings: RelaxConfig, executor: Executor) -> str:
     return executor.submit(_level, settings).result()
 
 
+def judged_by(settings: RelaxConfig, executor: Executor) -> str:
+    """How the judge's energies are made, from a worker; "" without a judge.
+
+    Raises:
+        UsageError, PigenError: as `load_judge`.
+    """
+    return executor.submit(_judged, settings).result() if settings.judge else ""
+
+
+def _judged(settings: RelaxConfig) -> str:
+    return said_of(load_judge(settings))
+
+
 def _source(settings: RelaxConfig) -> str:
     limits = f"fmax={settings.fmax:g}, max_steps={settings.max_steps}"
     if settings.rattle:
@@ -81,7 +95,8 @@ def relax_bundle(
         ``converged``, ``n_steps``, ``max_force`` (eV/Å), ``rmsd`` (to the input, by pymatgen's
         matcher, over (V/n)^(1/3); NaN if they do not match), ``status``, ``rattle_gain`` (eV/atom)
         and ``symmetry_lost``, as of `Relaxed`. What was known of the input is there
-        as ``parent_<column>``, for it describes that geometry. The input's rejects, and with
+        as ``parent_<column>``, for it describes that geometry. With a judge, also the columns of
+        `with_judgement`. The input's rejects, and with
         ``only_passed`` the structures that failed a criterion, are rejects, so kept + rejected =
         read.
 
@@ -105,7 +120,7 @@ def relax_bundle(
         rattle=settings.rattle,
     )
     crystals = Crystals.concatenate([one.crystal for one in found])
-    return Bundle(
+    relaxed = Bundle(
         crystals=crystals,
         ids=strings(f"{i}{SUFFIX}" for i in bundle.ids[~empty]),
         parents=bundle.ids[~empty],
@@ -116,6 +131,7 @@ def relax_bundle(
         rejects=rejects,
         provenance=bundle.provenance,
     )
+    return with_judgement(relaxed, settings) if settings.judge else relaxed
 
 
 class RelaxStage(Stage[Bundle]):

@@ -20,15 +20,18 @@ from pigen.screening.stability import stability
 
 
 def check_energies(config: EnergyConfig) -> None:
-    """Raise UsageError for a device, a potential or a reference that is not there."""
+    """Raise UsageError for a device, a potential, a judge or a reference that is not there."""
     from pigen.energy.hull import load_reference
     from pigen.energy.hull.stage import check_level
+    from pigen.energy.judge import load_judge
     from pigen.energy.potential import load_potential
 
     resolve_device(config.device)
     reference = load_reference(_reference(config))
     if config.potential != "chgnet":
         check_level(load_potential(config.potential).name, reference)
+    if config.judge:
+        load_judge(config)
 
 
 def relax_survivors(
@@ -38,7 +41,7 @@ def relax_survivors(
     if is_complete(folder.relaxed):
         return
     from pigen.energy.hull import load_reference
-    from pigen.energy.stage import CHUNK, RelaxStage, source_of
+    from pigen.energy.stage import CHUNK, RelaxStage, judged_by, source_of
 
     device = resolve_device(config.device).type
     settings = replace(config, device=device)
@@ -54,6 +57,7 @@ def relax_survivors(
                 "parent": f"{folder.survivors.name} content {digest}",
                 "reference": reference.digest,
                 "relaxed_by": source_of(settings, pool),
+                "judged_by": judged_by(settings, pool),
             },
             executor=pool,
             resume=True,

@@ -34,7 +34,7 @@ from pigen.descriptors import evaluate
 from pigen.descriptors.prototypes.known import Distinct
 from pigen.descriptors.prototypes.reduce import prepare
 from pigen.energy.hull import load_reference
-from pigen.energy.stage import CHUNK, RelaxStage, source_of
+from pigen.energy.stage import CHUNK, RelaxStage, judged_by, source_of
 from pigen.model.asked import composition
 from pigen.model.checkpoint import read_header
 from pigen.model.request import check_request, library_of
@@ -201,6 +201,7 @@ def _relaxed(
                 **bundle_info(samples).provenance,
                 "reference": reference.digest,
                 "relaxed_by": source_of(config, executor),
+                "judged_by": judged_by(config, executor),
             },
             executor=executor,
             resume=resume,

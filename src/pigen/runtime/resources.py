@@ -34,6 +34,8 @@ PROTOTYPES = DATA / "prototypes"
 """Folder of the libraries of frameworks, a bundle each."""
 HULL = DATA / "hull"
 """Folder of the reference compounds with CHGNet energies."""
+HULL_DFT = DATA / "hull_dft"
+"""Folder of the Materials Project's stable compounds with its DFT energies, CC BY 4.0."""
 CALIBRATION = DATA / "calibration.json"
 """Coefficients that turn energies above that hull into an estimate of DFT's."""
 EXPERIMENTS = DATA / "experiments"
@@ -71,7 +73,8 @@ def computed_files() -> list[Path]:
         CALIBRATION,
     ]
     files += [checkpoint(name) for name in SHIPPED_CHECKPOINTS]
-    return [*files, *sorted(PROTOTYPES.iterdir()), *sorted(HULL.iterdir())]
+    folders = (PROTOTYPES, HULL, HULL_DFT)
+    return [*files, *(path for folder in folders for path in sorted(folder.iterdir()))]
 
 
 def checksums() -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from pigen.bundle import Bundle
 from pigen.energy.calibration.fit import Data
 from pigen.energy.hull import Hull, Reference, with_e_hull
+from pigen.energy.judge import with_e_hull_judge
 from pigen.runtime.errors import UsageError
 
 DFT_COLUMNS = ("e_hull_dft", "e_decomposition_dft")
@@ -67,9 +68,8 @@ def calibration_data(
         if said
         else np.array([path.name] * len(rows), dtype=object)
     )
-    return Data(with_e_hull(chosen, reference, Hull(reference)), dft, groups), int(
-        (keep & moved).sum()
-    )
+    chosen = with_e_hull_judge(with_e_hull(chosen, reference, Hull(reference)))
+    return Data(chosen, dft, groups), int((keep & moved).sum())
 
 
 def _moved(relaxed: Bundle, own: bool) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pigen import __version__
 from pigen.bundle import Bundle, Column
 from pigen.energy.calibration.features import (
     ERROR_FEATURES,
+    JUDGE_ERROR_FEATURES,
+    JUDGE_MEAN_FEATURES,
     MEAN_FEATURES,
     Array,
+    Features,
     KnownCompositions,
     features_of,
 )
 from pigen.energy.calibration.model import Model
 from pigen.energy.hull.reference import Reference
+from pigen.energy.judge import E_HULL_JUDGE, level_of_judge
 from pigen.runtime import resources
 from pigen.runtime.errors import UsageError
 from pigen.runtime.files import parse_json, read_text, write_atomically
@@ -33,6 +38,11 @@ E_HULL_EST_COMMON = "e_hull_est_common"
 P_HULL = {"p_hull_050": 0.050, "p_hull_100": 0.100}
 """Columns of probabilities → threshold, eV/atom."""
 ESTIMATE_COLUMNS = (E_HULL_EST, E_HULL_EST_SD, E_HULL_EST_COMMON, *P_HULL)
+_FEATURES = {"mean": list(MEAN_FEATURES), "error": list(ERROR_FEATURES)}
+_JUDGE_FEATURES = {
+    "mean": [*MEAN_FEATURES, *JUDGE_MEAN_FEATURES],
+    "error": [*ERROR_FEATURES, *JUDGE_ERROR_FEATURES],
+}
 _N, _VARIANCE, _SHIFT = "n", "variance of ", "shift of "
 _DIGITS = 6
 _ARRAYS = (
@@ -42,11 +52,12 @@ _ARRAYS = (
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Fitted:
     """A model, what it was fitted to, and how well it did there.
 
     Attributes:
-        level: of theory of the energies above the hull that it takes, e.g. "chgnet 0.3.0".
+        level: of theory of the energies above the hull that it takes, e.g. "chgnet 0.3.0"; of a
+            judge's, as of `level_of_judge`.
         reference: digest of the hull's reference.
         source: the DFT data that it was fitted to.
         systematic: eV/atom by which the mean error of a group of structures that it was not fitted
@@ -70,29 +81,48 @@ class Calibration:
             f"{1000 * self.systematic:.0f} meV/atom"
         )
 
-    def write(self, path: Path) -> None:
-        """Write it as JSON."""
-        covariance = self.model.covariance
+    def as_data(self, features: Mapping[str, list[str]]) -> dict[str, Any]:
+        """What is written of it; ``features`` names those of its model."""
+        model, covariance = self.model, self.model.covariance
         upper = covariance[np.triu_indices(len(covariance))]
-        written = {
-            "format": FORMAT,
+        arrays = {name: _rounded(getattr(model, name)) for name in _ARRAYS}
+        return {
             "level": self.level,
             "reference": self.reference,
             "source": self.source,
             "systematic": round(self.systematic, 4),
-            "features": {"mean": list(MEAN_FEATURES), "error": list(ERROR_FEATURES)},
+            "features": features,
             "groups": {name: dict(values) for name, values in self.groups.items()},
-            "centre": _rounded(self.model.centre),
-            "spread": _rounded(self.model.spread),
-            "weights": _rounded(self.model.weights),
+            **arrays,
             "covariance, upper triangle": _rounded(upper, 4),
-            "error_centre": _rounded(self.model.error_centre),
-            "error_spread": _rounded(self.model.error_spread),
-            "error_weights": _rounded(self.model.error_weights),
-            "residuals": _rounded(self.model.residuals),
         }
+
+
+@dataclass(frozen=True)
+class Calibration(Fitted):
+    """A fit to energies above the hull of the potential that relaxes, and perhaps another.
+
+    Attributes:
+        judged: fitted to the same with ``e_hull_judge`` beside, for structures that have it.
+    """
+
+    judged: Fitted | None = None
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        written = {"format": FORMAT, **self.as_data(_FEATURES)}
+        if self.judged:
+            written["judged"] = self.judged.as_data(_JUDGE_FEATURES)
         lines = (f' "{k}": {json.dumps(v, ensure_ascii=False)}' for k, v in written.items())
         write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    def with_judge(self, bundle: Bundle) -> Fitted | None:
+        """What is fitted to the judge's energies of a bundle; None if there is nothing."""
+        column, judged = bundle.columns.get(E_HULL_JUDGE), self.judged
+        if column is None or judged is None:
+            return None
+        ours = level_of_judge(column.source) == judged.level
+        return judged if ours and judged.reference in column.source else None
 
 
 def load_calibration(path: Path | None = None) -> Calibration:
@@ -107,23 +137,30 @@ def load_calibration(path: Path | None = None) -> Calibration:
         if read.get("format") != FORMAT:
             said = str(read.get("format"))[:40]
             raise UsageError(f"{path} has format {said!r}; this PIGEN reads {FORMAT}")
-        named = read["features"]
-        if named != {"mean": list(MEAN_FEATURES), "error": list(ERROR_FEATURES)}:
-            raise UsageError(
-                f"{path} was fitted with other features; fit it again with `pigen hull calibrate`"
-            )
+        own = _fitted(read, _FEATURES, path)
+        judged = read.get("judged")
         return Calibration(
-            str(read["level"]),
-            str(read["reference"]),
-            str(read["source"]),
-            float(read["systematic"]),
-            _model(read),
-            read["groups"],
+            **vars(own), judged=_fitted(judged, _JUDGE_FEATURES, path) if judged else None
         )
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is damaged: {error!r:.200}") from None
+
+
+def _fitted(read: Mapping[str, Any], features: Mapping[str, list[str]], path: Path) -> Fitted:
+    if read["features"] != features:
+        raise UsageError(
+            f"{path} was fitted with other features; fit it again with `pigen hull calibrate`"
+        )
+    return Fitted(
+        str(read["level"]),
+        str(read["reference"]),
+        str(read["source"]),
+        float(read["systematic"]),
+        _model(read, features),
+        read["groups"],
+    )
 
 
 def calibration_of(reference: Reference, path: Path | None = None) -> Calibration | None:
@@ -155,6 +192,8 @@ def calibration_of(reference: Reference, path: Path | None = None) -> Calibratio
 def with_estimate(bundle: Bundle, reference: Reference, calibration: Calibration) -> Bundle:
     """The bundle with the columns `ESTIMATE_COLUMNS`, NaN where it has no ``e_hull``.
 
+    Structures with ``e_hull_judge`` are estimated from both, if the calibration knows the judge.
+
     Args:
         bundle: relaxed structures with the column ``e_hull`` (eV/atom).
         reference: of the hull.
@@ -166,22 +205,35 @@ def with_estimate(bundle: Bundle, reference: Reference, calibration: Calibration
     if "e_hull" not in bundle.columns:
         raise UsageError("no column e_hull; run `pigen energy` first")
     e_hull = bundle.columns["e_hull"].values.astype(np.float64)
-    have = np.isfinite(e_hull)
     found: dict[str, Array] = {name: np.full(len(bundle), np.nan) for name in ESTIMATE_COLUMNS}
-    if have.any():
-        chosen = bundle.select(have)
-        features = features_of(chosen, e_hull[have], known_compositions(reference))
-        predicted = calibration.model.predict(features)
-        found[E_HULL_EST][have] = predicted.value
-        found[E_HULL_EST_SD][have] = predicted.sd
-        found[E_HULL_EST_COMMON][have] = calibration.systematic
-        for name, threshold in P_HULL.items():
-            found[name][have] = predicted.below(threshold)
-    source = calibration.said
+    known = known_compositions(reference)
+    judged, source = calibration.with_judge(bundle), calibration.said
+    alone = np.isfinite(e_hull)
+    if judged is not None:
+        judge = bundle.columns[E_HULL_JUDGE].values.astype(np.float64)
+        both = alone & np.isfinite(judge)
+        alone &= ~both
+        source = f"{judged.said}, where there is no {E_HULL_JUDGE} {source}"
+        if both.any():
+            features = features_of(bundle.select(both), e_hull[both], known, judge[both])
+            _fill(found, both, judged, features)
+    if alone.any():
+        _fill(found, alone, calibration, features_of(bundle.select(alone), e_hull[alone], known))
     units = {name: "" if name in P_HULL else "eV/atom" for name in ESTIMATE_COLUMNS}
     return bundle.with_columns(
         {name: Column(values, units[name], source) for name, values in found.items()}
     )
+
+
+def _fill(
+    found: dict[str, Array], rows: NDArray[np.bool_], fitted: Fitted, features: Features
+) -> None:
+    predicted = fitted.model.predict(features)
+    found[E_HULL_EST][rows] = predicted.value
+    found[E_HULL_EST_SD][rows] = predicted.sd
+    found[E_HULL_EST_COMMON][rows] = fitted.systematic
+    for name, threshold in P_HULL.items():
+        found[name][rows] = predicted.below(threshold)
 
 
 def expected_sums(bundle: Bundle) -> dict[str, float]:
@@ -256,14 +308,14 @@ def _shipped() -> Calibration:
     return load_calibration()
 
 
-def _model(read: Mapping[str, Any]) -> Model:
+def _model(read: Mapping[str, Any], features: Mapping[str, list[str]]) -> Model:
     arrays = {name: np.array(read[name], dtype=np.float64) for name in _ARRAYS}
     n = len(arrays["weights"])
     covariance = np.zeros((n, n))
     covariance[np.triu_indices(n)] = read["covariance, upper triangle"]
     covariance = covariance + covariance.T - np.diag(np.diag(covariance))
     sizes = (len(arrays["centre"]), len(arrays["error_centre"]), len(arrays["error_weights"]) - 1)
-    if sizes != (len(MEAN_FEATURES), len(ERROR_FEATURES), len(ERROR_FEATURES)):
+    if sizes != tuple(len(features[name]) for name in ("mean", "error", "error")):
         raise ValueError(f"{sizes} coefficients")
     if not all(np.isfinite(values).all() for values in (covariance, *arrays.values())):
         raise ValueError("a coefficient is not finite")

@@ -61,14 +61,22 @@ ERROR_FEATURES = (
     "log n_atoms",
 )
 """Names of the columns of `Features.error`."""
+JUDGE_MEAN_FEATURES = (
+    "e_hull_judge",
+    "e_hull_judge up to 250 meV/atom",
+    "e_hull_judge up to 50 meV/atom",
+)
+"""What `Features.mean` holds more where a second potential has judged."""
+JUDGE_ERROR_FEATURES = ("e_hull_judge", "difference of both")
+"""What `Features.error` holds more there."""
 
 
 class Features:
     """Features of B structures.
 
     Attributes:
-        mean: (B, `MEAN_FEATURES`), of the expected value.
-        error: (B, `ERROR_FEATURES`), of its error.
+        mean: (B, `MEAN_FEATURES`), of the expected value; `JUDGE_MEAN_FEATURES` after them.
+        error: (B, `ERROR_FEATURES`), of its error; `JUDGE_ERROR_FEATURES` after them.
         elements: (B, 104) fraction of each element.
     """
 
@@ -81,8 +89,17 @@ class Features:
         return Features(self.mean[rows], self.error[rows], self.elements[rows])
 
 
-def features_of(bundle: Bundle, e_hull: Array, known: KnownCompositions) -> Features:
-    """Features of relaxed structures with energies above the hull (B,) in eV/atom."""
+def features_of(
+    bundle: Bundle, e_hull: Array, known: KnownCompositions, judge: Array | None = None
+) -> Features:
+    """Features of relaxed structures.
+
+    Args:
+        bundle: B structures.
+        e_hull: (B,) energies above the hull, eV/atom.
+        known: compositions.
+        judge: (B,) energies above the hull by the potential that judged, eV/atom.
+    """
     wanted: dict[str, dict[str, object]] = {name: {} for name in _DESCRIPTORS}
     labelled, _ = evaluate(bundle, wanted, wanted)
     # A rejected structure has NaN, or 0 where the column is of whole numbers.
@@ -96,13 +113,21 @@ def features_of(bundle: Bundle, e_hull: Array, known: KnownCompositions) -> Feat
     e = np.clip(e_hull, -0.3, 2.5)
     size = np.log(np.maximum(bundle.crystals.n_atoms, 1))
     distance = known.distances(formulas)
-    mean = [e, np.minimum(e, 0.25), np.minimum(e, 0.05), *share.values()]
+    mean = [*_hinged(e), *share.values()]
     mean += [low, low * np.clip(e, 0.0, 0.3), spp, compactness, distance]
     polar = share["oxygen"] + share["halogens"]
     error = [np.clip(e, 0.0, 0.6), -np.clip(e_hull, -0.5, 0.0), low, share["transition metals"]]
     error += [share["V to Cu"], share["f elements"], polar, compactness]
     error += [np.clip(spp, -0.5, 1.0), size]
+    if judge is not None:
+        mean += _hinged(np.clip(judge, -0.3, 2.5))
+        error += [np.clip(judge, 0.0, 0.6), np.clip(np.abs(judge - e_hull), 0.0, 0.5)]
     return Features(np.stack(mean, axis=1), np.stack(error, axis=1), x)
+
+
+def _hinged(e: Array) -> list[Array]:
+    """Of which a linear function of energies (B,) in three pieces is made."""
+    return [e, np.minimum(e, 0.25), np.minimum(e, 0.05)]
 
 
 class KnownCompositions:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pigen.bundle import Bundle
-from pigen.energy.calibration.estimate import Calibration, known_compositions
+from pigen.energy.calibration.estimate import Calibration, Fitted, known_compositions
 from pigen.energy.calibration.features import Array, Features, features_of
 from pigen.energy.calibration.model import QUANTILES, Model, Prediction, fit_model
+from pigen.energy.hull import E_HULL
 from pigen.energy.hull.reference import Reference
+from pigen.energy.judge import E_HULL_JUDGE, judge_hull, level_of_judge
 from pigen.runtime.errors import UsageError
 
 MIN_STRUCTURES = 100
@@ -27,7 +29,7 @@ class Data:
     """Relaxed structures with DFT energies above the hull.
 
     Attributes:
-        bundle: with column ``e_hull``.
+        bundle: with column ``e_hull``, perhaps ``e_hull_judge``.
         dft: (B,) eV/atom.
         group: (B,) what is left out together: the generator, or the source.
     """
@@ -43,7 +45,8 @@ class Scores:
 
     Attributes:
         n: structures.
-        mean_error, mae: of the estimate; ``raw_mean_error``, ``raw_mae``: of ``e_hull`` itself.
+        mean_error, mae: of the estimate; ``raw_mean_error``, ``raw_mae``: of ``e_hull`` itself, or
+            where the judge takes part of ``e_hull_judge``; so are the other raw ones.
         expected: Σ P(E < 50 meV/atom); ``found``: how many DFT puts there; ``raw``: ``e_hull``.
         coverage: share of DFT values in the 80 % interval.
         precision: average precision for DFT < 50 meV/atom, ``raw_precision`` by ``e_hull``.
@@ -67,8 +70,8 @@ class Scores:
 
 def calibrate(
     data: Data, reference: Reference, source: str
-) -> tuple[Calibration, dict[str, Scores]]:
-    """Fit a calibration.
+) -> tuple[Calibration, dict[str, Scores], dict[str, Scores]]:
+    """Fit a calibration, and a second one with the judge where the data have its energies.
 
     Args:
         data: what to fit to.
@@ -77,38 +80,55 @@ def calibrate(
 
     Returns:
         The calibration, fitted to all, and scores by group, each estimated by a fit without it;
-        "all together" where there is more than one group.
+        "all together" where there is more than one group. Then such scores with the judge, empty
+        without one.
 
     Raises:
         UsageError: fewer than `MIN_STRUCTURES` structures.
     """
-    e_hull = data.bundle.columns["e_hull"].values.astype(np.float64)
-    use = np.isfinite(e_hull) & np.isfinite(data.dft)
+    own, scores = _fitted(data, reference, reference, source, judged=False)
+    if E_HULL_JUDGE not in data.bundle.columns:
+        return Calibration(**vars(own)), scores, {}
+    judged, with_judge = _fitted(data, reference, judge_hull()[0], source, judged=True)
+    return Calibration(**vars(own), judged=judged), scores, with_judge
+
+
+def _fitted(
+    data: Data, reference: Reference, above: Reference, source: str, *, judged: bool
+) -> tuple[Fitted, dict[str, Scores]]:
+    """A fit and its scores, with the judge's energies or without; ``above`` is their hull's."""
+    name = E_HULL_JUDGE if judged else E_HULL
+    columns, level = data.bundle.columns, reference.level
+    use = np.isfinite(data.dft) & np.isfinite(columns[E_HULL].values)
+    if judged:
+        use &= np.isfinite(columns[E_HULL_JUDGE].values)
+        level = level_of_judge(columns[E_HULL_JUDGE].source)
     if use.sum() < MIN_STRUCTURES:
         raise UsageError(
-            f"{use.sum()} structures have both e_hull and a DFT energy; a calibration needs "
+            f"{use.sum()} structures have both {name} and a DFT energy; a calibration needs "
             f"{MIN_STRUCTURES}"
         )
-    bundle, dft, e_hull = data.bundle.select(use), data.dft[use], e_hull[use]
-    group = data.group[use]
-    features = features_of(bundle, e_hull, known_compositions(reference))
+    bundle, dft, group = data.bundle.select(use), data.dft[use], data.group[use]
+    e_hull = bundle.columns[E_HULL].values.astype(np.float64)
+    judge = bundle.columns[E_HULL_JUDGE].values.astype(np.float64) if judged else None
+    features = features_of(bundle, e_hull, known_compositions(reference), judge)
+    raw = e_hull if judge is None else judge
     parts = _left_out(features, dft, group, fit_to_groups)
     scores = {
-        name: _scores(predicted, dft[rows], e_hull[rows])
-        for name, (rows, predicted) in parts.items()
+        name: _scores(predicted, dft[rows], raw[rows]) for name, (rows, predicted) in parts.items()
     }
     off = [one.mean_error for one in scores.values()]
     if len(parts) > 1:
-        scores["all together"] = _together(list(parts.values()), dft, e_hull)
-    calibration = Calibration(
-        level=reference.level,
-        reference=reference.digest,
+        scores["all together"] = _together(list(parts.values()), dft, raw)
+    fitted = Fitted(
+        level=level,
+        reference=above.digest,
         source=source,
         systematic=float(np.sqrt(np.mean(np.square(off)))) / 1000,
         model=fit_to_groups(features, dft, group),
         groups={name: _shown(one) for name, one in scores.items()},
     )
-    return calibration, scores
+    return fitted, scores
 
 
 def fit_to_groups(features: Features, dft: Array, group: NDArray[np.object_]) -> Model:

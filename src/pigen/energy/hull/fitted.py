@@ -147,8 +147,9 @@ def _extended(
 ) -> Reference:
     """The reference with its own entries, those added before and the new ones, and what it says."""
     earlier = reference.provenance.get("fitted", "")
+    relaxed = "" if reference.provenance.get("made_by") == "pigen hull import" else " relaxed"
     note = (
-        f"{_given(own)} relaxed, and {len(entries)} compounds of {origin}, whose energies were "
+        f"{_given(own)}{relaxed}, and {len(entries)} compounds of {origin}, whose energies were "
         f"brought to the same level by a fit (error {1000 * quality.median:.0f} meV/atom in the "
         f"median, {1000 * quality.mean:.0f} in the mean)"
     )

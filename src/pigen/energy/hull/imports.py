@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pigen.config.files import MIN_VALUE_BYTES, Limits
-from pigen.crystal.elements import SYMBOLS, TERM, canonical_formula
+from pigen.crystal.elements import SYMBOLS, TERM, canonical_formula, formula_amounts
 from pigen.energy.hull.reference import Entry, Reference, read_entries
 from pigen.io import open_source, stream
 from pigen.io.entry import ID_KEYS, Refused
@@ -32,7 +33,12 @@ _BROKEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 def import_reference(
-    path: Path, level: str = "", max_bytes: int = MAX_SIDE_FILE_BYTES
+    path: Path,
+    level: str = "",
+    max_bytes: int = MAX_SIDE_FILE_BYTES,
+    *,
+    elements: Path | None = None,
+    origin: str = "",
 ) -> Reference:
     """The reference in a file.
 
@@ -45,9 +51,12 @@ def import_reference(
             ``energy`` (eV per cell) or ``energy_per_atom``.
         level: of theory, as the source of the energies to compare with names it.
         max_bytes: of the file, unpacked.
+        elements: CSV with the columns formula and energy of the elements, from which the energies
+            in the file count (formation energies); None for total energies.
+        origin: what the file holds, for the note; its name by default.
 
     Raises:
-        UsageError: the file is of neither kind, or an entry of it is broken (named).
+        UsageError: a file is of neither kind, or an entry of it is broken (named).
     """
     if path.suffix.lower() in _STRUCTURES:
         entries = tuple(_of_structures(path, max_bytes))
@@ -62,8 +71,35 @@ def import_reference(
             entries = tuple(read_entries(io.StringIO(text, newline=""), path))
     if not entries:
         raise UsageError(f"{path}: no entries")
-    note = f"imported from {path.name}: {len(entries)} entries, as complete as that file"
-    return Reference(entries, level, note, {"made_by": "pigen hull import", "file": path.name})
+    made = {"made_by": "pigen hull import", "file": path.name}
+    if elements is not None:
+        made["elements"] = elements.name
+        entries = _from_formation(entries, import_reference(elements, "", max_bytes).entries, path)
+    note = f"imported from {origin or path.name}: {len(entries)} entries, as complete as that file"
+    return Reference(entries, level, note, made)
+
+
+def _from_formation(
+    entries: Sequence[Entry], elements: Sequence[Entry], path: Path
+) -> tuple[Entry, ...]:
+    """Total energies of formation energies, and the elements themselves.
+
+    An element that has an entry but no energy, as a noble gas may, is left out.
+    """
+    base = {entry.formula: entry.energy for entry in elements}
+    found = {entry.formula: entry for entry in elements}
+    for entry in entries:
+        amounts = formula_amounts(entry.formula)
+        lacking = [symbol for symbol in amounts if f"{symbol}1" not in base]
+        if not lacking:
+            total = sum(n * base[f"{symbol}1"] for symbol, n in amounts.items())
+            energy = entry.energy + total / sum(amounts.values())
+            known = found.get(entry.formula)
+            if known is None or energy < known.energy:
+                found[entry.formula] = replace(entry, energy=energy)
+        elif len(amounts) > 1:
+            raise UsageError(f"{path}: {entry.formula}: no energy of {lacking[0]} (--elements)")
+    return tuple(found[formula] for formula in sorted(found))
 
 
 def _documents(text: str, path: Path, most: int) -> tuple[Entry, ...]:

@@ -29,8 +29,11 @@ META, ENTRIES, PHASES = "reference.json", "entries.csv.gz", "phases.h5"
 
 MAX_REFERENCE_ENTRIES = 2_000_000
 """Of a reference: they are held in memory."""
-FORMATION = "formation_energy_per_atom"
-"""Column of a CSV that may stand for ``energy``, as the Materials Project names it."""
+COLUMNS = {
+    "formula": ("formula", "element"),
+    "energy": ("energy", "formation_energy_per_atom", "energy_per_atom"),
+}
+"""Of a CSV → how they may be named, as the Materials Project does; the first there is counts."""
 _FIELDS = ["formula", "energy", "id", "relaxed"]
 _DECIMALS = 6  # of an energy in the file: 1 µeV/atom
 
@@ -121,7 +124,7 @@ def load_reference(folder: Path | None = None) -> Reference:
 def read_entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
     """Entries of a CSV with the columns formula and energy (eV/atom), perhaps id and relaxed.
 
-    A column `FORMATION` may stand for energy.
+    `COLUMNS` names what may stand for formula and energy.
 
     An entry without id is named after its formula; one without ``relaxed`` is taken as relaxed.
 
@@ -136,9 +139,9 @@ def read_entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
 
 def _entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
     rows = csv.DictReader(line.replace("\0", "\ufffd") for line in file)
-    named = set(rows.fieldnames or ())
-    column = "energy" if "energy" in named else FORMATION
-    missing = {"formula", "energy"} - (named | ({"energy"} if column in named else set()))
+    named = rows.fieldnames or ()
+    column = {key: next((n for n in names if n in named), "") for key, names in COLUMNS.items()}
+    missing = [key for key, name in column.items() if not name]
     if missing:
         raise UsageError(
             f"{path}: no column {' and '.join(sorted(missing))}; expected formula,energy with "
@@ -148,7 +151,7 @@ def _entries(file: io.TextIOBase, path: Path) -> Iterator[Entry]:
         where = f"{path}: line {rows.line_num}"
         if n > MAX_REFERENCE_ENTRIES:
             raise UsageError(f"{where}: more entries than MAX_REFERENCE_ENTRIES, {n - 1}")
-        formula, text = (row["formula"] or "").strip(), (row[column] or "").strip()
+        formula, text = ((row[column[key]] or "").strip() for key in ("formula", "energy"))
         try:
             formula = canonical_formula(formula)
         except ValueError:
@@ -168,5 +171,6 @@ def _table(entries: tuple[Entry, ...]) -> str:
     rows.writerow(_FIELDS)
     for entry in entries:
         energy = f"{entry.energy:.{_DECIMALS}f}"
-        rows.writerow([entry.formula, energy, entry.id, int(entry.relaxed)])
+        id_ = "" if entry.id == entry.formula else entry.id  # as `_entries` names it
+        rows.writerow([entry.formula, energy, id_, int(entry.relaxed)])
     return text.getvalue()

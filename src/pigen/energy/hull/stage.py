@@ -15,6 +15,7 @@ from pigen import __version__
 from pigen.bundle import Bundle, Column, strings
 from pigen.bundle.counts import EVERY
 from pigen.bundle.stage import Stage
+from pigen.config import RelaxConfig
 from pigen.energy.hull.diagram import Hull
 from pigen.energy.hull.reference import Reference, load_reference
 from pigen.energy.relax import CONVERGED
@@ -35,6 +36,8 @@ def with_energies_above_hull(
 ) -> Bundle:
     """The bundle with ``e_hull``, and the estimate of DFT's value where there is a calibration.
 
+    If another potential has judged it, ``e_hull_judge`` goes with it, and into the estimate.
+
     Args:
         bundle, reference, hull: as of `with_e_hull`.
         calibration: file of a calibration; None for the shipped one, which goes with the shipped
@@ -44,8 +47,9 @@ def with_energies_above_hull(
         UsageError: as of `with_e_hull`; the calibration given is of another potential or reference.
     """
     from pigen.energy.calibration.estimate import calibration_of, with_estimate
+    from pigen.energy.judge import with_e_hull_judge
 
-    bundle = with_e_hull(bundle, reference, hull)
+    bundle = with_e_hull_judge(with_e_hull(bundle, reference, hull))
     found = calibration_of(reference, calibration)
     return with_estimate(bundle, reference, found) if found else bundle
 
@@ -107,9 +111,18 @@ class HullStage(Stage[Bundle]):
 
     like: Mapping[str, Any] = {EVERY: 0}
 
-    def __init__(self, reference: Reference, calibration: Path | None = None) -> None:
-        """The hull of this reference; UsageError for a calibration of another."""
+    def __init__(
+        self, reference: Reference, calibration: Path | None = None, judge: str = ""
+    ) -> None:
+        """The hull of this reference; UsageError for a calibration of another.
+
+        ``judge`` is the potential that gives a second opinion; "" for none.
+        """
         super().__init__()
+        if judge:
+            from pigen.energy.judge import judging
+
+            self.task = judging(RelaxConfig(judge=judge))
         self.counts = Counter()
         self._reference, self._hull = reference, Hull(reference)
         self._calibration = checked_calibration(calibration, reference)
