@@ -25,6 +25,7 @@ from pigen.energy.corrections import mp2020_corrections
 from pigen.energy.hull import Hull, load_reference
 from pigen.energy.hull.stage import with_energies_above_hull
 from pigen.energy.judge import judge_hull, with_judgement
+from pigen.energy.stage import RelaxStage
 from pigen.runtime import resources
 from pigen.runtime.errors import UsageError
 
@@ -122,6 +123,16 @@ def test_energy_relaxes_and_judges(tmp_path: Path) -> None:
     assert found.provenance["judged_by"].startswith(f"{EMT} with MP2020 corrections")
     again = with_judgement(found, RelaxConfig(judge=EMT))
     np.testing.assert_array_equal(found.columns["e_judge"].values, again.columns["e_judge"].values)
+
+
+def test_a_judge_needs_no_hull_of_the_potential_that_relaxed() -> None:
+    settings = RelaxConfig(potential=EMT, judge="ase.calculators.lj:LennardJones", rattle=False)
+    start = Bundle(crystals=displaced(known("Cu"), 0.05, 1), ids=strings(["a"]))
+    (found,) = RelaxStage(settings).over([start])
+    assert "e_hull" not in found.columns
+    level = judge_hull()[1].energy("Cu1")
+    e_judge, above = (found.columns[name].values[0] for name in ("e_judge", "e_hull_judge"))
+    assert above == pytest.approx(e_judge - level)
 
 
 @pytest.mark.parametrize("judge", ["chgnet", EMT])

@@ -18,10 +18,15 @@ from pigen.bundle.counts import EVERY
 from pigen.bundle.stage import Stage
 from pigen.config import RelaxConfig
 from pigen.crystal.crystals import Crystals
-from pigen.energy.calibration.estimate import calibration_of, expected_share, expected_sums
+from pigen.energy.calibration.estimate import (
+    E_HULL_EST,
+    calibration_of,
+    expected_share,
+    expected_sums,
+)
 from pigen.energy.hull import Hull, Reference, with_energies_above_hull
 from pigen.energy.hull.stage import E_HULL_REASON, checked_calibration
-from pigen.energy.judge import load_judge, said_of, with_judgement
+from pigen.energy.judge import load_judge, said_of, with_e_hull_judge, with_judgement
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import CONVERGED, Relaxed, relax
 from pigen.runtime.errors import PigenError
@@ -162,6 +167,7 @@ class RelaxStage(Stage[Bundle]):
         self._calibration = checked_calibration(calibration, reference)
         self.counts = {"status": Counter(), "no_hull": Counter(), "expected": Counter()}
         self._reference, self._hull = reference, Hull(reference) if reference else None
+        self._estimated_by = ""
         task = partial(relax_bundle, settings=settings, only_passed=only_passed)
         self.task = over_structures(task, time_limit=STEP_LIMIT)
 
@@ -174,6 +180,10 @@ class RelaxStage(Stage[Bundle]):
             reasons = result.columns[E_HULL_REASON].values
             self.counts["no_hull"].update(r for r in reasons if r.startswith("no hull"))
             self.counts["expected"].update(expected_sums(result))
+            if E_HULL_EST in result.columns:
+                self._estimated_by = result.columns[E_HULL_EST].source
+        else:
+            result = with_e_hull_judge(result)
         for status in result.columns["status"].values:
             count_status(self.counts["status"], status)
         return result
@@ -184,7 +194,9 @@ class RelaxStage(Stage[Bundle]):
         if self._reference is None:
             return None
         found = calibration_of(self._reference, self._calibration)
-        return expected_share(self.counts["expected"], found.said) if found else None
+        if found is None:
+            return None
+        return expected_share(self.counts["expected"], self._estimated_by or found.said)
 
     def check_any(self, output: Path) -> None:
         """PigenError with the commonest reason if no structure of all has an energy."""
