@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:  # imported when a verb runs
     from pigen.energy.hull.reference import Entry, Reference
     from pigen.runtime.executor import Where
 
-_ABOVE = "e_above_hull"
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _more_option = click.option(
@@ -281,7 +279,7 @@ def add(
     from pigen.energy.hull import load_reference
     from pigen.energy.hull.build import copy_phases
     from pigen.energy.hull.fitted import add_fitted
-    from pigen.energy.hull.imports import import_reference
+    from pigen.energy.hull.imports import import_reference, published_energies
     from pigen.runtime.files import check_writable
 
     if output.exists():
@@ -289,7 +287,7 @@ def add(
     check_writable(output)
     others = import_reference(file).entries
     further = import_reference(second).entries if second else ()
-    above = _published(published)
+    above = published_energies(published)
     added = add_fitted(load_reference(reference), others, origin or file.name, further, above)
     output.parent.mkdir(parents=True, exist_ok=True)
     added.reference.write(output)
@@ -328,21 +326,6 @@ def _quality_lines(added: Added, with_published: bool) -> Iterator[str]:
     )
     if with_published:
         yield f"{added.n_lower} compounds whose own forms are metastable take the fitted energy"
-
-
-def _published(sources: tuple[Path, ...]) -> dict[str, float]:
-    """Id → published energy above the hull, eV/atom, of structures that have one."""
-    from pigen.io import read
-
-    found: dict[str, float] = {}
-    for source in sources:
-        bundle = read(source)
-        column = bundle.columns.get(_ABOVE)
-        if column is None or column.kind == "str" or column.per_atom:
-            raise UsageError(f"{source}: no column of numbers {_ABOVE!r} (--published)")
-        rows = zip(bundle.ids, column.values, strict=True)
-        found.update((str(name), float(value)) for name, value in rows if isfinite(value))
-    return found
 
 
 @hull.command(short_help="Give relaxed structures their energy above a hull.")

@@ -15,7 +15,7 @@ import numpy as np
 from pigen.config.files import MIN_VALUE_BYTES, Limits
 from pigen.crystal.elements import SYMBOLS, TERM, canonical_formula, formula_amounts
 from pigen.energy.hull.reference import Entry, Reference, read_entries
-from pigen.io import open_source, stream
+from pigen.io import open_source, read, stream
 from pigen.io.entry import ID_KEYS, Refused
 from pigen.io.files import clean_name
 from pigen.io.forms.documents import documents, load_json, structure_of
@@ -24,6 +24,8 @@ from pigen.runtime.files import MAX_SIDE_FILE_BYTES, read_text
 
 PER_ATOM = ("energy_per_atom", "final_energy_per_atom", "optb88vdw_total_energy")
 """Names of energies in eV/atom, the last one JARVIS'."""
+_ABOVE = "e_above_hull"
+"""Column of published energies above the hull, eV/atom."""
 MAX_CELL = 10_000
 """Atoms in the cell of a compound; only its formula is kept."""
 _STRUCTURES = (".parquet", ".pq", ".zip", ".h5", ".extxyz", ".xyz", ".tar", ".tgz", ".db", ".traj")
@@ -177,3 +179,20 @@ def _of_structures(path: Path, max_bytes: int) -> Iterator[Entry]:
             if not isfinite(energy):
                 raise UsageError(f"{path}: {chunk.ids[i]}: no {name}")
             yield Entry(canonical_formula(formula), energy, str(chunk.ids[i]))
+
+
+def published_energies(sources: Sequence[Path]) -> dict[str, float]:
+    """Id → published energy above the hull, eV/atom, of structures that have one.
+
+    Raises:
+        UsageError: a source has no column of numbers ``e_above_hull``.
+    """
+    found: dict[str, float] = {}
+    for source in sources:
+        bundle = read(source)
+        column = bundle.columns.get(_ABOVE)
+        if column is None or column.kind == "str" or column.per_atom:
+            raise UsageError(f"{source}: no column of numbers {_ABOVE!r} (--published)")
+        rows = zip(bundle.ids, column.values, strict=True)
+        found.update((str(name), float(value)) for name, value in rows if isfinite(value))
+    return found
