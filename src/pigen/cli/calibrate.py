@@ -73,9 +73,8 @@ def calibrate(
     check_output(output, (source,), force=force)
     loaded = load_reference(reference)
     given = read(source)
-    if "e_relaxed" in given.columns:
-        found = given
-    else:
+    found = given
+    if "e_relaxed" not in given.columns:
         found = read(relaxed or _relax(source, output, where, force))
     if judge:
         found = _judged(found, judge, where)
@@ -89,12 +88,9 @@ def calibrate(
         "another_structure": moved,
         "output": str(output),
     }
-    beside = calibration.judged
-    judged = (
-        (f"with {beside.level} beside:", readable(_table(with_judge, "e_hull_judge")))
-        if beside
-        else ()
-    )
+    judged = []
+    if beside := calibration.judged:
+        judged = [f"with {beside.level} beside:", readable(_table(with_judge, "e_hull_judge"))]
     show_result(
         as_json,
         counts,

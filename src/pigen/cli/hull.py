@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,13 +143,7 @@ def build(
     reference, failed = make_reference(relaxed, output, level, origin, made)
     if more:
         reference = _extend(output, reference, others, more.name)
-    counts = {
-        "entries": len(reference.entries),
-        "without_energy": dict(failed.most_common()),
-        "digest": reference.digest,
-        "output": str(output),
-    }
-    show_result(as_json, counts, readable(f"{output}: {reference.note}"), *count_lines(failed))
+    _show(reference, output, as_json, failed)
 
 
 def _extend(folder: Path, reference: Reference, others: Sequence[Entry], name: str) -> Reference:
@@ -161,6 +156,18 @@ def _extend(folder: Path, reference: Reference, others: Sequence[Entry], name: s
     extended.write(folder)
     copy_phases(load_reference(folder), extended, folder)
     return extended
+
+
+def _show(
+    reference: Reference, output: Path, as_json: bool, failed: Counter[str] | None = None
+) -> None:
+    """Print what a reference holds, and of structures that were relaxed why some failed."""
+    without = {} if failed is None else {"without_energy": dict(failed.most_common())}
+    own = {"digest": reference.digest, "output": str(output)}
+    counts = {"entries": len(reference.entries), **without, **own}
+    show_result(
+        as_json, counts, readable(f"{output}: {reference.note}"), *count_lines(failed or {})
+    )
 
 
 @hull.command("import")
@@ -225,12 +232,7 @@ def import_(
     reference.write(output)
     if more:
         reference = _extend(output, reference, others, more.name)
-    counts = {
-        "entries": len(reference.entries),
-        "digest": reference.digest,
-        "output": str(output),
-    }
-    show_result(as_json, counts, readable(f"{output}: {reference.note}"))
+    _show(reference, output, as_json)
 
 
 @hull.command(short_help="Add compounds with energies of another level of theory.")
