@@ -265,7 +265,7 @@ def test_a_search_in_which_every_relaxation_fails_ends(folder: Path) -> None:
 
 
 def test_holes_of_the_potential_are_no_minima(folder: Path) -> None:
-    only = [path.name for path in folder.glob("*_Cu1")]
+    only = [path.name for path in folder.glob("*_Cu")]
     csp_run([folder], COPPER, only=only, hull={"Cu1": 9.0}.get)
     search = read_search(folder / only[0] / "composition_only")
     assert (search.status, search.reason) == ("failed", "every relaxation failed")
@@ -276,7 +276,7 @@ def test_holes_of_the_potential_are_no_minima(folder: Path) -> None:
 def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
     assert csp_run([folder], COPPER, hours=1e-9).ended == 0
     assert tables(folder) == {}
-    path = next(folder.glob("*_Cu1")) / "composition_only"
+    path = next(folder.glob("*_Cu")) / "composition_only"
     begun = SearchFolder(path, Plan({"Cu": 1}, 1, (), 2, 4, 100, 7), COPPER.name)
     begun.go_on(begun.open())
     begun.release()
@@ -284,7 +284,7 @@ def test_time_limit_leaves_a_search_to_go_on_with(folder: Path) -> None:
 
 
 def test_one_process_for_each_search(folder: Path) -> None:
-    search = next(folder.glob("*_Cu1")) / "seeded"
+    search = next(folder.glob("*_Cu")) / "seeded"
     lock = Lock(search / "graph_output.csv")
     with pytest.raises(PigenError, match=r"is being written by process \d+"):
         csp_run([folder], COPPER)
@@ -293,7 +293,7 @@ def test_one_process_for_each_search(folder: Path) -> None:
 
 
 def test_refusals(folder: Path, tmp_path: Path) -> None:
-    search = next(folder.glob("*_Cu1")) / "seeded"
+    search = next(folder.glob("*_Cu")) / "seeded"
     with pytest.raises(UsageError, match="no search nowhere"):
         csp_run([folder], COPPER, only=["nowhere"])
     (search / "output.txt").write_text("#### Flexible Unit Structure Engine\n")
@@ -313,7 +313,7 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_verb(folder: Path) -> None:
-    name = next(folder.glob("*_Cu1")).name
+    name = next(folder.glob("*_Cu")).name
     args = ["csp-run", str(folder), "--only", f"{name}/seeded", "--model", f"{__name__}:calculator"]
     done = CliRunner().invoke(main, [*args, "--json"])
     assert done.exit_code == 0, done.output

@@ -580,8 +580,8 @@ def test_options_have_the_limits_as_defaults() -> None:
     defaults = {option.name: option.default for option in import_.params}
     assert defaults["max_atoms"] == MAX_ATOMS
     assert defaults["max_entries"] == MAX_ENTRIES
-    assert defaults["max_entry_mib"] * MIB == MAX_ENTRY_BYTES
-    assert defaults["max_file_mib"] * MIB == MAX_FILE_BYTES
+    assert defaults["max_entry_bytes"] * MIB == MAX_ENTRY_BYTES
+    assert defaults["max_file_bytes"] * MIB == MAX_FILE_BYTES
 
 
 def test_documented_limits_are_those_of_the_code() -> None:

@@ -70,17 +70,15 @@ def energy(
 ) -> None:
     """Relax structures, cell and positions, and give their energies above the hull.
 
-    SRC is anything that `pigen import` reads. Relaxed structures go to SRC_relaxed.h5 in this
-    folder unless -o says otherwise, each naming its parent, with columns e_relaxed (eV/atom),
-    converged, n_steps, max_force, rmsd, status and e_hull (eV/atom above the hull, or
-    e_hull_reason), and what DFT is expected to give: e_hull_est, its error e_hull_est_sd
-    (eV/atom), and the probabilities p_hull_050 and p_hull_100 to lie below 50, 100 meV/atom.
-    --judge has another potential judge what has relaxed: columns e_judge and e_hull_judge, which
-    go into the estimate. Structures are written as they are done; --resume goes on after a kill.
+    SRC is anything that `pigen import` reads. Relaxed structures go to SRC_relaxed.h5 here, or to
+    -o, each naming its parent, with columns e_relaxed (eV/atom), converged, n_steps, max_force,
+    rmsd, status and e_hull (eV/atom above the hull, or e_hull_reason), and what DFT is expected to
+    give: e_hull_est, its error e_hull_est_sd (eV/atom), and the probabilities p_hull_050 and
+    p_hull_100 to lie below 50, 100 meV/atom. --judge adds another potential's e_judge and
+    e_hull_judge, which go into the estimate. What is done is kept; --resume goes on after a kill.
 
     \b
     Examples:
-        pigen energy good.h5 -o relaxed.h5
         pigen energy good.h5 --judge sevennet-l3i5 -o relaxed.h5
         pigen energy all.h5 --only-passed --model ase.calculators.emt:EMT
     """

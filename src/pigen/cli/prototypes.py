@@ -139,7 +139,7 @@ def match(
         written = opened.through(stage, executor, output, provenance)
     counts = {name: stage.counts[name] for name in ("matched", "unmatched", "failed")}
     total = sum(counts.values())
-    rates = (f"  {name:<10} {Rate(n, total)}" for name, n in counts.items())
+    rates = [f"  {name:<10} {Rate(n, total)}" for name, n in counts.items()]
     said = f"{output}: of {total} structures{_and_rejects(written)}"
     counts |= {"rejected": written.rejects}
     show_result(as_json, {**counts, "output": str(output)}, said, *rates)

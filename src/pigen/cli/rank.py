@@ -65,10 +65,9 @@ def rank(
 ) -> None:
     """Rank structures: the best N as bundle, table, CIFs and one picture.
 
-    Sorted by the probability that DFT puts a structure below 50 meV/atom, or by --by. Duplicates
-    are left out by pymatgen's matcher, and known compounds by composition and structure: the
-    compounds of the shipped hull, those of the Materials Project. One of a known composition whose
-    structure is not at hand counts as known. SRC is anything that `pigen import` reads.
+    Sorted by the probability that DFT puts a structure below 50 meV/atom, or by --by. Left out are
+    duplicates (pymatgen's matcher) and compounds of the Materials Project, by composition and
+    structure, or composition alone where no structure is at hand. SRC: what `pigen import` reads.
 
     BEST.h5 and BEST.csv hold them in order, with space group, volume, density and all their
     columns; the folder BEST their CIFs, named by rank; BEST.svg and BEST.png show the first 24.
@@ -94,15 +93,14 @@ def rank(
         bundle = opened.read(executor)
         with progress_bar(len(bundle), title="rank") as bar:
             found = best_of(bundle, n, executor, by=keys, watch=bar.update, **chosen)
-    made = {**found.bundle.provenance, **provenance_of("pigen rank", sources)}
-    files.write(found, bundle.n_read, made)
-    expected = share_of(found.bundle)
+    provenance = {**found.bundle.provenance, **provenance_of("pigen rank", sources)}
+    files.write(found, bundle.n_read, provenance)
     counts = {
         "read": bundle.n_read,
         "ranked": len(found.bundle),
         "by": "; ".join(key.text for key in found.keys),
         "left_out": dict(found.left_out.most_common()),
-        "expected": expected,
+        "expected": (expected := share_of(found.bundle)),
         "output": str(files.bundle),
         **{name: str(getattr(files, name)) for name in ("table", "picture", "cifs")},
     }
