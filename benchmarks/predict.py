@@ -30,12 +30,15 @@ from pigen.bundle import Bundle, strings
 from pigen.config import RelaxConfig, SampleConfig
 from pigen.crystal.crystals import Crystals
 from pigen.crystal.elements import SYMBOLS, atomic_radii, mendeleev_numbers
+from pigen.crystal.template_library import TemplateLibrary
 from pigen.energy.stage import relax_bundle
 from pigen.io import read
-from pigen.model.checkpoint import load_checkpoint
-from pigen.model.request import library_of, plan
+from pigen.model.checkpoint import Header, load_checkpoint
+from pigen.model.request import check_request, library_of, plan
 from pigen.model.sample import sample
+from pigen.runtime.errors import UsageError
 from pigen.runtime.resources import find_checkpoint
+
 
 MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
 SHARPNESS = 4.0
@@ -51,19 +54,32 @@ def formula(crystal: Crystals) -> str:
 def of_model(
     crystals: Crystals, config: SampleConfig, checkpoint: Path, samples: int
 ) -> list[Crystals]:
-    """Samples for the composition of each crystal; none if the model doesn't know an element."""
+    """Samples for the composition of each crystal; none if the model refuses it.
+
+    It does if it doesn't know an element, or if no template can hold so many atoms of each.
+    """
     model, header = load_checkpoint(checkpoint, torch.device("cpu"))
     library = library_of(config, checkpoint)
-    able = [set(one.atomic_numbers.tolist()) <= set(header.spec.elements) for one in crystals]
+    asked = [replace(config, composition=formula(one)) for one in crystals]
+    able = [not refused(one, header, library) for one in asked]
     plans = [
-        plan(i * samples + k, 0, replace(config, composition=formula(one)), header, library)
-        for i, one in enumerate(crystals)
+        plan(i * samples + k, 0, one, header, library)
+        for i, one in enumerate(asked)
         for k in range(samples)
         if able[i]
     ]
     parts = [sample(model, header, config, plans[i : i + 64]) for i in range(0, len(plans), 64)]
     drawn, first = Crystals.concatenate(parts), samples * (np.cumsum(able) - 1)
     return [drawn[i : i + samples] if a else drawn[:0] for i, a in zip(first, able, strict=True)]
+
+
+def refused(config: SampleConfig, header: Header, library: TemplateLibrary | None) -> bool:
+    """Whether the model can't do what is asked."""
+    try:
+        check_request(config, header, "", library)
+    except UsageError:
+        return True
+    return False
 
 
 def lowest(drawn: list[Crystals]) -> list[Crystals]:
