@@ -39,7 +39,6 @@ from pigen.model.sample import sample
 from pigen.runtime.errors import UsageError
 from pigen.runtime.resources import find_checkpoint
 
-
 MATCHER = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
 SHARPNESS = 4.0
 SIZES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, 20))
