@@ -86,6 +86,17 @@ def test_targets_choose_templates_whose_structures_had_them() -> None:
     assert np.mean(diverse) > np.mean(plain) + 3
 
 
+def test_a_formula_type_of_no_crystal_takes_templates_that_can_be_divided() -> None:
+    library = library_of(SYMMETRIC, PATH)
+    assert library is not None
+    found = relatives(library, {65: 13, 48: 1, 83: 4, 77: 2}, (1,))
+    assert not len(found.row)
+    assert len(found.others)
+    assert (found.weights[found.others] > 0).all()
+    for one in plans(asked(composition="Tb13CdBi4Ir2"), 5):
+        assert sorted(Counter(one.elements.tolist()).values()) == [1, 2, 4, 13]
+
+
 def test_one_orbit_has_an_element_of_the_templates_own_structure() -> None:
     targets = MappingProxyType({"mled": 9.0})
     for one in plans(asked(crystal_system="cubic", targets=targets), 40):

@@ -146,9 +146,10 @@ def likelihoods(found: Relatives, sharpness: float = 1.0) -> NDArray[np.float64]
         sharpness: 1 for the model's own probabilities.
     """
     chances, n_templates = np.exp(-sharpness * found.unlikeliness), len(found.weights)
-    likely = np.bincount(found.row, chances, minlength=n_templates)
+    likely = np.zeros(n_templates)
+    np.add.at(likely, found.row, chances)
     likely[found.others] = np.exp(-sharpness * _UNLIKE)
-    return np.asarray(likely, dtype=float)
+    return likely
 
 
 def exchange_features(
