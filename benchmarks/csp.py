@@ -93,10 +93,9 @@ def of_others(
     found, elements = RELATIVES(library, formula, units), {z for z, _ in formula}
     rows = np.unique(found.row)
     own = [row for row in rows.tolist() if set(library.elements(row).tolist()) == elements]
-    kept, weights = ~np.isin(found.row, own), found.weights.copy()
-    weights[own] = 0.0
+    kept = ~np.isin(found.row, own)
     ways = (found.row[kept], found.old[kept], found.new[kept], found.unlikeliness[kept])
-    return Relatives(*ways, found.others, weights)
+    return Relatives(*ways, found.others, found.n_templates)
 
 
 RELATIVES = template_prior._relatives

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pigen.crystal.elements import Z_OF, mendeleev_numbers
 from pigen.crystal.template_library import TemplateLibrary
 from pigen.crystal.templates import Template
-from pigen.model.template_prior import elements_of, likelihoods, relatives
+from pigen.model.template_prior import elements_of, relatives
 from pigen.runtime.resources import TEMPLATES
 
 ALIKE = 0.25
@@ -68,7 +68,7 @@ class Frameworks:
         self._counts = {Z_OF[symbol]: n for symbol, n in elements.items()}
         self._relatives = relatives(_library(), self._counts, range(1, units + 1))
         kinds = _kinds(tuple(self._counts.items()), units)
-        self._likely = likelihoods(self._relatives)
+        self._likely = self._relatives.likelihoods()
         likely = np.array([self._likely[list(rows)].sum() for rows in kinds])
         again = likely[:, None] * AGAIN ** np.arange(TRIALS)
         order = np.argsort(-again, axis=None, kind="stable") // TRIALS

@@ -19,7 +19,7 @@ from pigen.bundle.stage import OverStructures, Stage
 from pigen.config import RelaxConfig
 from pigen.energy.corrections import MP2020, mp2020_corrections
 from pigen.energy.hull import Hull, Reference, load_reference
-from pigen.energy.hull.stage import IMPLAUSIBLE, check_level, source_of
+from pigen.energy.hull.stage import check_level, leave_out_holes, source_of
 from pigen.energy.potential import Potential, load_potential
 from pigen.energy.relax import CONVERGED
 from pigen.runtime import resources
@@ -113,7 +113,7 @@ def level_of_judge(source: str) -> str:
 def with_e_hull_judge(bundle: Bundle) -> Bundle:
     """The bundle with the column ``e_hull_judge`` and its reasons, if it has ``e_judge``.
 
-    Values more than `IMPLAUSIBLE` below the hull are holes of the potential, and count as none.
+    Holes of the potential count as no value, as in `leave_out_holes`.
 
     Raises:
         UsageError: ``e_judge`` is of another level of theory than the shipped hull.
@@ -127,9 +127,7 @@ def with_e_hull_judge(bundle: Bundle) -> Bundle:
     values, reasons = hull.above(bundle.crystals.reduced_formulas(), energies)
     without: NDArray[np.bool_] = np.isnan(energies)
     reasons[without] = bundle.columns[E_HULL_JUDGE_REASON].values[without]
-    for i in np.flatnonzero(values < -IMPLAUSIBLE):
-        reasons[i] = f"implausible: {-values[i]:.1f} eV/atom below the hull is no crystal"
-        values[i] = np.nan
+    leave_out_holes(values, reasons)
     source = f"{column.source}, {source_of(reference)}"
     return bundle.with_columns(
         {

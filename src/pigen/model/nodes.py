@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from pigen.model.diffusion.invariance import at
 from pigen.model.diffusion.state import Noised
 
 
@@ -66,7 +67,7 @@ class Nodes:
         node = (is_first.cumsum(1) - 1).gather(1, symmetry.source).clamp(0, m - 1)
         members = one_hot(node, m).to(like.dtype) * mask[..., None]
         orbits = Orbits(first, node, symmetry.turned(like), members)
-        return cls(mask, members.sum(1) / size, _at(allowed, first), orbits)
+        return cls(mask, members.sum(1) / size, at(allowed, first), orbits)
 
     @property
     def real(self) -> Tensor:
@@ -75,11 +76,11 @@ class Nodes:
 
     def take(self, values: Tensor) -> Tensor:
         """Values (B, n, …) of atoms at the nodes, (B, m, …)."""
-        return values if self.orbits is None else _at(values, self.orbits.first)
+        return values if self.orbits is None else at(values, self.orbits.first)
 
     def scalars(self, values: Tensor) -> Tensor:
         """Values (B, m, …) of nodes for all atoms, (B, n, …), where no rotation changes them."""
-        return values if self.orbits is None else _at(values, self.orbits.node)
+        return values if self.orbits is None else at(values, self.orbits.node)
 
     def vectors(self, values: Tensor) -> Tensor:
         """Cartesian vectors (B, m, 3) of nodes, for all atoms (B, n, 3)."""
@@ -103,9 +104,3 @@ class Nodes:
     def project(self, v: Tensor) -> Tensor:
         """Vectors (B, m, 3, V) without what the nodes' sites forbid."""
         return v if self.allowed is None else self.allowed.to(v.dtype) @ v
-
-
-def _at(values: Tensor, places: Tensor) -> Tensor:
-    """(B, k, …) of values (B, n, …), at places (B, k)."""
-    index = places.view(*places.shape, *(1,) * (values.dim() - 2))
-    return values.gather(1, index.expand(*places.shape, *values.shape[2:]))

@@ -9,8 +9,8 @@ its elements are to those of the structures of the same formula type.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import groupby, permutations, product
 
 import numpy as np
@@ -73,7 +73,7 @@ class Relatives:
         old: (K, k) elements of the template's own structure; new: those that take their places.
         unlikeliness: (K,) minus the logarithm of its weight at sharpness 1.
         others: rows whose structures had another formula type but whose orbits can be divided.
-        weights: (M,) of all templates of the library; 0 where the composition does not fit.
+        n_templates: M, of the library.
     """
 
     row: NDArray[np.int64]
@@ -81,7 +81,19 @@ class Relatives:
     new: NDArray[np.int64]
     unlikeliness: NDArray[np.float64]
     others: NDArray[np.int64]
-    weights: NDArray[np.float64]
+    n_templates: int
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(M,) of all templates at `SHARPNESS`; 0 where the composition does not fit."""
+        return self.likelihoods(SHARPNESS)
+
+    def likelihoods(self, sharpness: float = 1.0) -> NDArray[np.float64]:
+        """How likely each of the M templates is, up to a factor; the model's own at 1."""
+        likely = np.zeros(self.n_templates)
+        np.add.at(likely, self.row, np.exp(-sharpness * self.unlikeliness))
+        likely[self.others] = np.exp(-sharpness * _UNLIKE)
+        return likely
 
 
 def relatives(
@@ -132,24 +144,14 @@ def _relatives(
         old.append(np.repeat(elements, len(ways), axis=0))
         new.append(np.tile(ways, (len(row), 1)))
         unlike.append(exchange_features(old[-1], new[-1], counts / unit) @ EXCHANGE)
-    row, unlikeliness = np.concatenate(rows), np.concatenate(unlike)
-    parts = row, np.concatenate(old), np.concatenate(new), unlikeliness, np.concatenate(others)
-    ended = Relatives(*parts, weights=np.zeros(len(library)))
-    return replace(ended, weights=likelihoods(ended, SHARPNESS))
-
-
-def likelihoods(found: Relatives, sharpness: float = 1.0) -> NDArray[np.float64]:
-    """How likely each of a library's M templates is for a composition, (M,), up to a factor.
-
-    Args:
-        found: the composition's `relatives`.
-        sharpness: 1 for the model's own probabilities.
-    """
-    chances, n_templates = np.exp(-sharpness * found.unlikeliness), len(found.weights)
-    likely = np.zeros(n_templates)
-    np.add.at(likely, found.row, chances)
-    likely[found.others] = np.exp(-sharpness * _UNLIKE)
-    return likely
+    return Relatives(
+        row=np.concatenate(rows),
+        old=np.concatenate(old),
+        new=np.concatenate(new),
+        unlikeliness=np.concatenate(unlike),
+        others=np.concatenate(others),
+        n_templates=len(library),
+    )
 
 
 def exchange_features(

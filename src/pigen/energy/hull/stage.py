@@ -82,16 +82,25 @@ def with_e_hull(bundle: Bundle, reference: Reference, hull: Hull) -> Bundle:
         reasons[failed] = [f"not relaxed: {said}" for said in status.values[failed]]
     source = source_of(reference)
     columns = {}
-    holes = np.flatnonzero(values < -IMPLAUSIBLE)
+    holes = leave_out_holes(values, reasons)
     if len(holes):
-        said = [
-            f"implausible: {-values[i]:.1f} eV/atom below the hull is no crystal" for i in holes
-        ]
-        values[holes], reasons[holes] = np.nan, said
-        columns = _failed(bundle, holes, said)
+        columns = _failed(bundle, holes, reasons[holes].tolist())
     columns[E_HULL] = Column(values, "eV/atom", source)
     columns[E_HULL_REASON] = Column(strings(reasons), "", source)
     return bundle.with_columns(columns)
+
+
+def leave_out_holes(values: NDArray[np.float64], reasons: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Make values (B,) more than `IMPLAUSIBLE` below a hull NaN, and say why; returns their rows.
+
+    Both arrays are changed in place.
+    """
+    holes = np.flatnonzero(values < -IMPLAUSIBLE)
+    reasons[holes] = [
+        f"implausible: {-value:.1f} eV/atom below the hull is no crystal" for value in values[holes]
+    ]
+    values[holes] = np.nan
+    return holes
 
 
 def _failed(bundle: Bundle, rows: NDArray[np.int64], statuses: Sequence[str]) -> dict[str, Column]:

@@ -92,17 +92,14 @@ class Invariance:
 
     def steps(self, steps: Tensor) -> Tensor:
         """Displacements (B, n, 3) that keep the group, from those of the representatives."""
-        source = self.source[..., None].expand_as(steps)
         moves = self.sites @ self.turns
-        moved = torch.einsum("bnij,bnj->bni", moves, steps.gather(1, source))
+        moved = torch.einsum("bnij,bnj->bni", moves, at(steps, self.source))
         return torch.where(self.symmetric[:, None, None], moved, steps)
 
     def shared(self, values: Tensor) -> Tensor:
         """Values (B, n, …) of the representatives, for all atoms of their orbits."""
-        source = self.source.view(*self.source.shape, *(1,) * (values.dim() - 2))
-        source = source.expand_as(values)
         rows = self.symmetric.view(-1, *(1,) * (values.dim() - 1))
-        return torch.where(rows, values.gather(1, source), values)
+        return torch.where(rows, at(values, self.source), values)
 
     def cells(self, y: Tensor, n_atoms: Tensor, scale: LatticeScale) -> Tensor:
         """Standardised lattice vectors (B, 6) whose metric the point group keeps; same volume."""
@@ -117,3 +114,9 @@ class Invariance:
         shape = 0.5 * torch.einsum("bij,kij->bk", log_metric, lattice.traceless_basis(y))
         kept = torch.cat([y[:, :1], shape / scale.shape_sd], dim=1)
         return torch.where(self.symmetric[:, None], kept, y)
+
+
+def at(values: Tensor, places: Tensor) -> Tensor:
+    """(B, k, …) of values (B, n, …), at places (B, k)."""
+    index = places.view(*places.shape, *(1,) * (values.dim() - 2))
+    return values.gather(1, index.expand(*places.shape, *values.shape[2:]))
